@@ -1,0 +1,47 @@
+"""The ball around an image, in the linf and the l2 norm: projection, random point, steepest step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mcr.errors import InputError
+
+NORMS = ("linf", "l2")
+TINY = 1e-12  # keeps the direction of a zero gradient finite
+
+
+def check(name: str, eps: float, norm: str) -> None:
+    """Raises InputError for a radius outside [0, inf) or an unknown norm."""
+    if norm not in NORMS:
+        raise InputError(f"{name}: norm={norm} must be {' or '.join(NORMS)}")
+    if not 0 <= eps < float("inf"):
+        raise InputError(f"{name}: eps={eps} must be a radius of at least 0, in [0, 1] pixel units")
+
+
+def _lengths(delta: Tensor) -> Tensor:
+    return delta.flatten(1).norm(dim=1).clamp_min(TINY).view(-1, 1, 1, 1)
+
+
+def project(images: Tensor, center: Tensor, eps: float, norm: str) -> Tensor:
+    """The nearest point of the ball, then of [0, 1]; (B, D, H, W). Clamping after never leaves the ball."""
+    if norm == "linf":
+        return torch.maximum(torch.minimum(images, center + eps), center - eps).clamp_(0, 1)
+    delta = images - center
+    return (center + delta * (eps / _lengths(delta)).clamp_max(1.0)).clamp_(0, 1)
+
+
+def random_point(center: Tensor, eps: float, norm: str, generator: torch.Generator) -> Tensor:
+    """A uniform point of the ball, clamped to [0, 1]; drawn on the CPU so that every device sees the same."""
+    if norm == "linf":
+        noise = torch.rand(center.shape, generator=generator).to(center.device)
+        return (center + noise.mul_(2 * eps).sub_(eps)).clamp_(0, 1)
+    noise = torch.randn(center.shape, generator=generator).to(center.device)
+    radius = torch.rand(len(center), 1, 1, 1, generator=generator).to(center.device)
+    dimensions = center[0].numel()
+    return (center + noise / _lengths(noise) * eps * radius.pow(1 / dimensions)).clamp_(0, 1)
+
+
+def ascent(gradient: Tensor, norm: str) -> Tensor:
+    """The direction of unit length that raises the loss most: sign for linf, normalised gradient for l2."""
+    return gradient.sign() if norm == "linf" else gradient / _lengths(gradient)

@@ -1,0 +1,98 @@
+"""From configuration to objects: the single call of Hydra's ``instantiate``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import hydra.utils
+
+from mcr.errors import InputError
+from mcr.identity import numbers
+
+OWN_TARGETS = ("mcr.", "torch.optim.")
+MOST_NAMES = 20  # a longer list helps nobody in an error line
+
+
+def nearest(word: str, names: list[str]) -> str:
+    """The valid names closest to a mistyped one, as the end of an error line."""
+    close = get_close_matches(word, names, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"valid: {', '.join(sorted(names))}" if len(names) <= MOST_NAMES else "see mcr --cfg job and mcr list"
+
+
+def locate(target: str) -> Any:
+    """The object behind an import path. Raises InputError naming the closest names."""
+    parts = target.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise InputError(f"_target_={target} is no import path: write package.module.Name")
+    for length in range(len(parts) - 1, 0, -1):
+        name = ".".join(parts[:length])
+        try:
+            found = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (name + ".").startswith(error.name + "."):
+                raise InputError(f"_target_={target}: importing {name} needs the missing package {error.name}") from None
+            continue
+        for part in parts[length:]:
+            if not hasattr(found, part):
+                names = [entry for entry in dir(found) if not entry.startswith("_")]
+                close = get_close_matches(part, names, n=3, cutoff=0.5)
+                hint = f"did you mean {' or '.join(close)}?" if close else "check the spelling"
+                raise InputError(f"_target_={target}: {getattr(found, '__name__', name)} has no {part}; {hint}")
+            found = getattr(found, part)
+        return found
+    raise InputError(f"_target_={target}: there is no module {parts[0]}; is its folder on PYTHONPATH?")
+
+
+def build(config: Mapping[str, Any], **values: Any) -> Any:
+    """The object that a configuration names, with values that only the program knows.
+
+    Args:
+        config: A plain mapping with ``_target_``; fractions may be text.
+        **values: Constructor arguments that are no configuration (a network, a seed).
+
+    Raises:
+        InputError: For a target outside this package, an unknown or a missing argument.
+    """
+    target = config["_target_"]
+    if not target.startswith(OWN_TARGETS):
+        raise InputError(f"_target_={target} is not allowed here: only {' and '.join(OWN_TARGETS)} are built")
+    accepted = inspect.signature(locate(target)).parameters
+    given = {name for name in config if not (name.startswith("_") and name.endswith("_"))}
+    for name in sorted(given - set(accepted)):
+        raise InputError(f"{target} takes no {name}; {nearest(name, list(accepted))}")
+    return _instantiate(config, values)
+
+
+def network(config: Mapping[str, Any], facts: Mapping[str, Any]) -> Any:
+    """A network from any import path, told the facts of the data set that its constructor asks for by name.
+
+    Args:
+        config: ``_target_`` and the user's arguments.
+        facts: Argument name to value; passed on where the constructor names it, ``num_classes`` also
+            where it takes arbitrary keywords (torchvision, timm).
+
+    Raises:
+        InputError: Where the constructor refuses its arguments.
+    """
+    accepted = inspect.signature(locate(config["_target_"])).parameters
+    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in accepted.values())
+    told = {
+        name: value
+        for name, value in facts.items()
+        if name not in config and (name in accepted or (open_ended and name == "num_classes"))
+    }
+    try:
+        return _instantiate(config, told)
+    except hydra.errors.InstantiationException as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise InputError(f"architecture {config['_target_']} cannot be built: {reason}") from error
+
+
+def _instantiate(config: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
+    return hydra.utils.instantiate(numbers(config), **values, _recursive_=False, _convert_="all")

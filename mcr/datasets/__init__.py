@@ -1,0 +1,1 @@
+"""Data sources, one a file: ``load() -> Source``; splits, batches and augmentation on tensors."""

@@ -1,0 +1,54 @@
+"""Seeded, disjoint splits: train, validation, clean (the defender's images) and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from mcr.errors import InputError
+from mcr.seeding import generator
+
+SPLITS = ("train", "validation", "clean", "test")
+
+
+def split_indices(counts: Mapping[str, int], sizes: Mapping[str, int | float | str]) -> dict[str, torch.Tensor]:
+    """Indices of each split into the source's parts, drawn without replacement.
+
+    Train, validation and clean come from the part "train", test from the part "test"; a source with the single
+    part "all" gives all four. Each split is in random order, so its first n images are a random subset.
+
+    Args:
+        counts: Part name to its number of images.
+        sizes: ``seed``, and for each split a number of images, a share of the part below 1, or "all" of what is left.
+
+    Returns:
+        Split name to int64 (n,), disjoint within a part.
+
+    Raises:
+        InputError: Where the splits ask for more images than there are, or one is empty.
+    """
+    home = dict.fromkeys(SPLITS, "all") if "all" in counts else dict.fromkeys(SPLITS, "train") | {"test": "test"}
+    left = {
+        part: torch.randperm(count, generator=generator(sizes["seed"], "split", part))
+        for part, count in counts.items()
+    }
+    found = {}
+    # Train comes last: it is the split that usually takes all that is left.
+    for name in ("test", "validation", "clean", "train"):
+        part = home[name]
+        wanted = _count(name, sizes[name], counts[part], len(left[part]))
+        found[name], left[part] = left[part][:wanted], left[part][wanted:]
+    return {name: found[name] for name in SPLITS}
+
+
+def _count(name: str, size: int | float | str, total: int, left: int) -> int:
+    if size == "all":
+        wanted = left
+    elif isinstance(size, str) or size < 0:
+        raise InputError(f"dataset.split.{name}={size}: a number of images, a share below 1, or all")
+    else:
+        wanted = round(size * total) if size < 1 else int(size)
+    if not 0 < wanted <= left:
+        raise InputError(f"dataset.split.{name}={size} asks for {wanted} images; {left} of {total} are left")
+    return wanted

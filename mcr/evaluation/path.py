@@ -1,0 +1,104 @@
+"""The walk along a path: the model at each t, its BatchNorm there, and the probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mcr.datasets.batches import EvaluationBatches
+from mcr.probes.risk import risk
+from mcr.probes.robust_risk import robust_risk
+from mcr.seeding import generator
+from mcr.weightspace import batchnorm
+from mcr.weightspace.layout import Layout
+from mcr.weightspace.model_at import ModelAt
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked of the model at each point.
+
+    Attributes:
+        train: Clean images of the split that the path was fitted on.
+        test: Clean test images.
+        robust: Test images under attack.
+        attack: Its candidates; without any, robust metrics are left out.
+        seed: Of the attack's random starts, the same at every point.
+    """
+
+    train: EvaluationBatches
+    test: EvaluationBatches
+    robust: EvaluationBatches
+    attack: Any
+    seed: int
+
+    def ask(self, network: nn.Module) -> dict[str, Tensor]:
+        """Metric name to per-image values (N,)."""
+        answers = {}
+        for name, batches in (("train", self.train), ("test", self.test)):
+            answers[f"{name}_loss"], answers[f"{name}_accuracy"] = risk(network, batches)
+        if hasattr(self.attack, "eps"):
+            draw = generator(self.seed, "attack")
+            answers["robust_loss"], answers["robust_accuracy"] = robust_risk(network, self.robust, self.attack, draw)
+        return answers
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the walk: t, its place in weight space, and per-image values (N,) by metric."""
+
+    t: float
+    place: dict[str, float]
+    values: dict[str, Tensor]
+
+    def row(self) -> dict[str, float]:
+        """The table's row: place and means."""
+        return {"t": self.t, **self.place, **{name: float(v.double().mean()) for name, v in self.values.items()}}
+
+
+def walk(
+    network: nn.Module,
+    layout: Layout,
+    curve: Any,
+    points: list[Tensor],
+    ends: tuple[State, State],
+    grid: list[float],
+    questions: Questions,
+    calibration: Callable[[], Iterator[Tensor]],
+) -> Iterator[Point]:
+    """The points of a path, one after the other.
+
+    At each t the parameters are theta(t); BatchNorm's statistics are estimated anew, from the same augmented images
+    at every t; other buffers follow the nearer end. So t = 0 and t = 1 are the ends, under the same refresh.
+
+    Args:
+        network: Any module; it is moved through weight space.
+        layout: Of its parameters.
+        curve: Has ``coefficients(t)``.
+        points: Control points, K vectors (P,).
+        ends: State dicts of the two ends.
+        grid: Values of t.
+        questions: What is asked at each.
+        calibration: Gives the images for BatchNorm, anew at each call.
+    """
+    model = ModelAt(network, layout)
+    arc, before = 0.0, None
+    for t in grid:
+        nearer = ends[0] if t <= 0.5 else ends[1]
+        network.load_state_dict({name: value for name, value in nearer.items() if name not in layout.names}, strict=False)
+        model.place(curve.coefficients(t), points)
+        arc += 0.0 if before is None else float(torch.dist(model.theta, before))
+        before = model.theta.clone()
+        batchnorm.refresh(network, calibration())
+        place = {
+            "arc_length": arc,
+            "distance_to_start": float(torch.dist(model.theta, points[0])),
+            "distance_to_end": float(torch.dist(model.theta, points[-1])),
+        }
+        yield Point(t, place, questions.ask(network))

@@ -1,0 +1,133 @@
+"""Identity of a stage: canonical JSON, its key, and the provenance that lies beside a result."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import math
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mcr.errors import InputError
+
+# Places: where something lies cannot change a number (its content is hashed through fingerprint or digest).
+PLACES = frozenset({"root", "path"})
+KEY_LENGTH = 16
+_FRACTION = re.compile(r"\s*\d+(\.\d+)?\s*/\s*\d+(\.\d+)?\s*")
+
+
+def number(value: Any) -> Any:
+    """A fraction written as text ("8/255") as a float; everything else unchanged.
+
+    >>> number("1/4"), number("train"), number(3)
+    (0.25, 'train', 3)
+    """
+    if not (isinstance(value, str) and _FRACTION.fullmatch(value)):
+        return value
+    numerator, denominator = (Fraction(part.strip()) for part in value.split("/"))
+    if denominator == 0:
+        raise InputError(f"the fraction {value.strip()} divides by zero")
+    return float(numerator / denominator)
+
+
+def numbers(tree: Any) -> Any:
+    """A plain copy of nested mappings and lists with every fraction as a float."""
+    if isinstance(tree, Mapping):
+        return {str(key): numbers(value) for key, value in tree.items()}
+    if isinstance(tree, Sequence) and not isinstance(tree, str):
+        return [numbers(value) for value in tree]
+    return number(tree)
+
+
+def canonical(tree: Any) -> str:
+    """JSON with sorted keys, without places; 1 and 1.0 are the same number.
+
+    >>> canonical({"b": 1.0, "a": "8/255", "root": "/tmp"})
+    '{"a":0.03137254901960784,"b":1}'
+    """
+
+    def plain(node: Any) -> Any:
+        if isinstance(node, Mapping):
+            return {key: plain(value) for key, value in node.items() if key not in PLACES}
+        if isinstance(node, list):
+            return [plain(value) for value in node]
+        if isinstance(node, float):
+            if not math.isfinite(node):
+                raise InputError(f"{node} is not a usable number in a configuration")
+            return int(node) if node.is_integer() else node
+        return node
+
+    return json.dumps(plain(numbers(tree)), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def key(tree: Any) -> str:
+    """The first hexadecimal digits of the SHA-256 of the canonical JSON."""
+    return hashlib.sha256(canonical(tree).encode()).hexdigest()[:KEY_LENGTH]
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of a file's bytes. Raises InputError where there is no such file."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read the file {path}: {error.strerror}") from None
+
+
+def folder_fingerprint(root: str) -> str:
+    """SHA-256 over the names and sizes of all files below a folder: cheap, and blind to where the folder lies."""
+    folder = Path(root)
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {root}")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = (f"{path.relative_to(folder).as_posix()}\t{path.stat().st_size}\n" for path in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def source_digest(target: str) -> str:
+    """SHA-256 of the source file behind an import path, or "installed" where an installed package holds it.
+
+    A user's own network is edited between runs; without this, an old result would be taken for the new code's.
+    """
+    names = target.split(".")[:-1]
+    spec = None
+    for length in range(len(names), 0, -1):
+        try:
+            spec = importlib.util.find_spec(".".join(names[:length]))
+        except (ImportError, ValueError):
+            continue
+        if spec is not None:
+            break
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        raise InputError(f"no module holds {target}: is its folder on PYTHONPATH?")
+    if {"site-packages", "dist-packages"} & set(Path(spec.origin).parts):
+        return "installed"
+    return file_digest(spec.origin)
+
+
+def provenance(seconds: float, device: str) -> dict[str, Any]:
+    """What a result came from besides its recipe: commit, versions, device, seconds."""
+    root = Path(__file__).resolve().parent.parent
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = "not a checkout"
+    packages = ("mcr", "torch", "torchvision", "pytorch-lightning", "numpy")
+    installed = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
+    return {
+        "commit": commit,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "versions": {name: installed.get(name, "not installed") for name in packages},
+        "device": device,
+        "seconds": round(seconds, 3),
+    }

@@ -1,0 +1,26 @@
+"""Clean cross-entropy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Minus the log-probability of the label."""
+
+    @property
+    def attacks(self) -> bool:
+        """Whether the network is also run in evaluation mode, so that its BatchNorm statistics must fit."""
+        return False
+
+    def __call__(
+        self, network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Losses (B,) and logits (B, C)."""
+        logits = network(images).float()
+        return functional.cross_entropy(logits, labels, reduction="none"), logits

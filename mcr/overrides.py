@@ -1,0 +1,229 @@
+"""Checks the command line before Hydra starts: one clear line for a mistake, and nothing written."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mcr import build, identity
+from mcr.errors import InputError
+
+VIEW_FLAGS = ("cfg", "info", "help", "hydra_help", "shell_completion", "experimental_rerun")
+
+
+def register_resolvers() -> None:
+    """Interpolations that the configuration uses: contents of files and folders as part of a stage's identity."""
+    OmegaConf.register_new_resolver("file_digest", identity.file_digest, replace=True)
+    OmegaConf.register_new_resolver("folder_fingerprint", identity.folder_fingerprint, replace=True)
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Hydra's own options. Raises InputError for a mistyped one, instead of printing the usage."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        words = re.findall(r"--[\w-]+", message)
+        hint = f"; {build.nearest(words[0], sorted(parser._option_string_actions))}" if words else ""
+        raise InputError(f"{message}{hint}")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.allow_abbrev = False
+    return parser.parse_intermixed_args(arguments)
+
+
+def is_view(args: argparse.Namespace) -> bool:
+    """Whether Hydra will only print something."""
+    return any(getattr(args, flag) for flag in VIEW_FLAGS)
+
+
+def imported_architecture(overrides: list[str]) -> list[str]:
+    """``architecture._target_=...`` alone means the user's own network, free of another option's arguments."""
+    keys = {override.split("=", 1)[0] for override in overrides}
+    if "architecture._target_" in keys and "architecture" not in keys:
+        return ["architecture=imported", *overrides]
+    return overrides
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a command: its overrides and its resolved configuration."""
+
+    overrides: tuple[str, ...]
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for; ``swept`` where it is a multirun."""
+
+    jobs: tuple[Job, ...]
+    swept: bool
+
+
+def compose_jobs(conf: Path, args: argparse.Namespace) -> Request:
+    """Every job that a command line asks for, composed and checked.
+
+    Raises:
+        InputError: For an unknown key, group, option or a value of the wrong type, naming the nearest valid names.
+    """
+    with _composer(conf, args):
+        try:
+            whole = _compose_first(args.overrides)
+            swept = args.multirun or whole.hydra.mode is not None and "MULTIRUN" in str(whole.hydra.mode)
+            lines = _sweep(whole, args.overrides) if swept else [args.overrides]
+            if not swept:
+                _refuse_choices(args.overrides)
+            return Request(tuple(Job(tuple(line), plain(_checked(conf, line))) for line in lines), bool(swept))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise InputError(_one_line(error, conf, args.overrides)) from error
+
+
+def _sweep(whole: DictConfig, overrides: list[str]) -> list[list[str]]:
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    params = [f"{key}={value}" for key, value in (whole.hydra.sweeper.get("params") or {}).items()]
+    return BasicSweeper.split_arguments(parser.parse_overrides([*params, *overrides]), None)[0]
+
+
+def _refuse_choices(overrides: list[str]) -> None:
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if override.is_sweep_override():
+            raise InputError(f"{override.input_line} names several values: add -m to run them all")
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain containers. Raises InputError for a missing or unresolvable value."""
+    try:
+        tree = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        cause = error.__cause__ or error.__context__
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:
+            raise InputError(f"{error.full_key}: {cause}") from None
+        key = getattr(error, "full_key", None) or "configuration"
+        if "Missing mandatory value" in str(error):
+            raise InputError(f"{key} has no value: add {key}=... to the command") from None
+        raise InputError(f"{key}: {str(error).splitlines()[0]}") from None
+    assert isinstance(tree, dict)
+    return tree
+
+
+class _composer:
+    """Hydra's compose API over this project's configuration folder, closed again afterwards."""
+
+    def __init__(self, conf: Path, args: argparse.Namespace) -> None:
+        self.conf, self.extra = conf, args.config_dir
+
+    def __enter__(self) -> None:
+        GlobalHydra.instance().clear()
+        initialize_config_dir(str(self.conf), version_base="1.3", job_name="mcr").__enter__()
+        if self.extra is not None:
+            if not Path(self.extra).is_dir():
+                raise InputError(f"--config-dir {self.extra}: there is no such folder")
+            path = GlobalHydra.instance().config_loader().get_search_path()
+            path.append(provider="command-line", path=f"file://{Path(self.extra).absolute()}")
+
+    def __exit__(self, *_: object) -> None:
+        GlobalHydra.instance().clear()
+
+
+def _compose_first(overrides: list[str]) -> DictConfig:
+    """The whole configuration, Hydra's part included, at the first value of every choice."""
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    single = []
+    for override in parser.parse_overrides(overrides):
+        choice = override.is_sweep_override() and override.is_discrete_sweep()
+        first = next(iter(override.sweep_string_iterator())) if choice else None
+        single.append(f"{override.get_key_element()}={first}" if choice else str(override.input_line))
+    return compose("config", overrides=single, return_hydra_config=True)
+
+
+def _checked(conf: Path, line: list[str]) -> DictConfig:
+    cfg = compose("config", overrides=line)
+    values = [override for override in OverridesParser.create().parse_overrides(line) if not _is_group(conf, override)]
+    if values:
+        groups = [override.input_line for override in OverridesParser.create().parse_overrides(line)]
+        base = compose("config", overrides=[text for text in groups if text not in {v.input_line for v in values}])
+        before, after = (OmegaConf.to_container(tree, resolve=False) for tree in (base, cfg))
+        for key, old, new in _changes(before, after):
+            if not _fits(old, new):
+                raise InputError(f"{key}={new} is no {_kind(old)}: the configuration has {key}={old}")
+    return cfg
+
+
+def _is_group(conf: Path, override: Override) -> bool:
+    return (conf / override.key_or_group).is_dir() and override.key_or_group != "hydra"
+
+
+def _changes(before: Any, after: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in before:
+            if key in after:
+                yield from _changes(before[key], after[key], f"{where}.{key}" if where else str(key))
+    elif before != after:
+        yield where, before, after
+
+
+def _fits(old: Any, new: Any) -> bool:
+    """Whether a value may take the place of another: the YAML's value shows the type."""
+    old, new = identity.number(old), identity.number(new)
+    free = old is None or isinstance(old, str) or isinstance(new, str) and ("${" in new)
+    if free or old == "???":
+        return not isinstance(new, Mapping)
+    if isinstance(old, bool) or isinstance(new, bool):
+        return isinstance(old, bool) and isinstance(new, bool)
+    if isinstance(old, int):
+        return isinstance(new, int) or new == "all" or isinstance(new, list)
+    if isinstance(old, float):
+        return isinstance(new, int | float | list)
+    return isinstance(new, type(old))
+
+
+def _kind(value: Any) -> str:
+    value = identity.number(value)
+    names = {bool: "true or false", int: "whole number", float: "number", str: "text", list: "list", dict: "mapping"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _keys(tree: Any, where: str = "") -> Iterator[str]:
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            path = f"{where}.{key}" if where else str(key)
+            yield path
+            yield from _keys(value, path)
+
+
+def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:
+    """Hydra's message in one line, with the nearest valid names."""
+    text = str(error)
+    groups = sorted(str(path.relative_to(conf)) for path in conf.rglob("*") if path.is_dir())
+    option = re.search(r"Could not find '([\w/.@-]+)/([^/']+)'", text)
+    if option:
+        group, name = option.groups()
+        names = sorted(path.stem for path in (conf / group).glob("*.yaml"))
+        return f"{group}={name}: there is no such option; {build.nearest(name, names)}"
+    group_match = re.search(r"Could not override '([^']+)'", text) or re.search(r"could not override '([^']+)'", text)
+    unknown = re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", f"{text} {error.__cause__ or ''}")
+    if unknown or group_match:
+        wanted = unknown.group(2) if unknown else group_match.group(1)  # type: ignore[union-attr]
+        tree = OmegaConf.to_container(compose("config", overrides=[]), resolve=False)
+        places = ["endpoint@endpoints.start", "endpoint@endpoints.end", "curve@reference"]
+        hint = build.nearest(wanted, [*_keys(tree), *groups, *places])
+        extra = f" (a new key of your own: +{wanted}=...)" if unknown else ""
+        return f"there is no {wanted} to override; {hint}{extra}"
+    first = next(line for line in text.splitlines() if line.strip())
+    return f"{first} (in: {' '.join(overrides)})"

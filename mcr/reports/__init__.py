@@ -1,0 +1,1 @@
+"""Figures, tables and claims from tables of paths; no torch here."""

@@ -1,0 +1,85 @@
+"""The written report of one path, or of a sweep's paths together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mcr.evaluation.table import PathTable, markdown
+from mcr.reports.claims import Verdict
+
+Metrics = Mapping[str, Mapping[str, float]]
+
+BARRIER_COLUMNS = ("path", "metric", "start", "end", "max inside", "at t", "above higher end", "above line", "area")
+SHOWN = ("test_loss", "test_error", "robust_loss", "robust_error")
+EXPLANATION = (
+    "Above higher end: the highest value at an interior t minus the higher of the two ends, ± its standard error over "
+    "images; negative: no barrier. Above line: the largest excess over the straight line between the ends' values. "
+    "Area: the integral over t of that excess. Losses in nats, errors in percent."
+)
+
+
+def barrier_rows(name: str, metrics: Metrics) -> list[list[str]]:
+    """The barriers of one path, one row a metric, as text."""
+    rows = []
+    for metric in SHOWN:
+        if metric not in metrics:
+            continue
+        found = metrics[metric]
+        scale, digits = (100, 1) if metric.endswith("error") else (1, 3)
+
+        def text(key: str, found: Mapping[str, float] = found, scale: int = scale, digits: int = digits) -> str:
+            return f"{scale * found[key]:.{digits}f}"
+
+        inside = found["interior"] + max(found["start"], found["end"])
+        rows.append(
+            [
+                name,
+                metric.replace("_", " ").replace("error", "error %"),
+                text("start"),
+                text("end"),
+                f"{scale * inside:.{digits}f}",
+                f"{found['interior_t']:.2f}",
+                f"{scale * found['interior']:+.{digits}f} ± {text('interior_se')}",
+                text("barrier_above_line"),
+                text("area"),
+            ]
+        )
+    return rows
+
+
+def path_rows(table: PathTable) -> tuple[list[str], list[list[str]]]:
+    """The table along t as text: columns and rows."""
+    columns = ["t", *table.metrics]
+    rows = [
+        [
+            f"{row['t']:.3f}",
+            *(f"{100 * row[m]:.1f}" if m.endswith("accuracy") else f"{row[m]:.3f}" for m in table.metrics),
+        ]
+        for row in table.rows
+    ]
+    return [name.replace("_", " ").replace("accuracy", "acc %") for name in columns], rows
+
+
+def claims_section(verdicts: Sequence[tuple[str, Verdict]]) -> str:
+    """The claims with their verdicts, as a Markdown table."""
+    rows = [[name, v.source, v.statement, f"{v.measured:.3f}", v.word] for name, v in verdicts]
+    return "## Claims\n\n" + markdown(["path", "claim", "statement", "measured", "verdict"], rows) + "\n"
+
+
+def ends_section(rows: Sequence[Mapping[str, str]]) -> str:
+    """The ends with their stored BatchNorm statistics and with refreshed ones."""
+    columns = list(rows[0])
+    text = [
+        [value if name in ("end", "batchnorm") else f"{float(value):.4f}" for name, value in row.items()] for row in rows
+    ]
+    return "## Ends\n\n" + markdown([name.replace("_", " ") for name in columns], text) + "\n"
+
+
+def path_section(title: str, table: PathTable, length: float) -> str:
+    columns, rows = path_rows(table)
+    return f"## {title}\n\nLength in weight space: {length:.2f}.\n\n{markdown(columns, rows)}\n"
+
+
+def barrier_section(rows: Sequence[Sequence[Any]]) -> str:
+    return f"## Barriers\n\n{markdown(BARRIER_COLUMNS, rows)}\n\n{EXPLANATION}\n"

@@ -1,0 +1,139 @@
+"""One run: from a configuration to the stages, the run folder's links, and the closing words."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from mcr import build, overrides, pipeline
+from mcr.errors import InputError
+from mcr.reports import document
+from mcr.reports.claims import Verdict
+from mcr.stages.context import Context
+from mcr.store import Store
+from mcr.terminal import print_results
+
+log = logging.getLogger("mcr")
+FAILURE = "failure.txt"
+END_NAMES = {"EndpointModule": "regular", "AdversarialModule": "robust"}
+
+
+def title(cfg: Mapping[str, Any]) -> str:
+    """What figures and tables call a run, from its configuration."""
+
+    def module(group: str) -> str:
+        return str(cfg[group]["_target_"].split(".")[-2])
+
+    def end(role: str) -> str:
+        chosen = cfg["endpoints"][role]
+        name = chosen.get("_target_", "checkpoint").rsplit(".", 1)[-1]
+        return END_NAMES.get(name, name)
+
+    return f"{module('dataset')}, {module('architecture')}: {end('start')} to {end('end')}, {module('curve')}"
+
+
+def check(request: overrides.Request) -> None:
+    """Refuse what can be known to be wrong before anything is written.
+
+    Raises:
+        InputError: For a missing file or folder, an unknown import path, or a value out of its range.
+    """
+    for job in request.jobs:
+        store = Store(job.config["paths"]["store"])
+        goals = pipeline.plan(job.config, title(job.config))[job.config["verb"]]
+        if any("_target_" in word for word in job.overrides):
+            for target in _targets(job.config):
+                build.locate(target)
+        missing = [stage for stage in pipeline.ordered(goals) if not store.has(stage)]
+        if missing:
+            from mcr.stages import checks
+
+            for stage in missing:
+                checks.check(stage)
+
+
+def job(cfg: DictConfig) -> None:
+    """Carry out one job in Hydra's output folder; in a sweep a failure is recorded and the next job starts."""
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    swept = hydra.mode == RunMode.MULTIRUN
+    group = Path(hydra.sweep.dir).name if swept else folder.name
+    if not swept:
+        carry_out(overrides.plain(cfg), folder, group)
+        if cfg.verb == "report":
+            _print(folder)
+        return
+    try:
+        carry_out(overrides.plain(cfg), folder, group)
+    except Exception as error:
+        line = str(error) if isinstance(error, InputError | OSError) else traceback.format_exc()
+        (folder / FAILURE).write_text(f"{type(error).__name__}\n{line}\n")
+        log.error("job failed: %s", line)
+
+
+def carry_out(cfg: Mapping[str, Any], folder: Path, group: str) -> None:
+    """Make the verb's stages, link them from the run folder, and say where everything lies."""
+    store = Store(cfg["paths"]["store"])
+    context = Context(cfg["runtime"], cfg["logger"], group, folder.absolute())
+    name = title(cfg)
+    log.info("%s", name)
+    goals = pipeline.plan(cfg, name)[cfg["verb"]]
+    made = 0
+    for stage, place, state in pipeline.make(goals, store, context):
+        made += state == "made"
+        log.info("  %-20s %s  %s", stage.label, stage.key, state)
+        _link(place, folder / "stages" / stage.label.replace(" ", "-"))
+    if cfg["verb"] == "report":
+        _copy_report(store.folder(goals[0]), folder)
+    if not made:
+        log.info("nothing to compute: every stage was in %s", store.root)
+
+
+def wandb_place(folder: Path, below: str = "") -> dict[str, str]:
+    """The line that says where W&B's offline runs lie, if there are any."""
+    runs = sorted(folder.glob(f"{below}wandb/offline-run-*"))
+    return {"W&B": f"{folder}/{below}wandb ({len(runs)} offline runs; send them with wandb sync)"} if runs else {}
+
+
+def _print(folder: Path) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    rows = []
+    for name in ("curve", "straight line"):
+        if name.replace(" ", "_") in summary:
+            rows += document.barrier_rows(name, summary[name.replace(" ", "_")]["metrics"])
+    verdicts = [("curve", Verdict(**claim)) for claim in summary["claims"]]
+    places = {"figure": next(iter(sorted(folder.glob("figure.*")))), "tables": folder / "report.md"}
+    print_results(rows, verdicts, {**places, **wandb_place(folder)})
+
+
+def _targets(tree: Any) -> Iterator[str]:
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            if key == "_target_":
+                yield value
+            yield from _targets(value)
+
+
+def _link(target: Path, link: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
+
+
+def _copy_report(source: Path, folder: Path) -> None:
+    """Reports are what people open and send on, so they are files in the run folder, not links."""
+    for path in sorted(source.iterdir()):
+        if path.name != "stage.json":
+            shutil.copyfile(path, folder / path.name)
+
+

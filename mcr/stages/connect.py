@@ -1,0 +1,77 @@
+"""Fit a path between two ends."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from torch import Tensor
+
+from mcr.build import build
+from mcr.datasets.augment import Augmentation
+from mcr.datasets.batches import TrainingBatches
+from mcr.evaluation.table import write_csv
+from mcr.stages import model
+from mcr.stages.artifacts import CONTROL, HISTORY, PREFIX, read_network, read_spec, read_split
+from mcr.stages.context import Context
+from mcr.stages.loggers import training_loggers
+from mcr.stages.train import fitting, parts
+from mcr.store import Stage
+from mcr.training.curve import CurveModule
+from mcr.training.fit import fit
+from mcr.weightspace import files
+from mcr.weightspace.layout import Layout
+
+
+def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
+    """The free control points by parameter name ("1/features.0.weight"), none for a straight line; the history."""
+    config = stage.config
+    if "recipe" not in config:
+        files.save({}, folder / CONTROL)
+        return
+    recipe = config["recipe"]
+    context.prepare()
+    spec = read_spec(inputs["data"])
+    network = model.make(config, spec, config["seed"])
+    network.to(memory_format=context.memory_format(recipe))
+    layout = Layout.of(network, recipe["memory_format"])
+    start, end = (layout.pack(read_network(inputs[role])) for role in ("start", "end"))
+    train = read_split(inputs, recipe["split"], context.device_name)
+    module = CurveModule(
+        curve=build(config["curve"]),
+        layout=layout,
+        ends=(start, end),
+        weight_decay=recipe["weight_decay"],
+        network=network,
+        num_classes=len(spec.classes),
+        seed=config["seed"],
+        **parts(recipe),
+    )
+    batches = TrainingBatches(
+        train.images,
+        train.labels,
+        recipe["batch_size"],
+        Augmentation(**config["augmentation"]),
+        recipe["memory_format"],
+        config["seed"],
+    )
+    with training_loggers(stage, context) as loggers:
+        arguments = fitting({"keep": "last", **recipe}, context)
+        rows = fit(module, batches, None, folder, label=stage.label, loggers=loggers, **arguments)
+    free = {
+        f"{index}/{name.removeprefix(PREFIX)}": view
+        for index, point in enumerate(module.points()[1:-1], start=1)
+        for name, view in layout.views(point.cpu()).items()
+    }
+    files.save(free, folder / CONTROL)
+    write_csv(folder / HISTORY, rows)
+    shutil.rmtree(folder / "checkpoints")
+
+
+def read_control(folder: Path, count: int, layout: Layout) -> list[Tensor]:
+    """The free control points of a path with ``count`` control points, each (P,)."""
+    free: dict[str, dict[str, Tensor]] = {str(index): {} for index in range(1, count - 1)}
+    for name, tensor in files.load(folder / CONTROL).items():
+        index, parameter = name.split("/", 1)
+        free[index][PREFIX + parameter] = tensor
+    return [layout.pack(named) for named in free.values()]

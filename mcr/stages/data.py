@@ -1,0 +1,23 @@
+"""Decode a data source once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mcr.build import build
+from mcr.errors import InputError
+from mcr.progress import bar
+from mcr.stages.artifacts import write_source
+from mcr.stages.context import Context
+from mcr.store import Stage
+
+
+def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
+    """Pixels, labels and facts of the source. Raises InputError for a part with one class only."""
+    source = build(stage.config["dataset"]).load()
+    with bar(stage.label, len(source.parts), "parts written") as progress:
+        for name, part in source.parts.items():
+            if len(part.labels.unique()) < 2:
+                raise InputError(f"the part {name} of the data holds a single class")
+        write_source(source, folder)
+        progress.reach(len(source.parts), f"{sum(len(part.labels) for part in source.parts.values())} images")

@@ -1,0 +1,131 @@
+"""Loggers of a stage: Weights & Biases (imported only when asked for), CSV, or none."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mcr.evaluation.table import PathTable
+from mcr.stages.context import Context
+from mcr.store import Stage
+
+JOB_TYPES = {"train": "train", "connect": "curve", "evaluate": "evaluate"}
+
+
+@contextmanager
+def wandb_run(stage: Stage, context: Context) -> Iterator[Any]:
+    """A W&B run whose id is the stage's key, in the command's group; always finished, with the exit code."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    folder = context.folder / "wandb"
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        # Staging and caches go beside the runs, not into the home folder.
+        os.environ.setdefault(name, str(folder / ".cache"))
+    folder.mkdir(parents=True, exist_ok=True)
+    import wandb
+
+    settings = wandb.Settings(console="off", x_disable_stats=True, x_save_requirements=False, disable_git=True)
+    run = wandb.init(
+        project=context.logger["project"],
+        entity=context.logger["entity"],
+        mode=context.logger["mode"],
+        dir=context.folder,
+        id=stage.key,
+        name=f"{stage.label} {stage.key[:6]}",
+        group=context.group,
+        job_type=JOB_TYPES[stage.name],
+        config={"stage": stage.name, "key": stage.key, **stage.config},
+        resume="allow" if context.logger["mode"] == "online" else None,
+        reinit="finish_previous",
+        settings=settings,
+    )
+    try:
+        yield run
+    finally:
+        run.finish(exit_code=int(sys.exc_info()[0] is not None))
+
+
+@contextmanager
+def training_loggers(stage: Stage, context: Context) -> Iterator[list[Any]]:
+    """Lightning loggers for a training stage."""
+    kind = context.logger["kind"]
+    if kind == "wandb":
+        from pytorch_lightning.loggers import WandbLogger
+
+        with wandb_run(stage, context) as run:
+            yield [WandbLogger(experiment=run)]
+    elif kind == "csv":
+        from pytorch_lightning.loggers import CSVLogger
+
+        yield [CSVLogger(context.folder, name="csv", version=f"{stage.label}-{stage.key}".replace(" ", "-"))]
+    else:
+        yield []
+
+
+class PathLogger:
+    """Takes the points of a path as they are measured, and its summary; this one keeps quiet."""
+
+    def point(self, row: Mapping[str, float]) -> None:
+        """One row of the table."""
+
+    def finish(self, table: PathTable, summary: Mapping[str, Mapping[str, float]]) -> None:
+        """The whole table and the barriers."""
+
+
+class CsvPathLogger(PathLogger):
+    """Rows into a CSV file in the run folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[Mapping[str, float]] = []
+
+    def point(self, row: Mapping[str, float]) -> None:
+        self.rows.append(row)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        PathTable(tuple(self.rows)).write_csv(self.path)
+
+
+class WandbPathLogger(PathLogger):
+    """Metrics against t, a table, the figure, and the barriers in the run's summary."""
+
+    def __init__(self, run: Any, title: str) -> None:
+        self.run, self.title, self.defined = run, title, False
+
+    def point(self, row: Mapping[str, float]) -> None:
+        if not self.defined:
+            # By full name: a glob beside another definition is matched in no fixed order.
+            self.run.define_metric("path/t")
+            for name in row:
+                if name != "t":
+                    self.run.define_metric(f"path/{name}", step_metric="path/t")
+            self.defined = True
+        self.run.log({f"path/{name}": value for name, value in row.items()})
+
+    def finish(self, table: PathTable, summary: Mapping[str, Mapping[str, float]]) -> None:
+        import wandb
+
+        from mcr.reports.figures import path_figure
+
+        columns = list(table.rows[0])
+        rows = [[row[name] for name in columns] for row in table.rows]
+        figure = path_figure([(self.title, table, None)])
+        self.run.log({"path/table": wandb.Table(columns, rows), "path/figure": wandb.Image(figure)})
+        for metric, values in summary.items():
+            for name, value in values.items():
+                self.run.summary[f"{metric}/{name}"] = value
+
+
+@contextmanager
+def path_logger(stage: Stage, context: Context) -> Iterator[PathLogger]:
+    """The logger of an evaluation stage."""
+    kind = context.logger["kind"]
+    if kind == "wandb":
+        with wandb_run(stage, context) as run:
+            yield WandbPathLogger(run, stage.label)
+    elif kind == "csv":
+        yield CsvPathLogger(context.folder / "csv" / f"{stage.label}-{stage.key}.csv".replace(" ", "-"))
+    else:
+        yield PathLogger()

@@ -1,0 +1,63 @@
+"""The network of a run: the architecture behind its normalisation, checked on one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from mcr import build
+from mcr.architectures.normalization import Normalized
+from mcr.errors import InputError
+from mcr.seeding import seed_for
+from mcr.stages.artifacts import DataSpec
+
+
+def make(config: Mapping[str, Any], spec: DataSpec, seed: str) -> Normalized:
+    """The network with initial weights drawn from the seed, in [0, 1] pixel space.
+
+    Args:
+        config: ``architecture`` and ``normalization``.
+        spec: The data's facts, passed to a constructor that asks for them by name.
+        seed: Of the initial weights.
+
+    Raises:
+        InputError: Where it cannot be built, or does not turn these images into one logit per class.
+    """
+    facts = {
+        "num_classes": len(spec.classes),
+        "in_channels": spec.channels,
+        "in_chans": spec.channels,
+        "image_size": spec.image_size,
+        "img_size": spec.image_size,
+    }
+    architecture = {name: value for name, value in config["architecture"].items() if name != "source"}
+    # Constructors draw from the global generator; the fork gives it back as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "weights"))
+        network = build.network(architecture, facts)
+    if not isinstance(network, torch.nn.Module):
+        raise InputError(f"architecture {architecture['_target_']} gives a {type(network).__name__}, no torch.nn.Module")
+    mean, std = build.build(config["normalization"], statistics=(spec.mean, spec.std))
+    model = Normalized(network, mean, std)
+    _check(model, spec, architecture["_target_"])
+    return model
+
+
+def _check(model: Normalized, spec: DataSpec, name: str) -> None:
+    images = torch.zeros(2, spec.channels, *spec.image_size)
+    shape = "x".join(map(str, (spec.channels, *spec.image_size)))
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            logits = model(images)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise InputError(f"{name} cannot take images {shape}: {str(error).splitlines()[0]}") from error
+    finally:
+        for module, training in modes:
+            module.training = training
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, len(spec.classes)):
+        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise InputError(f"{name} gives {got} for 2 images {shape}; (2, {len(spec.classes)}) logits are needed")

@@ -1,0 +1,50 @@
+"""Write a path's report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+from mcr.evaluation.table import PathTable, write_csv
+from mcr.reports import document, figures
+from mcr.reports.claims import judge
+from mcr.stages.context import Context
+from mcr.store import Stage
+
+NAMES = {"path": "curve", "reference": "straight line"}
+
+
+def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
+    """figure.png and .svg, path.csv, reference.csv, barriers.csv, report.md, summary.json."""
+    title, config = stage.config["title"], stage.config["report"]
+    tables = {role: PathTable.read_csv(place / "path.csv") for role, place in inputs.items()}
+    found = {role: json.loads((place / "summary.json").read_text()) for role, place in inputs.items()}
+    figures.save(
+        figures.path_figure([(title, tables["path"], tables.get("reference"))]),
+        folder,
+        "figure",
+        config["formats"],
+        config["dpi"],
+    )
+    rows = [row for role in inputs for row in document.barrier_rows(NAMES[role], found[role]["metrics"])]
+    write_csv(folder / "barriers.csv", [dict(zip(document.BARRIER_COLUMNS, row, strict=True)) for row in rows])
+    for role, place in inputs.items():
+        shutil.copyfile(place / "path.csv", folder / f"{role}.csv")
+    verdicts = [judge(claim, found["path"]["metrics"]) for claim in stage.config["claims"]]
+    judged = [("curve", verdict) for verdict in verdicts if verdict is not None]
+    with (inputs["path"] / "ends.csv").open(newline="") as stream:
+        ends = list(csv.DictReader(stream))
+    sections = [f"# {title}\n", "![metrics along the path](figure.png)\n", document.barrier_section(rows)]
+    sections += [document.claims_section(judged)] if judged else []
+    for role, table in tables.items():
+        sections.append(document.path_section(NAMES[role].capitalize(), table, found[role]["path_length"]))
+    sections.append(document.ends_section(ends))
+    (folder / "report.md").write_text("\n".join(sections))
+    summary = {
+        "title": title,
+        "claims": [vars(verdict) for _, verdict in judged],
+        **{NAMES[role].replace(" ", "_"): content for role, content in found.items()},
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

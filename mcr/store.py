@@ -1,0 +1,87 @@
+"""Content-addressed store of stages: a folder exists only when complete, and is made once."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from mcr import identity
+
+RECORD = "stage.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A node of the plan: what is computed, by which recipe, from which other stages.
+
+    Attributes:
+        name: The module below ``mcr.stages`` that computes it.
+        version: Raised when the code's numbers change, so that old results are not taken for new ones.
+        config: The resolved recipe, plain containers only.
+        needs: Role to stage.
+        label: What people read ("train start"); not part of the identity.
+    """
+
+    name: str
+    version: int
+    config: Mapping[str, Any]
+    needs: Mapping[str, Stage] = field(default_factory=dict)
+    label: str = ""
+
+    @property
+    def key(self) -> str:
+        needs = {role: stage.key for role, stage in self.needs.items()}
+        return identity.key({"stage": self.name, "version": self.version, "config": self.config, "needs": needs})
+
+
+class Store:
+    """Folders ``<root>/<stage>/<key>``; the only code that creates or removes one."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).absolute()
+
+    def folder(self, stage: Stage) -> Path:
+        return self.root / stage.name / stage.key
+
+    def has(self, stage: Stage) -> bool:
+        return (self.folder(stage) / RECORD).is_file()
+
+    def fetch(self, stage: Stage, compute: Callable[[Path], None], device: str) -> Path:
+        """The complete folder of a stage: a hit, or computed under a lock and published by one rename.
+
+        The partial folder survives a killed process, so a computation that leaves checkpoints there can go on.
+
+        Args:
+            stage: What is wanted.
+            compute: Writes the artifact into the folder that it is given.
+            device: For the provenance record.
+        """
+        folder = self.folder(stage)
+        if self.has(stage):
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = folder.with_name(f".partial-{stage.key}")
+        with FileLock(folder.with_name(f".lock-{stage.key}")):
+            if self.has(stage):
+                return folder
+            partial.mkdir(exist_ok=True)
+            begin = time.perf_counter()
+            compute(partial)
+            record = {
+                "stage": stage.name,
+                "version": stage.version,
+                "key": stage.key,
+                "config": identity.numbers(stage.config),
+                "needs": {role: {"stage": need.name, "key": need.key} for role, need in stage.needs.items()},
+                "provenance": identity.provenance(time.perf_counter() - begin, device),
+            }
+            (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+            os.replace(partial, folder)
+        return folder

@@ -1,0 +1,85 @@
+"""The end of a multirun: one table and one figure over its jobs, and the exit status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from mcr.evaluation.table import PathTable, write_csv
+from mcr.reports import document, figures
+from mcr.reports.claims import Verdict
+from mcr.run import FAILURE, wandb_place
+from mcr.terminal import print_results
+
+STATUS_FAILED, STATUS_INPUT = 1, 2
+
+
+def finish(folder: Path) -> int:
+    """Write the joint report of the jobs below a sweep folder and print it; returns the exit status.
+
+    Jobs whose verb stops before the report have none to join. Failed jobs are listed; the others are reported.
+    """
+    jobs = sorted((path for path in folder.iterdir() if (path / ".hydra").is_dir()), key=_number)
+    failures = {job: (job / FAILURE).read_text() for job in jobs if (job / FAILURE).is_file()}
+    done = [job for job in jobs if (job / "summary.json").is_file()]
+    if done:
+        _report(folder, done)
+    for job, text in failures.items():
+        Console(stderr=True).print(f"mcr: job {job.name} failed: {text.splitlines()[-1]}", soft_wrap=True)
+    if not failures:
+        return 0
+    bad_input = all(text.startswith("InputError") for text in failures.values())
+    return STATUS_INPUT if bad_input else STATUS_FAILED
+
+
+def _number(path: Path) -> tuple[int, str]:
+    return (int(path.name) if path.name.isdigit() else 10**9, path.name)
+
+
+def labels(jobs: list[Path]) -> list[str]:
+    """What tells the jobs apart: their values of the overrides that vary."""
+    lines = [yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text()) for job in jobs]
+    settings = [dict(line.split("=", 1) for line in overrides if "=" in line) for overrides in lines]
+    keys = list(dict.fromkeys(key for setting in settings for key in setting))
+    varying = [key for key in keys if len({setting.get(key) for setting in settings}) > 1]
+
+    def word(key: str, value: str | None) -> str:
+        # An option's name speaks for itself; a number needs its key.
+        return value.replace("_", "-") if value and not value[0].isdigit() else f"{key.split('.')[-1]}={value}"
+
+    found = [", ".join(word(key, setting.get(key)) for key in varying) for setting in settings]
+    return [label or f"job {job.name}" for label, job in zip(found, jobs, strict=True)]
+
+
+def _report(folder: Path, jobs: list[Path]) -> None:
+    names = labels(jobs)
+    summaries = [json.loads((job / "summary.json").read_text()) for job in jobs]
+    panels = [(name, PathTable.read_csv(job / "path.csv"), _reference(job)) for name, job in zip(names, jobs, strict=True)]
+    draw = figures.path_figure if len(panels) <= figures.MOST_COLUMNS else figures.overlay_figure
+    settings = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())["report"]
+    written = figures.save(draw(panels), folder, "figure", settings["formats"], settings["dpi"])
+    rows = []
+    for name, summary in zip(names, summaries, strict=True):
+        rows += document.barrier_rows(name, summary["curve"]["metrics"])
+        if "straight_line" in summary:
+            rows += document.barrier_rows(f"{name}, straight line", summary["straight_line"]["metrics"])
+    write_csv(folder / "barriers.csv", [dict(zip(document.BARRIER_COLUMNS, row, strict=True)) for row in rows])
+    verdicts = [
+        (name, Verdict(**claim)) for name, summary in zip(names, summaries, strict=True) for claim in summary["claims"]
+    ]
+    sections = [f"# {', '.join(names)}\n", "![metrics along the paths](figure.png)\n", document.barrier_section(rows)]
+    sections += [document.claims_section(verdicts)] if verdicts else []
+    for name, summary, panel in zip(names, summaries, panels, strict=True):
+        sections.append(document.path_section(name, panel[1], summary["curve"]["path_length"]))
+    (folder / "report.md").write_text("\n".join(sections))
+    joint = {"jobs": [{"name": name, **summary} for name, summary in zip(names, summaries, strict=True)]}
+    (folder / "summary.json").write_text(json.dumps(joint, indent=2) + "\n")
+    print_results(rows, verdicts, {"figure": written[0], "tables": folder / "report.md", **wandb_place(folder, "*/")})
+
+
+def _reference(job: Path) -> PathTable | None:
+    path = job / "reference.csv"
+    return PathTable.read_csv(path) if path.is_file() else None

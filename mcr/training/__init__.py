@@ -1,0 +1,1 @@
+"""The LightningModules and the only place that makes a Trainer."""

@@ -1,0 +1,67 @@
+"""Adversarial training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics.classification import MulticlassAccuracy
+
+from mcr.attacks.frozen import frozen
+from mcr.seeding import generator
+from mcr.training.endpoint import EndpointModule
+from mcr.types import Batch
+
+
+class AdversarialModule(EndpointModule):
+    """Training under attack; validation under the same attack, with the averaged weights where asked.
+
+    Adversarial training overfits in robustness long before it does in accuracy (Rice et al. 2020), hence the
+    robust monitor; averaging flattens the same curve.
+
+    Args:
+        ema_decay: Decay per step of the weights' average; 0 keeps the latest weights.
+        validation_images: Images of the validation split under attack after each epoch.
+        num_classes: C.
+        **training: See EndpointModule; the objective has an ``attack``.
+    """
+
+    monitor = "validation/robust_accuracy"
+
+    def __init__(self, ema_decay: float, validation_images: int, num_classes: int, **training: Any) -> None:
+        super().__init__(num_classes=num_classes, **training)
+        self.averaged = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True
+        ).requires_grad_(False)
+        self.validation_images = validation_images
+        self.robust_accuracy = MulticlassAccuracy(num_classes, average="micro")
+
+    @property
+    def scored(self) -> nn.Module:
+        averaged: nn.Module = self.averaged.module
+        return averaged
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        self.averaged.update_parameters(self.network)
+
+    def on_validation_epoch_start(self) -> None:
+        # The same random starts after every epoch, so that epochs are compared on equal terms.
+        self.validation_draw = generator(self.seed, "validation")
+        self.attacked = 0
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        super().validation_step(batch, index)
+        images, labels = (part[: max(0, self.validation_images - self.attacked)] for part in batch)
+        self.attacked += len(images)
+        if not len(images):
+            return
+        with frozen(self.scored) as network:
+            attacked = self.objective.attack(network, images, labels, self.validation_draw)
+        with torch.no_grad():
+            self.robust_accuracy.update(self.scored(attacked).float(), labels)
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self.log("validation/robust_accuracy", self.robust_accuracy)

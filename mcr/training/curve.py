@@ -1,0 +1,80 @@
+"""Fitting the free control points of a path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mcr.seeding import generator
+from mcr.training.endpoint import EndpointModule
+from mcr.types import Batch
+from mcr.weightspace import batchnorm
+from mcr.weightspace.layout import Layout
+from mcr.weightspace.model_at import ModelAt
+
+
+class CurveModule(EndpointModule):
+    """Minimises the mean over t ~ U(0, 1) of the objective at theta(t), one t per step (Garipov et al. 2018, eq. 2).
+
+    theta(t) is written into the network's flat parameters; after an ordinary backward pass with gradient g,
+    the gradient of control point k is c_k(t) (g + weight_decay theta(t)): the L2 term acts on theta(t).
+
+    Args:
+        curve: Has ``points`` K and ``coefficients(t)`` (K,).
+        layout: Of the network's parameters.
+        ends: The two fixed ends, each (P,).
+        weight_decay: Of theta(t).
+        **training: See EndpointModule.
+    """
+
+    def __init__(
+        self, curve: Any, layout: Layout, ends: tuple[Tensor, Tensor], weight_decay: float, **training: Any
+    ) -> None:
+        super().__init__(**training)
+        self.curve, self.layout, self.theta_decay = curve, layout, weight_decay
+        start, end = ends
+        self.register_buffer("start", start, persistent=False)
+        self.register_buffer("end", end, persistent=False)
+        # The free points begin on the straight line.
+        shares = [index / (curve.points - 1) for index in range(1, curve.points - 1)]
+        self.control = nn.ParameterList(nn.Parameter(torch.lerp(start, end, share)) for share in shares)
+        # Their gradients come from on_after_backward, so several processes must not wait for autograd to give them.
+        self._ddp_params_and_buffers_to_ignore = [f"control.{index}" for index in range(len(shares))]
+
+    def learning(self) -> list[nn.Parameter]:
+        return list(self.control)
+
+    def points(self) -> list[Tensor]:
+        """All control points, each (P,)."""
+        return [self.start, *(point.detach() for point in self.control), self.end]
+
+    def on_fit_start(self) -> None:
+        # Only now do the parameters lie on their device; moving them later would tear them off the flat vector.
+        self.model = ModelAt(self.network, self.layout)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        t = self._draw_t()
+        self.coefficients = self.curve.coefficients(t)
+        self.model.place(self.coefficients, self.points())
+        self.model.gradient.zero_()
+        if self.objective.attacks:
+            # The running statistics are a mixture over t; the attack needs those of theta(t).
+            batchnorm.refresh(self.network, [batch[0]])
+        return super().training_step(batch, index)
+
+    def _draw_t(self) -> float:
+        # The same t in every process: the draw does not depend on the rank.
+        return float(torch.rand((), generator=self.draw_t, dtype=torch.float64))
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.draw_t = generator(self.seed, "t", self.current_epoch)
+
+    def on_after_backward(self) -> None:
+        gradient = self.model.gradient
+        if self.theta_decay:
+            gradient.add_(self.model.theta, alpha=self.theta_decay)
+        for coefficient, point in zip(self.coefficients[1:-1].tolist(), self.control, strict=True):
+            point.grad = torch.mul(gradient, coefficient, out=point.grad)

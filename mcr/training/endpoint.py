@@ -1,0 +1,103 @@
+"""Training a network at an end of a path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from mcr.errors import InputError
+from mcr.seeding import generator, seed_for
+from mcr.types import Batch
+
+
+class EndpointModule(pl.LightningModule):
+    """Empirical risk minimisation; validation on clean images.
+
+    Args:
+        network: Images in [0, 1] (B, D, H, W) to logits (B, C).
+        objective: (network, images, labels, generator) -> losses (B,), logits (B, C).
+        optimizer: Parameters to an optimizer.
+        schedule: Has ``factor(progress)``.
+        num_classes: C.
+        seed: All of the training's randomness follows from it and the epoch's number.
+    """
+
+    monitor = "validation/accuracy"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Any,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        schedule: Any,
+        num_classes: int,
+        seed: str,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.objective, self.make_optimizer, self.schedule = objective, optimizer, schedule
+        self.seed = seed
+        self.train_loss, self.train_accuracy = MeanMetric(), MeanMetric()
+        self.validation_loss = MeanMetric()
+        self.validation_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.steps: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network that validation looks at and that training yields."""
+        return self.network
+
+    def learning(self) -> list[nn.Parameter]:
+        """What the optimizer moves."""
+        return list(self.network.parameters())
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.learning())
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        shape = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor((step + 0.5) / total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": shape, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout draws from torch's global generator; all else from generators named by their use.
+        torch.manual_seed(seed_for(self.seed, "dropout", self.current_epoch, self.global_rank))
+        self.draw = generator(self.seed, "objective", self.current_epoch, self.global_rank)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        losses, logits = self.objective(self.network, *batch, self.draw)
+        return self.record(losses, logits, batch[1])
+
+    def record(self, losses: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss; it and the accuracy are kept for the epoch's end, without a wait for the device."""
+        loss = losses.mean()
+        self.steps.append((loss.detach(), (logits.detach().argmax(1) == labels).float().mean()))
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        losses, accuracies = (torch.stack(values) for values in zip(*self.steps, strict=True))
+        self.steps.clear()
+        if not torch.isfinite(losses).all():
+            first = int((~torch.isfinite(losses)).nonzero()[0])
+            rate = self.trainer.optimizers[0].defaults["lr"]
+            where = f"epoch {self.current_epoch}, step {first}"
+            raise InputError(f"training diverged: the loss is not finite at {where}; lower the learning rate {rate}")
+        self.train_loss.update(losses)
+        self.train_accuracy.update(accuracies)
+        self.log("train/loss", self.train_loss)
+        self.log("train/accuracy", self.train_accuracy)
+        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        images, labels = batch
+        logits = self.scored(images).float()
+        self.validation_loss.update(nn.functional.cross_entropy(logits, labels, reduction="none"))
+        self.validation_accuracy.update(logits, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("validation/loss", self.validation_loss)
+        self.log("validation/accuracy", self.validation_accuracy)

@@ -1,0 +1,34 @@
+"""Types that rooms share, and the legend of shapes.
+
+Shapes: B batch, N images, C classes, P parameters, K control points, T grid points, H x W pixels, D channels.
+Images are uint8 (N, D, H, W) at rest and float in [0, 1] (B, D, H, W) in front of a classifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Classifier = Callable[[Tensor], Tensor]
+"""Images in [0, 1] (B, D, H, W) to logits (B, C)."""
+
+Batch = tuple[Tensor, Tensor]
+"""Images (B, D, H, W) and labels (B,)."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Decoded images of one part of a source: uint8 (N, D, H, W), and their labels: int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Source:
+    """A decoded data set: the parts that its makers gave it ("train" and "test", or "all") and its class names."""
+
+    parts: dict[str, Part]
+    classes: tuple[str, ...]

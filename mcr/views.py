@@ -1,0 +1,61 @@
+"""Views that compute and write nothing: ``mcr list`` and ``mcr show``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mcr import pipeline
+from mcr.build import nearest
+from mcr.errors import InputError
+from mcr.overrides import Request
+from mcr.run import title
+from mcr.store import Store
+
+
+def description(path: Path) -> str:
+    """The first comment of a YAML file that is no Hydra directive."""
+    for line in path.read_text().splitlines():
+        if line.startswith("#") and not line.startswith("# @"):
+            return line.lstrip("# ")
+    return ""
+
+
+def list_options(conf: Path, words: list[str]) -> None:
+    """Print the config groups, or the options of one with what they are."""
+    groups = {path.name: path for path in sorted(conf.iterdir()) if path.is_dir()}
+    table = Table(box=None, pad_edge=False)
+    if not words:
+        table.add_column("group", style="bold")
+        table.add_column("options")
+        for name, folder in groups.items():
+            table.add_row(name, ", ".join(sorted(path.stem for path in folder.glob("*.yaml"))))
+    else:
+        name = words[0].split("@")[0]
+        if name not in groups:
+            raise InputError(f"there is no group {name}; {nearest(name, list(groups))}")
+        table.add_column(name, style="bold")
+        table.add_column("what it is")
+        for path in sorted(groups[name].glob("*.yaml")):
+            table.add_row(path.stem, description(path))
+    Console(soft_wrap=False).print(table)
+
+
+def show_plans(request: Request) -> None:
+    """Print every stage of every job with hit or miss."""
+    console = Console()
+    for index, job in enumerate(request.jobs):
+        store = Store(job.config["paths"]["store"])
+        heading = f"job {index}: {' '.join(job.overrides)}" if request.swept else title(job.config)
+        table = Table(title=heading, title_justify="left", box=None, pad_edge=False)
+        for column in ("stage", "key", "state", "needs"):
+            table.add_column(column)
+        goals = pipeline.plan(job.config, title(job.config))["report"]
+        for stage in pipeline.ordered(goals):
+            state = "[green]hit[/green]" if store.has(stage) else "[yellow]miss[/yellow]"
+            table.add_row(stage.label, stage.key, state, ", ".join(need.label for need in stage.needs.values()))
+        console.print(table)
+        if index + 1 < len(request.jobs):
+            console.print()

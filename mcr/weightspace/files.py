@@ -1,0 +1,90 @@
+"""Files of weights. A model file is hostile until loaded safely: nothing here ever runs code from it."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mcr.errors import InputError
+
+NESTS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network")
+PREFIXES = ("module.", "_orig_mod.", "network.", "model.", "net.")
+
+
+def save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write named tensors as safetensors; tied tensors are written under each of their names."""
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
+
+
+def load(path: Path) -> dict[str, Tensor]:
+    """Named tensors from safetensors."""
+    return load_file(path)
+
+
+def load_foreign(path: Path) -> dict[str, Tensor]:
+    """A state dict from a user's file: safetensors, or a PyTorch file that needs no code to load.
+
+    The dict may lie bare, or nested under one of the usual keys.
+
+    Raises:
+        InputError: In one line, for a file that needs pickle to run code, is damaged, or holds no tensors.
+    """
+    try:
+        found: Any = load_file(path) if path.suffix == ".safetensors" else _torch_load(path)
+    except SafetensorError as error:
+        raise InputError(f"{path} is no whole safetensors file: {error}") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    for _ in range(2):  # a Lightning checkpoint inside another dict is as deep as it gets
+        nest = next((name for name in NESTS if isinstance(found, Mapping) and isinstance(found.get(name), Mapping)), None)
+        found = found[nest] if nest else found
+    if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise InputError(f"{path} holds no state dict: save model.state_dict() with torch.save or as safetensors")
+    return {str(name): tensor for name, tensor in found.items()}
+
+
+def _torch_load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path} needs code to run when it is loaded, or is no PyTorch file: refused; "
+            "save model.state_dict() with torch.save, or as safetensors"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is damaged or cut short: {str(error).splitlines()[0]}") from None
+
+
+def fit_into(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load a user's state dict into the network, with the usual prefixes taken off where all names have them.
+
+    Raises:
+        InputError: Naming the first missing or unexpected key, a differing shape, or a NaN or infinite tensor.
+    """
+    wanted = network.state_dict()
+    names = dict(state)
+    while not set(wanted) & set(names):
+        prefix = next((known for known in PREFIXES if all(name.startswith(known) for name in names)), None)
+        if prefix is None:
+            break
+        names = {name.removeprefix(prefix): tensor for name, tensor in names.items()}
+    missing = next((name for name in wanted if name not in names), None)
+    extra = next((name for name in names if name not in wanted), None)
+    if missing or extra:
+        problems = [f"lacks {missing}"] * (missing is not None) + [f"has the unexpected {extra}"] * (extra is not None)
+        raise InputError(f"{path} {' and '.join(problems)}: is architecture= the network that it was saved from?")
+    for name, tensor in names.items():
+        if tensor.shape != wanted[name].shape:
+            shapes = f"{tuple(tensor.shape)} in the file, {tuple(wanted[name].shape)} in the network"
+            raise InputError(f"{path}: {name} differs in shape: {shapes}")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InputError(f"{path}: {name} holds NaN or infinite values")
+    network.load_state_dict(names, strict=True)
