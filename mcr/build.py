@@ -19,7 +19,7 @@ MOST_NAMES = 20  # a longer list helps nobody in an error line
 
 def nearest(word: str, names: list[str]) -> str:
     """The valid names closest to a mistyped one, as the end of an error line."""
-    close = get_close_matches(word, names, n=3, cutoff=0.5)
+    close = get_close_matches(word, list(dict.fromkeys(names)), n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"
     return f"valid: {', '.join(sorted(names))}" if len(names) <= MOST_NAMES else "see mcr --cfg job and mcr list"
@@ -89,10 +89,13 @@ def network(config: Mapping[str, Any], facts: Mapping[str, Any]) -> Any:
     }
     try:
         return _instantiate(config, told)
-    except hydra.errors.InstantiationException as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise InputError(f"architecture {config['_target_']} cannot be built: {reason}") from error
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"architecture {config['_target_']} cannot be built: {error}") from error
 
 
 def _instantiate(config: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
-    return hydra.utils.instantiate(numbers(config), **values, _recursive_=False, _convert_="all")
+    # Only the configuration goes through Hydra, which would turn dataclass instances among the values into configs.
+    made = hydra.utils.instantiate({**numbers(config), "_partial_": True}, _recursive_=False, _convert_="all")
+    return made if config.get("_partial_") else made(**values)

@@ -17,7 +17,6 @@ from omegaconf import DictConfig
 
 from mcr import build, overrides, pipeline
 from mcr.errors import InputError
-from mcr.reports import document
 from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
 from mcr.store import Store
@@ -107,13 +106,10 @@ def wandb_place(folder: Path, below: str = "") -> dict[str, str]:
 
 def _print(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
-    rows = []
-    for name in ("curve", "straight line"):
-        if name.replace(" ", "_") in summary:
-            rows += document.barrier_rows(name, summary[name.replace(" ", "_")]["metrics"])
+    straight = summary.get("straight_line", {}).get("metrics")
     verdicts = [("curve", Verdict(**claim)) for claim in summary["claims"]]
     places = {"figure": next(iter(sorted(folder.glob("figure.*")))), "tables": folder / "report.md"}
-    print_results(rows, verdicts, {**places, **wandb_place(folder)})
+    print_results([("curve", summary["curve"]["metrics"], straight)], verdicts, {**places, **wandb_place(folder)})
 
 
 def _targets(tree: Any) -> Iterator[str]:

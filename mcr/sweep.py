@@ -28,7 +28,7 @@ def finish(folder: Path) -> int:
     if done:
         _report(folder, done)
     for job, text in failures.items():
-        Console(stderr=True).print(f"mcr: job {job.name} failed: {text.splitlines()[-1]}", soft_wrap=True)
+        Console(stderr=True).print(f"mcr: job {job.name} failed: {text.strip().splitlines()[-1]}", soft_wrap=True)
     if not failures:
         return 0
     bad_input = all(text.startswith("InputError") for text in failures.values())
@@ -77,7 +77,11 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     (folder / "report.md").write_text("\n".join(sections))
     joint = {"jobs": [{"name": name, **summary} for name, summary in zip(names, summaries, strict=True)]}
     (folder / "summary.json").write_text(json.dumps(joint, indent=2) + "\n")
-    print_results(rows, verdicts, {"figure": written[0], "tables": folder / "report.md", **wandb_place(folder, "*/")})
+    paths = [
+        (name, summary["curve"]["metrics"], summary.get("straight_line", {}).get("metrics"))
+        for name, summary in zip(names, summaries, strict=True)
+    ]
+    print_results(paths, verdicts, {"figure": written[0], "tables": folder / "report.md", **wandb_place(folder, "*/")})
 
 
 def _reference(job: Path) -> PathTable | None:

@@ -10,19 +10,35 @@ from rich.table import Table
 
 from mcr.reports import document
 from mcr.reports.claims import Verdict
+from mcr.reports.document import Metrics
+
+
+COLUMNS = ("path", "metric", "start", "inside", "at t", "end", "above higher end", "straight")
 
 
 def print_results(
-    rows: Sequence[Sequence[str]], verdicts: Sequence[tuple[str, Verdict]], places: Mapping[str, Path | str]
+    paths: Sequence[tuple[str, Metrics, Metrics | None]],
+    verdicts: Sequence[tuple[str, Verdict]],
+    places: Mapping[str, Path | str],
 ) -> None:
-    """The table of barriers, the claims, and where everything lies."""
+    """The table of barriers, the claims, and where everything lies.
+
+    Args:
+        paths: Name, metrics of the curve, and of the straight line if it was measured.
+        verdicts: Path name and verdict.
+        places: What, and where it lies.
+    """
     console = Console()
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
-    # Area and the excess above the line are in the files; this must fit a terminal.
-    for index, column in enumerate(document.BARRIER_COLUMNS[:7]):
+    # Eighty columns are enough: area and the excess above the line are in the files.
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for index, column in enumerate(COLUMNS):
         table.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row[:7])
+    for name, metrics, straight in paths:
+        for index, metric in enumerate(metric for metric in document.SHOWN if metric in metrics):
+            row = document.Barrier.of(metric, metrics)
+            other = document.Barrier.of(metric, straight).interior if straight else ""
+            label = name if index == 0 else ""
+            table.add_row(label, row.metric, row.start, row.inside, row.at, row.end, f"{row.interior} ± {row.error}", other)
     console.print()
     console.print(table)
     if verdicts:

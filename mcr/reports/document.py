@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mcr.evaluation.table import PathTable, markdown
@@ -19,33 +20,45 @@ EXPLANATION = (
 )
 
 
-def barrier_rows(name: str, metrics: Metrics) -> list[list[str]]:
-    """The barriers of one path, one row a metric, as text."""
-    rows = []
-    for metric in SHOWN:
-        if metric not in metrics:
-            continue
+@dataclass(frozen=True)
+class Barrier:
+    """One metric of one path as text: losses with three digits, errors in percent with one."""
+
+    metric: str
+    start: str
+    end: str
+    inside: str
+    at: str
+    interior: str
+    error: str
+    above_line: str
+    area: str
+
+    @classmethod
+    def of(cls, metric: str, metrics: Metrics) -> Barrier:
         found = metrics[metric]
         scale, digits = (100, 1) if metric.endswith("error") else (1, 3)
-
-        def text(key: str, found: Mapping[str, float] = found, scale: int = scale, digits: int = digits) -> str:
-            return f"{scale * found[key]:.{digits}f}"
-
-        inside = found["interior"] + max(found["start"], found["end"])
-        rows.append(
-            [
-                name,
-                metric.replace("_", " ").replace("error", "error %"),
-                text("start"),
-                text("end"),
-                f"{scale * inside:.{digits}f}",
-                f"{found['interior_t']:.2f}",
-                f"{scale * found['interior']:+.{digits}f} ± {text('interior_se')}",
-                text("barrier_above_line"),
-                text("area"),
-            ]
+        values = {name: f"{scale * value:.{digits}f}" for name, value in found.items()}
+        return cls(
+            metric.replace("_", " ").replace("error", "error %"),
+            values["start"],
+            values["end"],
+            f"{scale * (found['interior'] + max(found['start'], found['end'])):.{digits}f}",
+            f"{found['interior_t']:.2f}",
+            f"{scale * found['interior']:+.{digits}f}",
+            values["interior_se"],
+            values["barrier_above_line"],
+            values["area"],
         )
-    return rows
+
+
+def barrier_rows(name: str, metrics: Metrics) -> list[list[str]]:
+    """The barriers of one path, one row a metric, in the order of BARRIER_COLUMNS."""
+    found = [Barrier.of(metric, metrics) for metric in SHOWN if metric in metrics]
+    return [
+        [name, b.metric, b.start, b.end, b.inside, b.at, f"{b.interior} ± {b.error}", b.above_line, b.area]
+        for b in found
+    ]
 
 
 def path_rows(table: PathTable) -> tuple[list[str], list[list[str]]]:

@@ -50,8 +50,9 @@ class CurveModule(EndpointModule):
         """All control points, each (P,)."""
         return [self.start, *(point.detach() for point in self.control), self.end]
 
-    def on_fit_start(self) -> None:
-        # Only now do the parameters lie on their device; moving them later would tear them off the flat vector.
+    def on_train_start(self) -> None:
+        # Not earlier: Lightning moves the parameters to their device and drops all gradients before this hook,
+        # which would tear both off their flat vectors.
         self.model = ModelAt(self.network, self.layout)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:

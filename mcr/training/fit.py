@@ -74,6 +74,8 @@ def fit(
         # Batches are tensors on the device already: workers would only cost time.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")
+        # A path is measured by its own stage, not while it is fitted.
+        warnings.filterwarnings("ignore", ".*no `val_dataloader`.*")
         warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
         resume = places["last"] if places["last"].is_file() else None
         try:
