@@ -36,7 +36,9 @@ def locate(target: str) -> Any:
             found = importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name is None or not (name + ".").startswith(error.name + "."):
-                raise InputError(f"_target_={target}: importing {name} needs the missing package {error.name}") from None
+                raise InputError(
+                    f"_target_={target}: importing {name} needs the missing package {error.name}"
+                ) from None
             continue
         for part in parts[length:]:
             if not hasattr(found, part):

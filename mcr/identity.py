@@ -18,8 +18,6 @@ from typing import Any
 
 from mcr.errors import InputError
 
-# Places: where something lies cannot change a number (its content is hashed through fingerprint or digest).
-PLACES = frozenset({"root", "path"})
 KEY_LENGTH = 16
 _FRACTION = re.compile(r"\s*\d+(\.\d+)?\s*/\s*\d+(\.\d+)?\s*")
 
@@ -48,15 +46,15 @@ def numbers(tree: Any) -> Any:
 
 
 def canonical(tree: Any) -> str:
-    """JSON with sorted keys, without places; 1 and 1.0 are the same number.
+    """JSON with sorted keys; 1 and 1.0 are the same number, and so are 8/255 and its decimals.
 
-    >>> canonical({"b": 1.0, "a": "8/255", "root": "/tmp"})
+    >>> canonical({"b": 1.0, "a": "8/255"})
     '{"a":0.03137254901960784,"b":1}'
     """
 
     def plain(node: Any) -> Any:
         if isinstance(node, Mapping):
-            return {key: plain(value) for key, value in node.items() if key not in PLACES}
+            return {key: plain(value) for key, value in node.items()}
         if isinstance(node, list):
             return [plain(value) for value in node]
         if isinstance(node, float):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -80,10 +80,10 @@ def compose_jobs(conf: Path, args: argparse.Namespace) -> Request:
     Raises:
         InputError: For an unknown key, group, option or a value of the wrong type, naming the nearest valid names.
     """
-    with _composer(conf, args):
+    with _Composer(conf, args):
         try:
             whole = _compose_first(args.overrides)
-            swept = args.multirun or whole.hydra.mode is not None and "MULTIRUN" in str(whole.hydra.mode)
+            swept = args.multirun or (whole.hydra.mode is not None and "MULTIRUN" in str(whole.hydra.mode))
             lines = _sweep(whole, args.overrides) if swept else [args.overrides]
             if not swept:
                 _refuse_choices(args.overrides)
@@ -118,11 +118,10 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         if "Missing mandatory value" in str(error):
             raise InputError(f"{key} has no value: add {key}=... to the command") from None
         raise InputError(f"{key}: {str(error).splitlines()[0]}") from None
-    assert isinstance(tree, dict)
-    return tree
+    return cast(dict[str, Any], tree)
 
 
-class _composer:
+class _Composer:
     """Hydra's compose API over this project's configuration folder, closed again afterwards."""
 
     def __init__(self, conf: Path, args: argparse.Namespace) -> None:
@@ -156,8 +155,8 @@ def _checked(conf: Path, line: list[str]) -> DictConfig:
     cfg = compose("config", overrides=line)
     values = [override for override in OverridesParser.create().parse_overrides(line) if not _is_group(conf, override)]
     if values:
-        groups = [override.input_line for override in OverridesParser.create().parse_overrides(line)]
-        base = compose("config", overrides=[text for text in groups if text not in {v.input_line for v in values}])
+        groups = [text for text in line if text not in {value.input_line for value in values}]
+        base = compose("config", overrides=groups)
         before, after = (OmegaConf.to_container(tree, resolve=False) for tree in (base, cfg))
         for key, old, new in _changes(before, after):
             if not _fits(old, new):
@@ -181,7 +180,7 @@ def _changes(before: Any, after: Any, where: str = "") -> Iterator[tuple[str, An
 def _fits(old: Any, new: Any) -> bool:
     """Whether a value may take the place of another: the YAML's value shows the type."""
     old, new = identity.number(old), identity.number(new)
-    free = old is None or isinstance(old, str) or isinstance(new, str) and ("${" in new)
+    free = old is None or isinstance(old, str) or (isinstance(new, str) and ("${" in new))
     if free or old == "???":
         return not isinstance(new, Mapping)
     if isinstance(old, bool) or isinstance(new, bool):

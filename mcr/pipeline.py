@@ -26,13 +26,13 @@ def plan(cfg: Mapping[str, Any], title: str = "") -> dict[str, list[Stage]]:
         cfg: The composed configuration as plain containers.
         title: What the report calls this run.
     """
-    data = _stage("data", "data", {"dataset": _without(cfg["dataset"], "split", "augmentation")})
+    dataset = _without(cfg["dataset"], "split", "augmentation", "root")
+    places = {"root": cfg["dataset"]["root"]} if "root" in cfg["dataset"] else {}
+    data = Stage("data", VERSIONS["data"], {"dataset": dataset}, label="data", places=places)
     split = _stage("split", "split", cfg["dataset"]["split"], data=data)
     model = {"architecture": _architecture(cfg["architecture"]), "normalization": cfg["normalization"]}
     materials = {"data": data, "split": split}
-    ends = {
-        role: _endpoint(cfg, role, member, model, materials) for member, role in enumerate(("start", "end"))
-    }
+    ends = {role: _endpoint(cfg, role, member, model, materials) for member, role in enumerate(("start", "end"))}
     curves = {"path": cfg["curve"]}
     if "reference" in cfg and identity.canonical(cfg["reference"]) != identity.canonical(cfg["curve"]):
         curves["reference"] = cfg["reference"]
@@ -123,7 +123,9 @@ def _endpoint(
 ) -> Stage:
     chosen = cfg["endpoints"][role]
     if "digest" in chosen:
-        return _stage("load", f"load {role}", {**model, "checkpoint": chosen}, data=materials["data"])
+        config = {**model, "digest": chosen["digest"]}
+        needs = {"data": materials["data"]}
+        return Stage("load", VERSIONS["load"], config, needs, f"load {role}", places={"path": chosen["path"]})
     config = {
         **model,
         "augmentation": cfg["dataset"]["augmentation"],
@@ -164,4 +166,4 @@ def _evaluation(
         "split": cfg["connection"]["split"],
         "evaluation": {**part, "attack": overlay(cfg["attack"], part["attack"])},
     }
-    return _stage("evaluate", f"evaluate {role}", config, **{"path": path}, **ends, **materials)
+    return _stage("evaluate", f"evaluate {role}", config, path=path, **ends, **materials)

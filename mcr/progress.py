@@ -43,7 +43,9 @@ class Bar:
         self.progress.stop()
         seconds = time.perf_counter() - self.begin
         self.console.print(
-            f"  {self.label:<22} {self.total} {self.unit} in {seconds:.1f} s  {self.note}", highlight=False, soft_wrap=True
+            f"  {self.label:<22} {self.total} {self.unit} in {seconds:.1f} s  {self.note}",
+            highlight=False,
+            soft_wrap=True,
         )
 
 

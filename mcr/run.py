@@ -31,12 +31,12 @@ def title(cfg: Mapping[str, Any]) -> str:
     """What figures and tables call a run, from its configuration."""
 
     def module(group: str) -> str:
-        return str(cfg[group]["_target_"].split(".")[-2])
+        return str(cfg[group]["_target_"]).split(".")[-2]
 
     def end(role: str) -> str:
         chosen = cfg["endpoints"][role]
         name = chosen.get("_target_", "checkpoint").rsplit(".", 1)[-1]
-        return END_NAMES.get(name, name)
+        return str(END_NAMES.get(name, name))
 
     return f"{module('dataset')}, {module('architecture')}: {end('start')} to {end('end')}, {module('curve')}"
 
@@ -131,5 +131,3 @@ def _copy_report(source: Path, folder: Path) -> None:
     for path in sorted(source.iterdir()):
         if path.name != "stage.json":
             shutil.copyfile(path, folder / path.name)
-
-

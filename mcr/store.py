@@ -27,6 +27,7 @@ class Stage:
         config: The resolved recipe, plain containers only.
         needs: Role to stage.
         label: What people read ("train start"); not part of the identity.
+        places: Where files from outside lie; not part of the identity, their content is (in the recipe, as a digest).
     """
 
     name: str
@@ -34,6 +35,7 @@ class Stage:
     config: Mapping[str, Any]
     needs: Mapping[str, Stage] = field(default_factory=dict)
     label: str = ""
+    places: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

@@ -57,7 +57,9 @@ def labels(jobs: list[Path]) -> list[str]:
 def _report(folder: Path, jobs: list[Path]) -> None:
     names = labels(jobs)
     summaries = [json.loads((job / "summary.json").read_text()) for job in jobs]
-    panels = [(name, PathTable.read_csv(job / "path.csv"), _reference(job)) for name, job in zip(names, jobs, strict=True)]
+    panels = [
+        (name, PathTable.read_csv(job / "path.csv"), _reference(job)) for name, job in zip(names, jobs, strict=True)
+    ]
     draw = figures.path_figure if len(panels) <= figures.MOST_COLUMNS else figures.overlay_figure
     settings = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())["report"]
     written = figures.save(draw(panels), folder, "figure", settings["formats"], settings["dpi"])

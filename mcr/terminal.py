@@ -12,7 +12,6 @@ from mcr.reports import document
 from mcr.reports.claims import Verdict
 from mcr.reports.document import Metrics
 
-
 COLUMNS = ("path", "metric", "start", "inside", "at t", "end", "above higher end", "straight")
 
 
@@ -38,7 +37,9 @@ def print_results(
             row = document.Barrier.of(metric, metrics)
             other = document.Barrier.of(metric, straight).interior if straight else ""
             label = name if index == 0 else ""
-            table.add_row(label, row.metric, row.start, row.inside, row.at, row.end, f"{row.interior} ± {row.error}", other)
+            table.add_row(
+                label, row.metric, row.start, row.inside, row.at, row.end, f"{row.interior} ± {row.error}", other
+            )
     console.print()
     console.print(table)
     if verdicts:

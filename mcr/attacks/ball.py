@@ -20,7 +20,7 @@ def check(name: str, eps: float, norm: str) -> None:
 
 
 def _lengths(delta: Tensor) -> Tensor:
-    return delta.flatten(1).norm(dim=1).clamp_min(TINY).view(-1, 1, 1, 1)
+    return torch.linalg.vector_norm(delta.flatten(1), dim=1).clamp_min(TINY).view(-1, 1, 1, 1)
 
 
 def project(images: Tensor, center: Tensor, eps: float, norm: str) -> Tensor:

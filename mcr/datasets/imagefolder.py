@@ -47,7 +47,7 @@ class ImageFolder:
             raise InputError(f"{root} has a folder {'/'.join(folders)} but not the other of train/ and test/")
         parts = folders or {"all": root}
         classes = _class_names(next(iter(parts.values())))
-        for name, folder in parts.items():
+        for folder in parts.values():
             found = _class_names(folder)
             if found != classes:
                 odd = sorted(set(found) ^ set(classes))[0]

@@ -30,7 +30,7 @@ def split_indices(counts: Mapping[str, int], sizes: Mapping[str, int | float | s
     """
     home = dict.fromkeys(SPLITS, "all") if "all" in counts else dict.fromkeys(SPLITS, "train") | {"test": "test"}
     left = {
-        part: torch.randperm(count, generator=generator(sizes["seed"], "split", part))
+        part: torch.randperm(count, generator=generator(str(sizes["seed"]), "split", part))
         for part, count in counts.items()
     }
     found = {}

@@ -36,7 +36,7 @@ def load_parts(
             words = ", ".join(f"{key}={value!r}" for key, value in selection.items())
             command = (
                 f'python -c "from torchvision.datasets import {name}; '
-                f"{name}({str(Path(root))!r}, {words}, download=True)\""
+                f'{name}({str(Path(root))!r}, {words}, download=True)"'
             )
             raise InputError(f"{name} ({part}) is not in {root}; get it with: {command}") from None
         labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels

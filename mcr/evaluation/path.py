@@ -91,7 +91,9 @@ def walk(
     arc, before = 0.0, None
     for t in grid:
         nearer = ends[0] if t <= 0.5 else ends[1]
-        network.load_state_dict({name: value for name, value in nearer.items() if name not in layout.names}, strict=False)
+        network.load_state_dict(
+            {name: value for name, value in nearer.items() if name not in layout.names}, strict=False
+        )
         model.place(curve.coefficients(t), points)
         arc += 0.0 if before is None else float(torch.dist(model.theta, before))
         before = model.theta.clone()

@@ -62,7 +62,10 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     widths = [max(3, *(len(line[index]) for line in lines)) for index in range(len(columns))]
 
     def render(line: Sequence[str]) -> str:
-        cells = [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        cells = [
+            line[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+        ]
         return "| " + " | ".join(cells) + " |"
 
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]

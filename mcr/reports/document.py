@@ -84,7 +84,8 @@ def ends_section(rows: Sequence[Mapping[str, str]]) -> str:
     """The ends with their stored BatchNorm statistics and with refreshed ones."""
     columns = list(rows[0])
     text = [
-        [value if name in ("end", "batchnorm") else f"{float(value):.4f}" for name, value in row.items()] for row in rows
+        [value if name in ("end", "batchnorm") else f"{float(value):.4f}" for name, value in row.items()]
+        for row in rows
     ]
     return "## Ends\n\n" + markdown([name.replace("_", " ") for name in columns], text) + "\n"
 

@@ -58,8 +58,15 @@ def _draw(axis: Axes, lines: Sequence[tuple[str, str, str]], table: PathTable, r
             axis.axhline(max(values[0], values[-1]), color=color, linestyle=":", linewidth=0.9)
         if reference is not None and name != "train_loss":
             straight = [scale * value for value in reference.column(name)]
-            axis.plot(reference.column("t"), straight, color=color, linestyle="--", linewidth=1.0, alpha=0.6,
-                      label=f"{label}, straight line")
+            axis.plot(
+                reference.column("t"),
+                straight,
+                color=color,
+                linestyle="--",
+                linewidth=1.0,
+                alpha=0.6,
+                label=f"{label}, straight line",
+            )
     axis.grid(alpha=0.25, linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)
 
@@ -73,7 +80,9 @@ def overlay_figure(panels: Sequence[Panel]) -> Figure:
     for index, (title, table, _) in enumerate(panels):
         color = colors(0.9 * index / max(1, len(panels) - 1))
         for (label, lines), axis in zip(rows, axes, strict=True):
-            name = next((name for name, _, _ in reversed(lines) if name in table.metrics and name != "train_loss"), None)
+            name = next(
+                (name for name, _, _ in reversed(lines) if name in table.metrics and name != "train_loss"), None
+            )
             if name is not None:
                 scale = 100 if name.endswith("accuracy") else 1
                 axis.plot(table.column("t"), [scale * v for v in table.column(name)], color=color, label=title)

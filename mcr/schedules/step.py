@@ -21,7 +21,9 @@ class Step:
 
     def __post_init__(self) -> None:
         if any(not 0 <= milestone <= 1 for milestone in self.milestones) or self.gamma <= 0:
-            raise InputError(f"schedule: milestones {self.milestones} must lie in [0, 1] and gamma {self.gamma} above 0")
+            raise InputError(
+                f"schedule: milestones {self.milestones} must lie in [0, 1] and gamma {self.gamma} above 0"
+            )
 
     def factor(self, progress: float) -> float:
         return self.gamma ** sum(progress >= milestone for milestone in self.milestones)

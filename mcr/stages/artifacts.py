@@ -19,6 +19,7 @@ from mcr.weightspace import files
 
 DATA, SPLIT, SPLIT_SUMMARY = "data.json", "splits.safetensors", "splits.json"
 NETWORK, HISTORY, CONTROL = "network.safetensors", "history.csv", "control.safetensors"
+CHUNK = 4096  # images at a time where a float copy of all would be large
 PREFIX = "network."  # of the inner network's names inside Normalized
 TABLE, ENDS, PER_IMAGE, SUMMARY = "path.csv", "ends.csv", "per_image.safetensors", "summary.json"
 
@@ -47,10 +48,10 @@ class DataSpec:
 def write_source(source: Source, folder: Path) -> None:
     """Pixels as memory-mappable arrays, facts and checksums beside them."""
     first = source.parts["all" if "all" in source.parts else "train"].images
-    # In chunks: a float copy of a whole data set would be four times its size.
-    sums, squares, pixels = 0.0, 0.0, first[:, 0].numel()
-    for chunk in first.split(4096):
-        values = chunk.double().div(255)
+    sums = squares = torch.zeros(first.shape[1], dtype=torch.float64)
+    pixels = first[:, 0].numel()
+    for begin in range(0, len(first), CHUNK):
+        values = first[begin : begin + CHUNK].double().div(255)
         sums, squares = sums + values.sum((0, 2, 3)), squares + values.square().sum((0, 2, 3))
     mean = sums / pixels
     std = (squares / pixels - mean**2).clamp_min(1e-12).sqrt()

@@ -18,15 +18,15 @@ def check(stage: Stage) -> None:
     """Build the stage's objects that need no data. Raises InputError for the first that cannot be built."""
     config = stage.config
     if stage.name == "data":
-        build.build(config["dataset"])
+        build.build({**config["dataset"], **stage.places})
     if "architecture" in config:
         build.locate(config["architecture"]["_target_"])
     if "augmentation" in config:
         Augmentation(**config["augmentation"])
     if "curve" in config:
         build.build(config["curve"])
-    if "checkpoint" in config:
-        files.load_foreign(Path(config["checkpoint"]["path"]))
+    if stage.name == "load":
+        files.load_foreign(Path(stage.places["path"]))
     if "recipe" in config:
         _check_recipe(stage.label, config["recipe"])
     if "evaluation" in config:

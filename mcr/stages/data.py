@@ -14,7 +14,7 @@ from mcr.store import Stage
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
     """Pixels, labels and facts of the source. Raises InputError for a part with one class only."""
-    source = build(stage.config["dataset"]).load()
+    source = build({**stage.config["dataset"], **stage.places}).load()
     with bar(stage.label, len(source.parts), "parts written") as progress:
         for name, part in source.parts.items():
             if len(part.labels.unique()) < 2:

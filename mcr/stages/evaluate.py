@@ -93,9 +93,7 @@ def _calibration(stage: Stage, inputs: dict[str, Path], context: Context) -> Cal
     part = stage.config["evaluation"]
     images = read_split(inputs, stage.config["split"], context.device_name, part["batchnorm_images"]).images
     augmentation = Augmentation(**stage.config["augmentation"])
-    return partial(
-        augmented_batches, images, augmentation, CALIBRATION_BATCH, part["memory_format"], part["seed"]
-    )
+    return partial(augmented_batches, images, augmentation, CALIBRATION_BATCH, part["memory_format"], part["seed"])
 
 
 def _means(values: Mapping[str, Tensor]) -> dict[str, float]:

@@ -15,10 +15,9 @@ from mcr.weightspace import files
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
     """The file's weights as an endpoint. Raises InputError for a file that cannot be loaded safely or does not fit."""
-    checkpoint = stage.config["checkpoint"]
-    path = Path(checkpoint["path"])
+    path = Path(stage.places["path"])
     state = files.load_foreign(path)
-    if file_digest(str(path)) != checkpoint["digest"]:
+    if file_digest(str(path)) != stage.config["digest"]:
         raise InputError(f"{path} changed while it was read")
     network = model.make(stage.config, read_spec(inputs["data"]), "checkpoint")
     files.fit_into(network.network, state, path)

@@ -109,8 +109,8 @@ class WandbPathLogger(PathLogger):
 
         from mcr.reports.figures import path_figure
 
-        columns = list(table.rows[0])
-        rows = [[row[name] for name in columns] for row in table.rows]
+        columns: list[str | int] = list(table.rows[0])
+        rows = [list(row.values()) for row in table.rows]
         figure = path_figure([(self.title, table, None)])
         self.run.log({"path/table": wandb.Table(columns, rows), "path/figure": wandb.Image(figure)})
         for metric, values in summary.items():

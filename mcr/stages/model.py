@@ -38,7 +38,9 @@ def make(config: Mapping[str, Any], spec: DataSpec, seed: str) -> Normalized:
         torch.manual_seed(seed_for(seed, "weights"))
         network = build.network(architecture, facts)
     if not isinstance(network, torch.nn.Module):
-        raise InputError(f"architecture {architecture['_target_']} gives a {type(network).__name__}, no torch.nn.Module")
+        raise InputError(
+            f"architecture {architecture['_target_']} gives a {type(network).__name__}, no torch.nn.Module"
+        )
     mean, std = build.build(config["normalization"], statistics=(spec.mean, spec.std))
     model = Normalized(network, mean, std)
     _check(model, spec, architecture["_target_"])

@@ -53,7 +53,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     accuracy, chance = rows[-1]["validation/accuracy"], 1 / len(spec.classes)
     if accuracy < recipe["floor"] * chance:
         raise InputError(
-            f"{stage.label} learned nothing: validation accuracy {accuracy:.3f} is below {recipe['floor']} times chance; "
+            f"{stage.label} learned nothing: validation accuracy {accuracy:.3f} is below {recipe['floor']} x chance; "
             "lower optimizer.lr or train longer (training.floor=0 accepts any network)"
         )
     write_network(module.scored, folder)

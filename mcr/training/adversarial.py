@@ -28,7 +28,7 @@ class AdversarialModule(EndpointModule):
         **training: See EndpointModule; the objective has an ``attack``.
     """
 
-    monitor = "validation/robust_accuracy"
+    monitor: str = "validation/robust_accuracy"
 
     def __init__(self, ema_decay: float, validation_images: int, num_classes: int, **training: Any) -> None:
         super().__init__(num_classes=num_classes, **training)

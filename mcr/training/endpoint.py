@@ -28,7 +28,7 @@ class EndpointModule(pl.LightningModule):
         seed: All of the training's randomness follows from it and the epoch's number.
     """
 
-    monitor = "validation/accuracy"
+    monitor: str = "validation/accuracy"
 
     def __init__(
         self,

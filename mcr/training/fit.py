@@ -6,23 +6,24 @@ import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from mcr.training.endpoint import EndpointModule
 from mcr.training.history import History
 from mcr.training.progress import ProgressCallback
 
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 # Importing Lightning resets its log level; its advertisements and device listings help nobody here.
 for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
     logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def fit(
-    module: pl.LightningModule,
+    module: EndpointModule,
     batches: Any,
     validation: Any,
     folder: Path,
@@ -89,7 +90,7 @@ def fit(
     return rows
 
 
-def _checkpoints(module: pl.LightningModule, places: Mapping[str, Path], keep: str) -> list[ModelCheckpoint]:
+def _checkpoints(module: EndpointModule, places: Mapping[str, Path], keep: str) -> list[ModelCheckpoint]:
     """The last epoch, to go on from; and the best, where that is kept."""
     common: dict[str, Any] = {"dirpath": places["last"].parent, "enable_version_counter": False}
     found = [ModelCheckpoint(filename="last", **common)]

@@ -44,7 +44,9 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     for _ in range(2):  # a Lightning checkpoint inside another dict is as deep as it gets
-        nest = next((name for name in NESTS if isinstance(found, Mapping) and isinstance(found.get(name), Mapping)), None)
+        nest = next(
+            (name for name in NESTS if isinstance(found, Mapping) and isinstance(found.get(name), Mapping)), None
+        )
         found = found[nest] if nest else found
     if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise InputError(f"{path} holds no state dict: save model.state_dict() with torch.save or as safetensors")

@@ -34,7 +34,9 @@ class Layout:
         named = dict(network.named_parameters())
         types = {parameter.dtype for parameter in named.values()}
         if len(types) > 1:
-            raise InputError(f"the network mixes parameter types ({', '.join(sorted(map(str, types)))}): cast it to one")
+            raise InputError(
+                f"the network mixes parameter types ({', '.join(sorted(map(str, types)))}): cast it to one"
+            )
         shapes = tuple(tuple(parameter.shape) for parameter in named.values())
         return cls(tuple(named), shapes, memory_format == "channels_last")
 
