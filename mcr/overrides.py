@@ -14,14 +14,15 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mcr import build, identity
 from mcr.errors import InputError
 
+OVERLAYS = ("pair", "experiment", "debug")  # groups whose options only override others
+ABSENT = object()
 VIEW_FLAGS = ("cfg", "info", "help", "hydra_help", "shell_completion", "experimental_rerun")
 
 
@@ -87,7 +88,7 @@ def compose_jobs(conf: Path, args: argparse.Namespace) -> Request:
             lines = _sweep(whole, args.overrides) if swept else [args.overrides]
             if not swept:
                 _refuse_choices(args.overrides)
-            return Request(tuple(Job(tuple(line), plain(_checked(conf, line))) for line in lines), bool(swept))
+            return Request(tuple(Job(tuple(line), plain(_checked(line))) for line in lines), bool(swept))
         except (HydraException, OmegaConfBaseException) as error:
             raise InputError(_one_line(error, conf, args.overrides)) from error
 
@@ -151,30 +152,41 @@ def _compose_first(overrides: list[str]) -> DictConfig:
     return compose("config", overrides=single, return_hydra_config=True)
 
 
-def _checked(conf: Path, line: list[str]) -> DictConfig:
-    cfg = compose("config", overrides=line)
-    values = [override for override in OverridesParser.create().parse_overrides(line) if not _is_group(conf, override)]
-    if values:
-        groups = [text for text in line if text not in {value.input_line for value in values}]
-        base = compose("config", overrides=groups)
-        before, after = (OmegaConf.to_container(tree, resolve=False) for tree in (base, cfg))
-        for key, old, new in _changes(before, after):
-            if not _fits(old, new):
-                raise InputError(f"{key}={new} is no {_kind(old)}: the configuration has {key}={old}")
+def _checked(line: list[str]) -> DictConfig:
+    """The job's configuration, compared with that of its chosen options alone: keys must exist, types must fit."""
+    cfg = compose("config", overrides=line, return_hydra_config=True)
+    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    assert isinstance(choices, dict)
+    kept = {str(group): option for group, option in choices.items()}
+    plain_choices = [f"{g}={o}" for g, o in kept.items() if g not in OVERLAYS and not g.startswith("hydra/")]
+    base = compose("config", overrides=[*plain_choices, *(word for word in line if word.startswith("~"))])
+    with open_dict(cfg):
+        del cfg["hydra"]
+    before, after = (OmegaConf.to_container(tree, resolve=False) for tree in (base, cfg))
+    for key, old, new in _changes(before, after, before):
+        if old is ABSENT:
+            raise InputError(f"nothing reads {key}; {build.nearest(key, list(_keys(before)))}")
+        if not _fits(old, new):
+            raise InputError(f"{key}={new} is no {_kind(old)}: the configuration has {key}={old}")
     return cfg
 
 
-def _is_group(conf: Path, override: Override) -> bool:
-    return (conf / override.key_or_group).is_dir() and override.key_or_group != "hydra"
-
-
-def _changes(before: Any, after: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        for key in before:
-            if key in after:
-                yield from _changes(before[key], after[key], f"{where}.{key}" if where else str(key))
-    elif before != after:
-        yield where, before, after
+def _changes(before: Any, after: Any, root: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted key, old and new value of every difference; ABSENT for a key that was not there."""
+    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
+        if before != after:
+            yield where, before, after
+        return
+    if where == "architecture" or (not before and "_target_" in after):
+        return  # a constructor's own arguments, checked when it is called
+    if not before and (name := where.rsplit(".", 1)[-1]) in root:
+        before = root[name]  # an empty mapping holds what differs from the root's choice of that name
+    for key, new in after.items():
+        path = f"{where}.{key}" if where else str(key)
+        if key in before:
+            yield from _changes(before[key], new, root, path)
+        else:
+            yield path, ABSENT, new
 
 
 def _fits(old: Any, new: Any) -> bool:
@@ -185,10 +197,9 @@ def _fits(old: Any, new: Any) -> bool:
         return not isinstance(new, Mapping)
     if isinstance(old, bool) or isinstance(new, bool):
         return isinstance(old, bool) and isinstance(new, bool)
-    if isinstance(old, int):
-        return isinstance(new, int) or new == "all" or isinstance(new, list)
-    if isinstance(old, float):
-        return isinstance(new, int | float | list)
+    if isinstance(old, int | float):
+        whole = isinstance(old, int) and not isinstance(new, int)
+        return new == "all" or isinstance(new, list) or (isinstance(new, int | float) and not whole)
     return isinstance(new, type(old))
 
 
@@ -222,7 +233,7 @@ def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:
         tree = OmegaConf.to_container(compose("config", overrides=[]), resolve=False)
         places = ["endpoint@endpoints.start", "endpoint@endpoints.end", "curve@reference"]
         hint = build.nearest(wanted, [*_keys(tree), *groups, *places])
-        extra = f" (a new key of your own: +{wanted}=...)" if unknown else ""
+        extra = f" (an argument of your own network: +{wanted}=...)" if wanted.startswith("architecture.") else ""
         return f"there is no {wanted} to override; {hint}{extra}"
     first = next(line for line in text.splitlines() if line.strip())
     return f"{first} (in: {' '.join(overrides)})"

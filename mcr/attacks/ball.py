@@ -20,7 +20,8 @@ def check(name: str, eps: float, norm: str) -> None:
 
 
 def _lengths(delta: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(delta.flatten(1), dim=1).clamp_min(TINY).view(-1, 1, 1, 1)
+    lengths: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1).clamp_min(TINY)
+    return lengths.view(-1, 1, 1, 1)
 
 
 def project(images: Tensor, center: Tensor, eps: float, norm: str) -> Tensor:
