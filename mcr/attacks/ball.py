@@ -27,7 +27,7 @@ def _lengths(delta: Tensor) -> Tensor:
 def project(images: Tensor, center: Tensor, eps: float, norm: str) -> Tensor:
     """The nearest point of the ball, then of [0, 1]; (B, D, H, W). Clamping after never leaves the ball."""
     if norm == "linf":
-        return torch.maximum(torch.minimum(images, center + eps), center - eps).clamp_(0, 1)
+        return (center + (images - center).clamp(-eps, eps)).clamp_(0, 1)
     delta = images - center
     return (center + delta * (eps / _lengths(delta)).clamp_max(1.0)).clamp_(0, 1)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from mcr.attacks import ball
 from mcr.errors import InputError
+from mcr.losses import cross_entropy
 from mcr.types import Classifier
 
 STARTS = ("random", "zero")
@@ -64,9 +64,9 @@ class Pgd:
         if self.restarts == 1:
             return best
         with torch.no_grad():
-            highest = cross_entropy(classifier(best).float(), labels, reduction="none")
+            highest = cross_entropy(classifier(best), labels)
             for candidate in tries:
-                losses = cross_entropy(classifier(candidate).float(), labels, reduction="none")
+                losses = cross_entropy(classifier(candidate), labels)
                 worse = losses > highest
                 best = torch.where(worse[:, None, None, None], candidate, best)
                 highest = torch.where(worse, losses, highest)
@@ -81,7 +81,7 @@ class Pgd:
             current.requires_grad_(True)
             # Lightning evaluates without gradients; an attack needs them all the same.
             with torch.enable_grad():
-                loss = cross_entropy(classifier(current).float(), labels, reduction="sum")
+                loss = cross_entropy(classifier(current), labels).sum()
                 (gradient,) = torch.autograd.grad(loss, current)
             with torch.no_grad():
                 moved = current.detach() + self.step_size * ball.ascent(gradient, self.norm)

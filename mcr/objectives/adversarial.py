@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mcr.attacks.frozen import frozen
+from mcr.losses import cross_entropy
 
 
 @dataclass(frozen=True)
@@ -36,5 +36,5 @@ class Adversarial:
         """Losses (B,) and logits (B, C) on the attacked images."""
         with frozen(network):
             attacked = self.attack(network, images, labels, generator)
-        logits = network(attacked).float()
-        return functional.cross_entropy(logits, labels, reduction="none"), logits
+        logits = network(attacked)
+        return cross_entropy(logits, labels), logits

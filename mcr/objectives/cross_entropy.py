@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from mcr.losses import cross_entropy
 
 
 @dataclass(frozen=True)
@@ -22,5 +23,5 @@ class CrossEntropy:
         self, network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Losses (B,) and logits (B, C)."""
-        logits = network(images).float()
-        return functional.cross_entropy(logits, labels, reduction="none"), logits
+        logits = network(images)
+        return cross_entropy(logits, labels), logits

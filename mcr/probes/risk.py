@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from mcr.losses import cross_entropy
 from mcr.types import Batch
 
 
@@ -17,7 +17,7 @@ def risk(network: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
     network.eval()
     losses, hits = [], []
     for images, labels in batches:
-        logits = network(images).float()
-        losses.append(cross_entropy(logits, labels, reduction="none"))
+        logits = network(images)
+        losses.append(cross_entropy(logits, labels))
         hits.append((logits.argmax(1) == labels).float())
     return torch.cat(losses).cpu(), torch.cat(hits).cpu()

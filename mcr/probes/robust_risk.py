@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from mcr.attacks.frozen import frozen
+from mcr.losses import cross_entropy
 from mcr.types import Batch
 
 
@@ -34,8 +34,8 @@ def robust_risk(
             standing = torch.ones_like(worst)
             for attacked in attack.candidates(network, images, labels, generator):
                 with torch.no_grad():
-                    logits = network(attacked).float()
-                worst = torch.maximum(worst, cross_entropy(logits, labels, reduction="none"))
+                    logits = network(attacked)
+                worst = torch.maximum(worst, cross_entropy(logits, labels))
                 standing *= (logits.argmax(1) == labels).float()
             losses.append(worst)
             hits.append(standing)

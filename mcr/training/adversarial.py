@@ -60,7 +60,7 @@ class AdversarialModule(EndpointModule):
         with frozen(self.scored) as network:
             attacked = self.objective.attack(network, images, labels, self.validation_draw)
         with torch.no_grad():
-            self.robust_accuracy.update(self.scored(attacked).float(), labels)
+            self.robust_accuracy.update(self.scored(attacked), labels)
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()

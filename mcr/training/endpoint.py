@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from mcr.errors import InputError
+from mcr.losses import cross_entropy
 from mcr.seeding import generator, seed_for
 from mcr.types import Batch
 
@@ -94,8 +95,8 @@ class EndpointModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         images, labels = batch
-        logits = self.scored(images).float()
-        self.validation_loss.update(nn.functional.cross_entropy(logits, labels, reduction="none"))
+        logits = self.scored(images)
+        self.validation_loss.update(cross_entropy(logits, labels))
         self.validation_accuracy.update(logits, labels)
 
     def on_validation_epoch_end(self) -> None:

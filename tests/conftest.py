@@ -1,0 +1,73 @@
+"""Shared by the tests: a configuration in a few words, and a run of it in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("WANDB_SILENT", "true")
+os.environ.pop("MCR_ROOT", None)
+os.environ.pop("MCR_DATA", None)
+
+from mcr import cli, overrides, pipeline, run
+from mcr.stages.context import Context
+from mcr.store import Store
+
+Made = dict[str, tuple[Path, str]]
+# Small enough for a second: generated 8x8 images, one epoch, three points.
+TINY = (
+    "dataset=synthetic",
+    "dataset.image_size=8",
+    "dataset.channels=1",
+    "dataset.images=160",
+    "dataset.split.test=32",
+    "architecture=mlp",
+    "architecture.hidden=[16]",
+    "debug=default",
+    "runtime.threads=1",
+)
+
+
+@pytest.fixture(autouse=True)
+def _resolvers() -> None:
+    overrides.register_resolvers()
+
+
+@pytest.fixture
+def request_for() -> Callable[..., overrides.Request]:
+    """Compose a command line as the program does."""
+
+    def compose(*words: str) -> overrides.Request:
+        args = overrides.parse_arguments(list(words))
+        args.overrides = overrides.imported_architecture(args.overrides)
+        return overrides.compose_jobs(cli.conf_folder(), args)
+
+    return compose
+
+
+@pytest.fixture
+def config(request_for: Callable[..., overrides.Request], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """The resolved configuration of one tiny job whose store lies in the test's own folder."""
+
+    def compose(*words: str, tiny: bool = True) -> dict[str, Any]:
+        return request_for(*(TINY if tiny else ()), f"paths.root={tmp_path}", *words).jobs[0].config
+
+    return compose
+
+
+@pytest.fixture
+def make(config: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., Made]:
+    """Run one tiny job up to a goal; stage label to folder and "hit" or "made"."""
+
+    def go(*words: str, goal: str = "report", tiny: bool = True) -> Made:
+        cfg = config(*words, tiny=tiny)
+        context = Context(cfg["runtime"], cfg["logger"], "tests", tmp_path / "run")
+        stages = pipeline.make(pipeline.plan(cfg, run.title(cfg))[goal], Store(cfg["paths"]["store"]), context)
+        return {stage.label: (folder, state) for stage, folder, state in stages}
+
+    return go

@@ -1,0 +1,125 @@
+"""Keys, seeds and the store."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+
+from mcr import identity
+from mcr.errors import InputError
+from mcr.seeding import generator, seed_for
+from mcr.store import Stage, Store
+
+
+def test_the_same_number_has_the_same_key() -> None:
+    assert identity.key({"a": 1, "b": "8/255"}) == identity.key({"b": 8 / 255, "a": 1.0})
+    assert identity.key({"a": 1}) != identity.key({"a": True})
+    assert identity.key({"a": "1"}) != identity.key({"a": 1})
+    assert identity.key({"a": [1, 2]}) != identity.key({"a": [2, 1]})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "1/0"])
+def test_unusable_numbers_are_refused(value) -> None:
+    with pytest.raises(InputError):
+        identity.key({"a": value})
+
+
+def test_a_key_follows_recipe_version_and_needs_but_no_place() -> None:
+    need, other = Stage("data", 1, {"seed": 0}), Stage("data", 1, {"seed": 1})
+    stage = Stage("train", 1, {"lr": 0.1}, {"path": need})
+    different = [
+        Stage("train", 2, {"lr": 0.1}, {"path": need}),
+        Stage("train", 1, {"lr": 0.2}, {"path": need}),
+        Stage("train", 1, {"lr": 0.1}, {"path": other}),
+        Stage("train", 1, {"lr": 0.1}, {"role": need}),
+        Stage("train", 1, {"lr": 0.1, "path": "x"}, {"path": need}),
+    ]
+    assert len({stage.key, *(each.key for each in different)}) == 6
+    assert stage.key == Stage("train", 1, {"lr": 0.1}, {"path": need}, "label", {"root": "/elsewhere"}).key
+
+
+def test_a_folder_s_fingerprint_follows_names_and_sizes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.txt").write_text("12")
+    assert identity.folder_fingerprint(str(tmp_path / "a")) == identity.folder_fingerprint(str(tmp_path / "b"))
+    (tmp_path / "b" / "x.txt").write_text("123")
+    assert identity.folder_fingerprint(str(tmp_path / "a")) != identity.folder_fingerprint(str(tmp_path / "b"))
+    with pytest.raises(InputError, match="no folder"):
+        identity.folder_fingerprint(str(tmp_path / "c"))
+
+
+def test_editing_one_s_own_network_changes_its_identity(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "edited_network.py"
+    module.write_text("class Net: ...\n")
+    first = identity.source_digest("edited_network.Net")
+    module.write_text("class Net: ... # changed\n")
+    assert identity.source_digest("edited_network.Net") != first
+    assert identity.source_digest("torchvision.models.resnet18") == "installed"
+    with pytest.raises(InputError, match="no module"):
+        identity.source_digest("no_such_package.Net")
+
+
+def test_seeds_are_named_by_their_use() -> None:
+    assert seed_for(0, "order", 1) == seed_for(0, "order", 1)
+    assert len({seed_for(s, role, e) for s in range(3) for role in ("order", "t") for e in range(3)}) == 18
+    assert generator(1, "a").initial_seed() == seed_for(1, "a") < 2**63
+
+
+def test_a_stage_is_computed_once_and_published_whole(tmp_path: Path) -> None:
+    store, stage, calls = Store(tmp_path), Stage("train", 1, {"lr": "1/4"}), []
+
+    def compute(folder: Path) -> None:
+        assert not store.has(stage)
+        calls.append(folder)
+        (folder / "weights").write_text("w")
+
+    folders = {store.fetch(stage, compute, "cpu") for _ in range(2)}
+    assert len(calls) == len(folders) == 1
+    folder = folders.pop()
+    assert (folder / "weights").read_text() == "w"
+    record = json.loads((folder / "stage.json").read_text())
+    assert record["config"] == {"lr": 0.25}
+    assert record["provenance"]["device"] == "cpu"
+    assert not list(folder.parent.glob(".partial*"))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failed_computation_publishes_nothing_and_can_go_on(tmp_path: Path, error: BaseException) -> None:
+    store, stage = Store(tmp_path), Stage("train", 1, {})
+
+    def fail(folder: Path) -> None:
+        (folder / "half").write_text("h")
+        raise error
+
+    with pytest.raises(type(error)):
+        store.fetch(stage, fail, "cpu")
+    assert not store.has(stage)
+    assert not store.folder(stage).exists()
+    found = store.fetch(stage, lambda folder: (folder / "rest").write_text((folder / "half").read_text()), "cpu")
+    assert (found / "rest").read_text() == "h"
+
+
+def _slow(root: str, log: str) -> None:
+    def compute(folder: Path) -> None:
+        with open(log, "a") as stream:
+            stream.write("computed\n")
+        time.sleep(1)
+
+    Store(root).fetch(Stage("train", 1, {"same": True}), compute, "cpu")
+
+
+def test_two_processes_that_want_the_same_stage_compute_it_once(tmp_path: Path) -> None:
+    context, log = multiprocessing.get_context("spawn"), tmp_path / "log"
+    processes = [context.Process(target=_slow, args=(str(tmp_path / "store"), str(log))) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert log.read_text() == "computed\n"
