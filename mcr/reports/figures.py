@@ -40,10 +40,11 @@ def path_figure(panels: Sequence[Panel]) -> Figure:
                 axis.set_ylabel(label)
         axes[0, column].set_title(title, fontsize=10)
         axes[-1, column].set_xlabel("t")
-    for row, axis in zip(rows, axes[:, -1], strict=True):
-        if row[0].startswith("accuracy"):
-            axis.set_ylim(-3, 103)
-        axis.legend(fontsize=7, frameon=False, loc="best")
+    for (label, _), line in zip(rows, axes, strict=True):
+        line[0].set_ylim(*((-3, 103) if label.startswith("accuracy") else (0, None)))
+        # The legend goes where its row has the most to show: a column may lack a metric.
+        fullest = max(reversed(line), key=lambda axis: len(axis.get_legend_handles_labels()[0]))
+        fullest.legend(fontsize=7, frameon=False, loc="best")
     return figure
 
 

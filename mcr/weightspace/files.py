@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,14 +56,18 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
 
 def _torch_load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # the file is refused or loads: that is said
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
             f"{path} needs code to run when it is loaded, or is no PyTorch file: refused; "
             "save model.state_dict() with torch.save, or as safetensors"
         ) from None
     except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is damaged or cut short: {str(error).splitlines()[0]}") from None
+        raise InputError(
+            f"{path} is damaged or cut short: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from None
 
 
 def fit_into(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:

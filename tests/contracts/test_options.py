@@ -1,0 +1,191 @@
+"""Contracts that enumerate conf/: a new option is tested unasked, a lost or misspelt one is noticed."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from mcr.cli import conf_folder
+from mcr.stages.train import FITTING
+from mcr.views import description
+
+CONF = conf_folder()
+FILES = sorted(CONF.glob("*/*.yaml"))
+# Every option by group. A test, not the code, knows them: deleting a file must be noticed.
+OPTIONS = {
+    "architecture": "imported mlp preresnet110 preresnet164 preresnet26 resnet18 small_cnn small_vgg vgg16 vgg16_bn "
+    "vgg19 vit_tiny wrn28_10",
+    "attack": "fgsm none pgd",
+    "curve": "bezier linear polychain",
+    "dataset": "cifar10 cifar100 digits fashion_mnist imagefolder mnist svhn synthetic tiny_imagenet",
+    "debug": "default",
+    "endpoint": "adversarial checkpoint standard",
+    "evaluation": "path quick record",
+    "experiment": "zhao2020_fig4_cifar10_small zhao2020_fig4_digits",
+    "logger": "csv none wandb",
+    "normalization": "dataset fixed",
+    "objective": "adversarial cross_entropy",
+    "optimizer": "adamw sgd",
+    "pair": "regular_regular regular_robust robust_robust",
+    "report": "default",
+    "runtime": "cpu ddp gpu",
+    "schedule": "cosine flat_linear_flat one_cycle step",
+}
+# What only the program knows, by group: constructor arguments that no YAML holds.
+GIVEN = {
+    "architecture": {"num_classes", "in_channels", "image_size"},
+    "normalization": {"statistics"},
+    "endpoint": {"network", "objective", "optimizer", "schedule", "num_classes", "seed", "training"},
+    "objective": set(),
+}
+# What a YAML holds beside its constructor's arguments, by group.
+BESIDE = {"dataset": {"augmentation", "split"}, "endpoint": set(FITTING)}
+ROOMS = ("dataset", "architecture", "attack", "curve", "schedule", "objective")
+
+
+def load(path: Path) -> dict:
+    return yaml.safe_load(path.read_text()) or {}
+
+
+def name(path: Path) -> str:
+    return f"{path.parent.name}={path.stem}"
+
+
+def targets(own: bool) -> list[Path]:
+    return [p for p in FILES if str(load(p).get("_target_", "")).startswith("mcr." if own else "torch.")]
+
+
+def test_no_option_was_lost_or_added_unseen() -> None:
+    found = {folder.name: {p.stem for p in folder.glob("*.yaml")} for folder in CONF.iterdir() if folder.is_dir()}
+    assert found == {group: set(options.split()) for group, options in OPTIONS.items()}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_every_option_says_what_it_is(path: Path) -> None:
+    assert len(description(path)) > 15
+
+
+@pytest.mark.parametrize("path", targets(own=True), ids=name)
+def test_yaml_and_constructor_agree_both_ways(path: Path) -> None:
+    """YAML is the only source of defaults: every argument is in the YAML, every key is an argument."""
+    config, group = load(path), path.parent.name
+    module, _, attribute = config["_target_"].rpartition(".")
+    target = getattr(importlib.import_module(module), attribute)
+    parameters = inspect.signature(target).parameters
+    assert [p.name for p in parameters.values() if p.default is not inspect.Parameter.empty] == []
+    keys = {key for key in config if not key.startswith("_") and key != "defaults"} - BESIDE.get(group, set())
+    assert keys == set(parameters) - GIVEN.get(group, set())
+
+
+@pytest.mark.parametrize("path", targets(own=False), ids=name)
+def test_a_torch_option_has_only_arguments_of_its_target(path: Path) -> None:
+    config = load(path)
+    module, _, attribute = config["_target_"].rpartition(".")
+    parameters = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
+    assert {key for key in config if not key.startswith("_")} <= set(parameters)
+
+
+@pytest.mark.parametrize("path", [p for p in targets(own=True) if p.parent.name in ROOMS], ids=name)
+def test_a_yaml_is_named_after_its_module(path: Path) -> None:
+    module = load(path)["_target_"].split(".")[-2]
+    assert path.stem.startswith(module)
+
+
+@pytest.mark.parametrize("group", ["evaluation", "runtime", "report"])
+def test_options_of_a_plain_group_have_the_same_keys(group: str) -> None:
+    keys = {frozenset(load(path)) for path in (CONF / group).glob("*.yaml")}
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.parent.name not in ("pair", "experiment", "debug", "architecture")], ids=name
+)
+def test_every_option_composes(path: Path, config, tmp_path: Path) -> None:
+    for part in ("train/images", "test/images"):
+        (tmp_path / part).mkdir(parents=True)
+    checkpoint = tmp_path / "weights.pt"
+    checkpoint.write_bytes(b"w")
+    group, option = path.parent.name, path.stem
+    place = "endpoint@endpoints.end" if group == "endpoint" else group
+    words = [f"{place}={option}"]
+    words += [f"dataset.root={tmp_path}"] if "root" in load(path) and "???" in str(load(path)["root"]) else []
+    words += [f"dataset.root={tmp_path}"] if option == "tiny_imagenet" else []
+    words += [f"endpoints.end.path={checkpoint}"] if option == "checkpoint" else []
+    cfg = config(*words, tiny=False)
+    chosen = cfg["endpoints"]["end"] if group == "endpoint" else cfg[group]
+    assert set(load(path)) - {"defaults"} <= set(chosen)
+
+
+SMALL_STEP = ("dataset.images=120", "dataset.split.train=2", "training.batch_size=2", "dataset.split.validation=8")
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS["architecture"].split() if o != "imported"])
+def test_every_architecture_takes_one_step_and_uses_all_layers(option: str, config, make) -> None:
+    import torch
+
+    from mcr.stages import artifacts, model
+
+    words = ["dataset.image_size=32", "dataset.channels=3", f"architecture={option}", "~architecture.hidden"]
+    words = words[:3] if option in ("mlp", "small_cnn") else words
+    words = [*words, *SMALL_STEP, "normalization=fixed"]
+    tiny = [w for w in _tiny() if not w.startswith("architecture")]
+    made = make(*tiny, *[w for w in words if w != "~architecture.hidden"], goal="train", tiny=False)
+    folder, state = made["train start"]
+    assert state == "made"
+    cfg = config(*tiny, *[w for w in words if w != "~architecture.hidden"], tiny=False)
+    network = model.make(cfg, artifacts.read_spec(made["data"][0]), "0")
+    network.network.load_state_dict({k.removeprefix("network."): v for k, v in artifacts.read_network(folder).items()})
+    network.eval()(torch.rand(2, 3, 32, 32)).square().sum().backward()
+    unused = [n for n, p in network.named_parameters() if p.grad is None]
+    assert unused == []
+
+
+def _tiny() -> tuple[str, ...]:
+    from tests.conftest import TINY
+
+    return TINY
+
+
+ONE_STEP = {
+    "attack": ("attack={}", "endpoint@endpoints.end=adversarial"),
+    "curve": ("curve={}",),
+    "endpoint": ("endpoint@endpoints.end={}",),
+    "evaluation": ("evaluation={}",),
+    "normalization": ("normalization={}",),
+    "objective": ("objective={}",),
+    "optimizer": ("optimizer={}",),
+    "pair": ("pair={}",),
+    "report": ("report={}",),
+    "schedule": ("schedule={}",),
+    "logger": ("logger={}",),
+}
+RUNS = [(group, option) for group in ONE_STEP for option in OPTIONS[group].split() if option != "checkpoint"]
+
+
+@pytest.mark.parametrize(("group", "option"), RUNS)
+def test_every_option_runs_from_training_to_report(group: str, option: str, make) -> None:
+    words = [word.format(option) for word in ONE_STEP[group]]
+    words += ["dataset.images=64", "dataset.split.test=16", "dataset.split.train=16"]
+    made = make(*words)
+    folder, state = made["report"]
+    assert state == "made"
+    assert {"figure.png", "figure.svg", "path.csv", "report.md", "summary.json"} <= {p.name for p in folder.iterdir()}
+
+
+@pytest.mark.parametrize("option", ["digits", "synthetic", "imagefolder"])
+def test_every_source_that_needs_no_download_runs(option: str, make, tmp_path: Path) -> None:
+    import numpy as np
+
+    for index in range(40):
+        place = tmp_path / "images" / f"class{index % 4}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), 6 * index, np.uint8)).save(place / f"{index}.png")
+    words = [f"dataset={option}", "debug=default", "architecture=mlp", "architecture.hidden=[8]", "training.epochs=1"]
+    words += [f"dataset.root={tmp_path / 'images'}"] if option == "imagefolder" else []
+    words += ["dataset.split={train: 12, validation: 8, clean: 8, test: 8}"]
+    assert make(*words, tiny=False)["report"][1] == "made"
