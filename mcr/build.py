@@ -64,7 +64,7 @@ def build(config: Mapping[str, Any], **values: Any) -> Any:
     target = config["_target_"]
     if not target.startswith(OWN_TARGETS):
         raise InputError(f"_target_={target} is not allowed here: only {' and '.join(OWN_TARGETS)} are built")
-    accepted = inspect.signature(locate(target)).parameters
+    accepted = _parameters(target)
     given = {name for name in config if not (name.startswith("_") and name.endswith("_"))}
     for name in sorted(given - set(accepted)):
         raise InputError(f"{target} takes no {name}; {nearest(name, list(accepted))}")
@@ -82,7 +82,7 @@ def network(config: Mapping[str, Any], facts: Mapping[str, Any]) -> Any:
     Raises:
         InputError: Where the constructor refuses its arguments.
     """
-    accepted = inspect.signature(locate(config["_target_"])).parameters
+    accepted = _parameters(config["_target_"])
     open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in accepted.values())
     told = {
         name: value
@@ -95,6 +95,13 @@ def network(config: Mapping[str, Any], facts: Mapping[str, Any]) -> Any:
         if isinstance(error, InputError):
             raise
         raise InputError(f"architecture {config['_target_']} cannot be built: {error}") from error
+
+
+def _parameters(target: str) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(locate(target)).parameters
+    except (TypeError, ValueError):
+        raise InputError(f"_target_={target} is nothing that can be built with arguments") from None
 
 
 def _instantiate(config: Mapping[str, Any], values: Mapping[str, Any]) -> Any:

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from mcr.datasets.augment import Augmentation, to_unit
 from mcr.seeding import generator
 from mcr.types import Batch
 
 
-@dataclass
 class TrainingBatches:
     """Shuffled, augmented batches; each epoch's order and augmentation follow from the seed and the epoch's number.
 
     So a resumed training sees the same batches as an uninterrupted one. An incomplete last batch is left out
-    (BatchNorm cannot take a single image), unless it is the only one. Several processes each take their share.
+    (BatchNorm cannot take a single image), unless it is the only one. Several processes each take their share of
+    every batch. No dataclass: Lightning would walk into it.
 
-    Attributes:
+    Args:
         images: uint8 (N, D, H, W).
         labels: int64 (N,).
-        rank: This process's number among ``world`` processes.
+        batch_size: Of all processes together.
+        augmentation: Of each batch.
+        memory_format: Of the float images.
+        seed: Of order and augmentation.
     """
 
-    images: Tensor
-    labels: Tensor
-    batch_size: int
-    augmentation: Augmentation
-    memory_format: str
-    seed: int | str
-    rank: int = 0
-    world: int = 1
-    epoch: int = field(default=0, init=False)
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        augmentation: Augmentation,
+        memory_format: str,
+        seed: int | str,
+    ) -> None:
+        self.images, self.labels, self.batch_size = images, labels, batch_size
+        self.augmentation, self.memory_format, self.seed = augmentation, memory_format, seed
+        self.epoch = 0
 
     @property
     def sampler(self) -> TrainingBatches:
@@ -44,33 +49,31 @@ class TrainingBatches:
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def __len__(self) -> int:
-        share = len(self.images) // self.world
-        return max(1, share // self._size)
+    def share(self) -> tuple[int, int]:
+        """This process's number and the number of processes."""
+        if distributed.is_available() and distributed.is_initialized():
+            return distributed.get_rank(), distributed.get_world_size()
+        return 0, 1
 
-    @property
-    def _size(self) -> int:
-        return max(1, self.batch_size // self.world)
+    def __len__(self) -> int:
+        return max(1, len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         device = self.images.device
-        order = torch.randperm(len(self.images), generator=generator(self.seed, "order", self.epoch))
-        order = order[self.rank :: self.world].to(device)
-        draw = generator(self.seed, "augment", self.epoch, self.rank)
+        rank, world = self.share()
+        order = torch.randperm(len(self.images), generator=generator(self.seed, "order", self.epoch)).to(device)
+        draw = generator(self.seed, "augment", self.epoch, rank)
         for step in range(len(self)):
-            chosen = order[step * self._size : (step + 1) * self._size]
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size][rank::world]
             images = self.augmentation(self.images[chosen], draw)
             yield to_unit(images, self.memory_format), self.labels[chosen]
 
 
-@dataclass(frozen=True)
 class EvaluationBatches:
     """All images in order, unaugmented; ``len`` counts batches."""
 
-    images: Tensor
-    labels: Tensor
-    batch_size: int
-    memory_format: str
+    def __init__(self, images: Tensor, labels: Tensor, batch_size: int, memory_format: str) -> None:
+        self.images, self.labels, self.batch_size, self.memory_format = images, labels, batch_size, memory_format
 
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)

@@ -30,7 +30,7 @@ def path_figure(panels: Sequence[Panel]) -> Figure:
         panels: What the columns show, at most MOST_COLUMNS.
     """
     rows = [row for row in ROWS if any(name in panel[1].metrics for panel in panels for name, _, _ in row[1])]
-    size = (max(4.2, 3.1 * len(panels) + 0.9), 2.15 * len(rows) + 0.9)
+    size = (3.0 * len(panels) + 2.4, 2.15 * len(rows) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), len(panels), sharex=True, sharey="row", squeeze=False)
     for column, (title, table, reference) in enumerate(panels):
@@ -42,9 +42,10 @@ def path_figure(panels: Sequence[Panel]) -> Figure:
         axes[-1, column].set_xlabel("t")
     for (label, _), line in zip(rows, axes, strict=True):
         line[0].set_ylim(*((-3, 103) if label.startswith("accuracy") else (0, None)))
-        # The legend goes where its row has the most to show: a column may lack a metric.
-        fullest = max(reversed(line), key=lambda axis: len(axis.get_legend_handles_labels()[0]))
-        fullest.legend(fontsize=7, frameon=False, loc="best")
+        # Beside the row, where it covers no line; from the column with the most to show, as one may lack a metric.
+        fullest = max(line, key=lambda axis: len(axis.get_legend_handles_labels()[0]))
+        handles = fullest.get_legend_handles_labels()
+        line[-1].legend(*handles, fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

@@ -45,7 +45,8 @@ class EndpointModule(pl.LightningModule):
         self.objective, self.make_optimizer, self.schedule = objective, optimizer, schedule
         self.seed = seed
         self.train_loss, self.train_accuracy = MeanMetric(), MeanMetric()
-        self.validation_loss = MeanMetric()
+        # A loss that is not finite is refused at the epoch's end, in words of our own.
+        self.validation_loss = MeanMetric(nan_strategy="ignore")
         self.validation_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.steps: list[tuple[Tensor, Tensor]] = []
 

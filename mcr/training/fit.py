@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from mcr.errors import InputError
 from mcr.training.endpoint import EndpointModule
 from mcr.training.history import History
 from mcr.training.progress import ProgressCallback
@@ -85,6 +86,9 @@ def fit(
             raise KeyboardInterrupt from None
     # Read back from the files: with spawned processes they are the only thing that comes home.
     module.load_state_dict(torch.load(places[keep], map_location="cpu", weights_only=True)["state_dict"])
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InputError(f"{label} diverged: {name} is not finite after the last epoch; lower the learning rate")
     callbacks = torch.load(places["last"], map_location="cpu", weights_only=True)["callbacks"]
     rows: list[dict[str, float]] = callbacks["History"]["rows"]
     return rows

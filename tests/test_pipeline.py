@@ -1,0 +1,291 @@
+"""The plan, and whole runs in this process: ends, hits, foreign networks and weights, several processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mcr import pipeline, run
+from mcr.errors import InputError
+from mcr.evaluation.table import PathTable
+from mcr.stages import artifacts, model
+from mcr.weightspace import files
+
+BATCHNORM = (
+    "dataset.image_size=16",
+    "architecture=small_vgg",
+    "~architecture.hidden",
+    "dataset.split.train=64",
+    "attack.eps=0.05",
+)
+
+
+def tiny(*words: str) -> tuple[str, ...]:
+    """The tiny job with another architecture."""
+    from tests.conftest import TINY
+
+    named = tuple(word.split("=")[0] for word in words)
+    kept = [word for word in TINY if not word.startswith(("architecture", *named))]
+    return (*kept, *(word for word in words if not word.startswith("~")))
+
+
+def test_the_plan_of_flagship_configurations_is_pinned(config) -> None:
+    """A moved key means other numbers under old names: raise the stage's version and say why, or mend the change."""
+    pinned = json.loads((Path(__file__).parent / "pinned_keys.json").read_text())
+    found = {}
+    for words in pinned:
+        cfg = config(*words.split(), tiny=False)
+        stages = pipeline.ordered(pipeline.plan(cfg, "title")["report"])
+        found[words] = {stage.label: stage.key for stage in stages}
+    assert found == pinned
+
+
+def test_a_sweep_over_curves_trains_each_end_once(config) -> None:
+    keys = set()
+    for curve in ("linear", "polychain", "bezier"):
+        plan = pipeline.plan(config(f"curve={curve}"))
+        keys.add(tuple(stage.key for stage in plan["train"]))
+    assert len(keys) == 1
+    first, second = keys.pop()
+    assert first != second
+
+
+def test_pairs_share_their_ends(config) -> None:
+    plans = [pipeline.plan(config(f"pair={pair}")) for pair in ("regular_regular", "regular_robust", "robust_robust")]
+    assert len({stage.key for plan in plans for stage in plan["train"]}) == 4
+
+
+def test_surroundings_do_not_change_a_key(config, tmp_path: Path) -> None:
+    base = pipeline.plan(config())["report"][0].key
+    for words in (
+        ["runtime=gpu"],
+        ["runtime.threads=7"],
+        ["logger=wandb"],
+        ["verb=train"],
+        [f"paths.store={tmp_path / 'x'}"],
+    ):
+        assert pipeline.plan(config(*words))["report"][0].key == base
+    for words in (["replicate=1"], ["attack.eps=0.2"], ["evaluation.seed=1"], ["training.precision=bf16"]):
+        assert pipeline.plan(config(*words))["report"][0].key != base
+
+
+def test_the_root_attack_reaches_training_path_and_evaluation_and_each_can_differ(config) -> None:
+    words = ["endpoint@endpoints.end=adversarial", "objective=adversarial", "attack.eps=4/255"]
+    plan = pipeline.plan(config(*words))
+    train, connect, evaluate = plan["train"][1], plan["connect"][0], plan["evaluate"][0]
+    attacks = [
+        train.config["recipe"]["objective"]["attack"],
+        connect.config["recipe"]["objective"]["attack"],
+        evaluate.config["evaluation"]["attack"],
+    ]
+    assert {attack["eps"] for attack in attacks} == {"4/255"}
+    plan = pipeline.plan(config(*words, "+evaluation.attack.steps=99"))
+    assert plan["evaluate"][0].config["evaluation"]["attack"]["steps"] == 99
+    assert plan["train"][1].key == train.key
+    replaced = pipeline.overlay({"_target_": "a", "eps": 1, "steps": 2}, {"_target_": "b", "eps": 3})
+    assert replaced == {"_target_": "b", "eps": 3}
+
+
+def test_a_second_run_computes_nothing(make) -> None:
+    first, second = make(), make()
+    assert {state for _, state in first.values()} == {"made"}
+    assert {label: state for label, (_, state) in second.items()} == {"report": "hit"}
+
+
+def test_the_same_recipe_gives_the_same_bytes(make, tmp_path: Path) -> None:
+    words = tiny(*BATCHNORM, "endpoint@endpoints.end=adversarial", "endpoints.end.ema_decay=0.9")
+    one = make(*words, f"paths.store={tmp_path / 'one'}", tiny=False)
+    two = make(*words, f"paths.store={tmp_path / 'two'}", tiny=False)
+    for label in one:
+        for path in sorted(one[label][0].iterdir()):
+            if path.name != "stage.json":
+                assert path.read_bytes() == (two[label][0] / path.name).read_bytes(), path
+
+
+@pytest.mark.parametrize("curve", ["linear", "bezier"])
+def test_at_the_ends_the_path_is_the_ends(curve: str, make, config) -> None:
+    """The rows at t = 0 and 1 against each end loaded alone, its BatchNorm refreshed on the same images."""
+    from mcr.build import build
+    from mcr.datasets.augment import Augmentation
+    from mcr.datasets.batches import EvaluationBatches, augmented_batches
+    from mcr.probes.risk import risk
+    from mcr.probes.robust_risk import robust_risk
+    from mcr.seeding import generator
+    from mcr.weightspace import batchnorm
+
+    words = tiny(*BATCHNORM, f"curve={curve}", "dataset.augmentation={padding: 1, flip: 0.5}")
+    made, cfg = make(*words, tiny=False), config(*words, tiny=False)
+    table = PathTable.read_csv(made["evaluate path"][0] / "path.csv")
+    inputs = {"data": made["data"][0], "split": made["split"][0]}
+    part, spec = cfg["evaluation"], artifacts.read_spec(made["data"][0])
+    for role, row in (("start", table.rows[0]), ("end", table.rows[-1])):
+        network = model.make(cfg, spec, "any").eval()
+        network.load_state_dict(artifacts.read_network(made[f"train {role}"][0]))
+        images = artifacts.read_split(inputs, "train", "cpu", part["batchnorm_images"]).images
+        augmentation = Augmentation(**cfg["dataset"]["augmentation"])
+        batchnorm.refresh(network, augmented_batches(images, augmentation, 512, "contiguous", part["seed"]))
+        test = artifacts.read_split(inputs, "test", "cpu")
+        batches = EvaluationBatches(test.images, test.labels, 7, "contiguous")
+        losses, hits = risk(network, batches)
+        assert row["test_loss"] == pytest.approx(float(losses.mean()), rel=1e-5)
+        assert row["test_accuracy"] == pytest.approx(float(hits.mean()))
+        few = artifacts.read_split(inputs, "test", "cpu", part["robust_images"])
+        attacked = EvaluationBatches(few.images, few.labels, 16, "contiguous")
+        losses, hits = robust_risk(network, attacked, build(cfg["attack"]), generator(part["seed"], "attack"))
+        assert row["robust_loss"] == pytest.approx(float(losses.mean()), rel=1e-4)
+        assert row["robust_accuracy"] == pytest.approx(float(hits.mean()))
+    with (made["evaluate path"][0] / "ends.csv").open() as stream:
+        ends = {(row["end"], row["batchnorm"]): row for row in csv.DictReader(stream)}
+    for role, row in (("start", table.rows[0]), ("end", table.rows[-1])):
+        assert float(ends[role, "refreshed"]["test_loss"]) == row["test_loss"]
+        assert float(ends[role, "stored"]["test_loss"]) != row["test_loss"]
+    assert table.rows[0]["distance_to_start"] == table.rows[-1]["distance_to_end"] == 0
+    assert table.rows[-1]["arc_length"] >= table.rows[0]["distance_to_end"] * (1 - 1e-6)
+
+
+def test_fitting_a_path_lowers_its_loss(make) -> None:
+    words = ["training.epochs=20", "training.batch_size=8", "connection.epochs=30", "dataset.split.train=64"]
+    made = make(*words, "dataset.noise=0.4")
+    curve, line = (
+        PathTable.read_csv(made[f"evaluate {r}"][0] / "path.csv").column("train_loss") for r in ("path", "reference")
+    )
+    assert curve[1] < 0.9 * line[1]
+
+
+def test_training_leaves_the_ends_alone(make) -> None:
+    made = make(goal="connect")
+    before = (made["train start"][0] / "network.safetensors").read_bytes()
+    again = make("connection.epochs=2", goal="connect")
+    assert again["train start"] == (made["train start"][0], "hit")
+    assert (made["train start"][0] / "network.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "squeezenet1_1"])
+def test_networks_of_torchvision_work_by_import_path_alone(name: str, make) -> None:
+    """Nobody here wrote them: one with BatchNorm and channel shuffles, one with dropout and no linear layer."""
+    words = tiny("dataset.image_size=64", "dataset.channels=3", "dataset.split.train=8", "training.batch_size=4")
+    made = make(*words, f"architecture._target_=torchvision.models.{name}", tiny=False)
+    summary = json.loads((made["report"][0] / "summary.json").read_text())
+    assert summary["curve"]["path_length"] > 0
+    state = files.load(made["train start"][0] / "network.safetensors")
+    import torchvision
+
+    getattr(torchvision.models, name)(num_classes=10).load_state_dict(state, strict=True)
+
+
+class OwnNet(nn.Module):
+    """A user's network with tied weights, a custom buffer, dropout and BatchNorm; it asks for one fact by name."""
+
+    def __init__(self, num_classes: int, width: int = 12) -> None:
+        super().__init__()
+        self.inner = nn.Linear(64, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.dropout = nn.Dropout(0.2)
+        self.once, self.twice = nn.Linear(width, width), nn.Linear(width, width)
+        self.twice.weight = self.once.weight
+        self.head = nn.Linear(width, num_classes)
+        self.register_buffer("scale", torch.tensor(1.5))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        hidden = torch.relu(self.norm(self.inner(images.flatten(1)))) * self.scale
+        return self.head(self.twice(self.dropout(torch.relu(self.once(hidden)))))
+
+
+def test_a_user_s_network_and_weights_go_in_and_come_out_whole(make, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    for name in ("a", "b"):
+        torch.save({"state_dict": OwnNet(10).state_dict()}, tmp_path / f"{name}.pt")
+    words = tiny("architecture._target_=tests.test_pipeline.OwnNet")
+    ends = [f"endpoint@endpoints.{role}=checkpoint" for role in ("start", "end")]
+    paths = [f"endpoints.start.path={tmp_path / 'a.pt'}", f"endpoints.end.path={tmp_path / 'b.pt'}"]
+    made = make(*words, *ends, *paths, tiny=False)
+    assert "load start" in made
+    state = files.load(made["load start"][0] / "network.safetensors")
+    OwnNet(10).load_state_dict(state, strict=True)
+    original = torch.load(tmp_path / "a.pt", weights_only=True)["state_dict"]
+    assert all(torch.equal(state[name], original[name]) for name in original)
+    # Another file is another end, the same content elsewhere is not.
+    (tmp_path / "c.pt").write_bytes((tmp_path / "a.pt").read_bytes())
+    again = make(*words, *ends, f"endpoints.start.path={tmp_path / 'c.pt'}", paths[1], tiny=False)
+    assert {label: state for label, (_, state) in again.items()} == {"report": "hit"}
+
+
+def test_a_network_that_does_not_fit_the_data_is_refused(make) -> None:
+    cases = {
+        "torchvision.models.squeezenet1_1": "cannot take images 1x8x8",
+        "torch.nn.Flatten": r"gives .* are needed",
+        "torch.nn.Linear": "cannot be built",
+        "collections.OrderedDict": "nothing that can be built",
+    }
+    for target, words in cases.items():
+        with pytest.raises(InputError, match=words):
+            make(*tiny(f"architecture._target_={target}"), tiny=False, goal="train")
+
+
+def test_a_dead_or_diverging_training_publishes_nothing(make, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"diverged.*learning rate"):
+        make("optimizer.lr=1e30", "training.epochs=3", goal="train")
+    with pytest.raises(InputError, match="learned nothing"):
+        make("training.floor=11", goal="train")
+    assert not list((tmp_path / "store" / "train").glob("[!.]*"))
+
+
+def test_a_robust_path_is_the_adversarial_objective_given_to_the_curve(make) -> None:
+    words = tiny(*BATCHNORM, "objective=adversarial", "+objective.attack.steps=2")
+    folder, state = make(*words, goal="connect", tiny=False)["connect bezier"]
+    assert state == "made"
+    assert (folder / "history.csv").read_text().startswith("epoch,train/accuracy,train/learning_rate,train/loss")
+
+
+def test_weight_averaging_changes_the_kept_network(make) -> None:
+    words = ["endpoint@endpoints.end=adversarial", "training.epochs=2", "dataset.split.train=64"]
+    plain = make(*words, goal="train")["train end"][0]
+    averaged = make(*words, "endpoints.end.ema_decay=0.9", goal="train")["train end"][0]
+    assert (plain / "network.safetensors").read_bytes() != (averaged / "network.safetensors").read_bytes()
+
+
+def test_the_best_epoch_by_robust_accuracy_is_kept(make) -> None:
+    words = ["endpoint@endpoints.end=adversarial", "training.epochs=6", "dataset.split.train=64"]
+    folder = make(*words, goal="train")["train end"][0]
+    with (folder / "history.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 6
+    assert all(0 <= float(row["validation/robust_accuracy"]) <= float(row["validation/accuracy"]) for row in rows)
+
+
+def test_splits_are_recorded_and_the_defender_s_images_are_his_own(make) -> None:
+    made = make("connection.split=clean", goal="connect")
+    splits = files.load(made["split"][0] / "splits.safetensors")
+    joined = torch.cat(list(splits.values()))
+    assert len(joined.unique()) == len(joined)
+
+
+def test_bf16_trains_close_to_fp32(make) -> None:
+    words = tiny(*BATCHNORM, "training.batch_size=32")
+    losses = []
+    for precision in ("fp32", "bf16"):
+        folder = make(*words, f"training.precision={precision}", goal="train", tiny=False)["train start"][0]
+        with (folder / "history.csv").open() as stream:
+            losses.append(float(next(csv.DictReader(stream))["train/loss"]))
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_two_processes_train_one_network(make) -> None:
+    """runtime=ddp on two CPU processes: ends and curve; both see their share of each batch."""
+    words = ["runtime=ddp", "runtime.accelerator=cpu", "dataset.split.train=64", "training.batch_size=16"]
+    made = make(*words, goal="connect")
+    assert [made[label][1] for label in ("train start", "train end", "connect bezier")] == ["made"] * 3
+    control = files.load(made["connect bezier"][0] / "control.safetensors")
+    ends = [files.load(made[f"train {role}"][0] / "network.safetensors") for role in ("start", "end")]
+    moved = [not torch.allclose(control[f"1/{name}"], (ends[0][name] + ends[1][name]) / 2) for name in ends[0]]
+    assert any(moved)
+
+
+def test_run_title_names_what_was_joined(config) -> None:
+    assert run.title(config("pair=regular_robust")) == "synthetic, mlp: regular to robust, bezier"
