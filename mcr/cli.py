@@ -75,14 +75,12 @@ def dispatch(words: list[str]) -> int:
 
     run.check(request)
     flags = [word for word in words if word not in args.overrides and "=" not in word]
-    if not request.swept:
-        _start_hydra([*flags, *args.overrides, f"verb={verb}"])
-        return 0
-    given = [word.split("=", 1)[1] for word in args.overrides if word.startswith("hydra.sweep.dir=")]
+    kind, key = ("sweeps", "hydra.sweep.dir") if request.swept else ("runs", "hydra.run.dir")
+    given = [word.split("=", 1)[1] for word in args.overrides if word.startswith(f"{key}=")]
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = Path(given[-1]) if given else Path(request.jobs[0].config["paths"]["root"]) / "sweeps" / stamp
-    _start_hydra([*flags, *args.overrides, f"hydra.sweep.dir={folder}", f"verb={verb}"])
-    return sweep.finish(folder)
+    folder = Path(given[-1]) if given else Path(request.jobs[0].config["paths"]["root"]) / kind / stamp
+    _start_hydra([*flags, *args.overrides, f"{key}={folder}", f"verb={verb}"])
+    return sweep.finish(folder) if request.swept else run.finish(folder)
 
 
 def _split_verb(words: list[str]) -> tuple[str, list[str]]:

@@ -89,7 +89,9 @@ def compose_jobs(conf: Path, args: argparse.Namespace) -> Request:
             if not swept:
                 _refuse_choices(args.overrides)
             return Request(tuple(Job(tuple(line), plain(_checked(line))) for line in lines), bool(swept))
-        except (HydraException, OmegaConfBaseException) as error:
+        except InputError:
+            raise
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise InputError(_one_line(error, conf, args.overrides)) from error
 
 

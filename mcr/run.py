@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from mcr.terminal import print_results
 
 log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
+STATUS_FAILED, STATUS_INPUT = 1, 2
 END_NAMES = {"EndpointModule": "regular", "AdversarialModule": "robust"}
 
 
@@ -62,22 +64,42 @@ def check(request: overrides.Request) -> None:
 
 
 def job(cfg: DictConfig) -> None:
-    """Carry out one job in Hydra's output folder; in a sweep a failure is recorded and the next job starts."""
+    """Carry out one job in Hydra's output folder.
+
+    A failure that a user can mend is recorded there, not raised: Hydra would stop a sweep's table for it.
+    In a sweep every failure is, so that the next job starts.
+    """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     swept = hydra.mode == RunMode.MULTIRUN
-    group = Path(hydra.sweep.dir).name if swept else folder.name
-    if not swept:
-        carry_out(overrides.plain(cfg), folder, group)
-        if cfg.verb == "report":
-            _print(folder)
-        return
     try:
-        carry_out(overrides.plain(cfg), folder, group)
+        carry_out(overrides.plain(cfg), folder, Path(hydra.sweep.dir).name if swept else folder.name)
     except Exception as error:
-        line = str(error) if isinstance(error, InputError | OSError) else traceback.format_exc()
-        (folder / FAILURE).write_text(f"{type(error).__name__}\n{line}\n")
-        log.error("job failed: %s", line)
+        foreseen = isinstance(error, InputError | OSError)
+        if not (swept or foreseen):
+            raise
+        text = str(error) if foreseen else traceback.format_exc()
+        (folder / FAILURE).write_text(f"{type(error).__name__}\n{text}\n")
+        if swept:
+            log.error("job failed: %s", text)
+
+
+def finish(folder: Path) -> int:
+    """Print the results of a single run and where they lie; returns the exit status."""
+    status, message = failure(folder)
+    if status:
+        print(f"mcr: {message}", file=sys.stderr)
+    elif (folder / "summary.json").is_file():
+        _print(folder)
+    return status
+
+
+def failure(folder: Path) -> tuple[int, str]:
+    """The exit status of a job and the last line of its failure: 0, 1 (failed) or 2 (bad input)."""
+    if not (folder / FAILURE).is_file():
+        return 0, ""
+    kind, *lines = (folder / FAILURE).read_text().strip().splitlines()
+    return (STATUS_INPUT if kind == InputError.__name__ else STATUS_FAILED), lines[-1]
 
 
 def carry_out(cfg: Mapping[str, Any], folder: Path, group: str) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import yaml
-from rich.console import Console
 
+from mcr import run
 from mcr.evaluation.table import PathTable, write_csv
 from mcr.reports import document, figures
 from mcr.reports.claims import Verdict
-from mcr.run import FAILURE, wandb_place
 from mcr.terminal import print_results
-
-STATUS_FAILED, STATUS_INPUT = 1, 2
 
 
 def finish(folder: Path) -> int:
@@ -23,16 +21,16 @@ def finish(folder: Path) -> int:
     Jobs whose verb stops before the report have none to join. Failed jobs are listed; the others are reported.
     """
     jobs = sorted((path for path in folder.iterdir() if (path / ".hydra").is_dir()), key=_number)
-    failures = {job: (job / FAILURE).read_text() for job in jobs if (job / FAILURE).is_file()}
     done = [job for job in jobs if (job / "summary.json").is_file()]
     if done:
         _report(folder, done)
-    for job, text in failures.items():
-        Console(stderr=True).print(f"mcr: job {job.name} failed: {text.strip().splitlines()[-1]}", soft_wrap=True)
-    if not failures:
-        return 0
-    bad_input = all(text.startswith("InputError") for text in failures.values())
-    return STATUS_INPUT if bad_input else STATUS_FAILED
+    worst = 0
+    for job in jobs:
+        status, message = run.failure(job)
+        if status:
+            print(f"mcr: job {job.name} failed: {message}", file=sys.stderr)
+            worst = status if worst in (0, status) else run.STATUS_FAILED
+    return worst
 
 
 def _number(path: Path) -> tuple[int, str]:
@@ -83,7 +81,9 @@ def _report(folder: Path, jobs: list[Path]) -> None:
         (name, summary["curve"]["metrics"], summary.get("straight_line", {}).get("metrics"))
         for name, summary in zip(names, summaries, strict=True)
     ]
-    print_results(paths, verdicts, {"figure": written[0], "tables": folder / "report.md", **wandb_place(folder, "*/")})
+    print_results(
+        paths, verdicts, {"figure": written[0], "tables": folder / "report.md", **run.wandb_place(folder, "*/")}
+    )
 
 
 def _reference(job: Path) -> PathTable | None:

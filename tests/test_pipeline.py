@@ -277,14 +277,19 @@ def test_bf16_trains_close_to_fp32(make) -> None:
 
 
 def test_two_processes_train_one_network(make) -> None:
-    """runtime=ddp on two CPU processes: ends and curve; both see their share of each batch."""
-    words = ["runtime=ddp", "runtime.accelerator=cpu", "dataset.split.train=64", "training.batch_size=16"]
-    made = make(*words, goal="connect")
-    assert [made[label][1] for label in ("train start", "train end", "connect bezier")] == ["made"] * 3
+    """runtime=ddp on two CPU processes: an end and a curve; each process sees its share of every batch."""
+    words = ["dataset.split.train=64", "training.batch_size=16"]
+    ddp = [*words, "runtime=ddp", "runtime.accelerator=cpu"]
+    alone = make(*words, "replicate=1", goal="train")
+    made = make(*ddp, "replicate=1", goal="connect")
+    assert made["train start"] == (alone["train start"][0], "hit")
+    assert made["connect bezier"][1] == "made"
     control = files.load(made["connect bezier"][0] / "control.safetensors")
     ends = [files.load(made[f"train {role}"][0] / "network.safetensors") for role in ("start", "end")]
     moved = [not torch.allclose(control[f"1/{name}"], (ends[0][name] + ends[1][name]) / 2) for name in ends[0]]
     assert any(moved)
+    end = make(*ddp, "replicate=2", "endpoint@endpoints.end=adversarial", goal="train")["train end"]
+    assert end[1] == "made"
 
 
 def test_run_title_names_what_was_joined(config) -> None:

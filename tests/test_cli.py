@@ -1,0 +1,210 @@
+"""The command line as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TINY = [
+    *("dataset=synthetic", "dataset.image_size=8", "dataset.channels=1", "dataset.images=160"),
+    *("dataset.split.test=32", "architecture=mlp", "architecture.hidden=[16]", "debug=default", "runtime.threads=1"),
+]
+VIEWS = ("--help", "list", "list attack", "show", "show -m curve=linear,bezier", "--cfg job", "-sc query=bash")
+
+
+def environment(**changes: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MCR_", "HYDRA_", "WANDB_"))}
+    return kept | {"COLUMNS": "100", "MPLBACKEND": "agg"} | changes
+
+
+def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mcr", *words],
+        cwd=folder,
+        env=environment(**env),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["atack=pgd"], "attack"),
+        (["attack=pdg"], "did you mean pgd"),
+        (["attack.epz=0.1"], "attack.eps"),
+        (["endpoint@endpoints.end=adverserial"], "adversarial"),
+        (["endpoint@endpoints.ende=adversarial"], "endpoint@endpoints.end"),
+        (["experiment=zhao2020_fig4_digit"], "zhao2020_fig4_digits"),
+        (["trian"], "did you mean train"),
+        (["list", "atack"], "did you mean attack"),
+        (["--multrun"], "--multirun"),
+        (["attack.steps=many"], "is no whole number"),
+        (["attack.eps=-1"], "eps=-1"),
+        (["attack.eps=8/0"], "divides by zero"),
+        (["attack.norm=l3"], "linf or l2"),
+        (["training.epochs=0"], "at least 1"),
+        (["training.precision=fp8"], "fp32 or bf16"),
+        (["curve.points=1"], "at least 2"),
+        (["curve=linear,bezier"], "add -m"),
+        (["+training.lr=3"], "nothing reads training.lr"),
+        (["dataset=imagefolder"], "dataset.root"),
+        (["dataset=imagefolder", "dataset.root=nowhere"], "no folder nowhere"),
+        (["endpoint@endpoints.end=checkpoint", "endpoints.end.path=no.pt"], "no.pt"),
+        (["endpoint@endpoints.end=checkpoint", "endpoints.end.path=bad.pt"], "refused"),
+        (["architecture._target_=torchvision.models.resnet81"], "resnet18"),
+        (["architecture._target_=no_such_package.Net"], "no_such_package"),
+        (["attack._target_=os.system"], "not allowed|_target_"),
+        (["dataset=cifar10"], "download=True"),
+        (["=3"], "=3"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, tmp_path: Path) -> None:
+    import re
+
+    (tmp_path / "bad.pt").write_bytes(b"cos\nmkdir\n(S'created'\ntR.")
+    done = mcr(*words, folder=tmp_path)
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.strip()
+    assert line.startswith("mcr: ")
+    assert "\n" not in line
+    assert re.search(expected, line), line
+    left = {path.name for path in tmp_path.iterdir()}
+    if words == ["dataset=cifar10"]:  # only looking tells; what it left is a log, and no stage
+        assert not list(tmp_path.glob("multirun/store/*/[!.]*"))
+    else:
+        assert left == {"bad.pt"}
+
+
+def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.argv[1:] = sys.argv[1].split();\n"
+        "from mcr.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "loaded = {'torch', 'pytorch_lightning', 'matplotlib', 'wandb', 'sklearn'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    texts = []
+    for words in (
+        "--help",
+        "list",
+        "list attack",
+        "show",
+        "show -m curve=linear,bezier",
+        "--cfg job",
+        "-sc query=bash",
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", script, words],
+            cwd=tmp_path,
+            env=environment(COMP_LINE="mcr train attack=", COMP_POINT="17"),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        texts.append(done.stdout)
+    helped, groups, attacks, plan, plans, composed, completions = texts
+    assert "verbs" in helped
+    assert "attack: fgsm, none, pgd" in helped
+    assert "zhao2020_fig4_digits" in groups
+    assert "Madry" in attacks
+    assert plan.count("miss") == 9
+    assert plans.count("job ") == 2
+    assert "eps: 8/255" in composed
+    assert completions.split() == ["attack=fgsm", "attack=none", "attack=pgd"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_importing_mcr_loads_neither_torch_nor_lightning() -> None:
+    script = "import sys, mcr, mcr.cli; assert not {'torch', 'pytorch_lightning'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_sweep_trains_shared_ends_once_reports_jointly_and_goes_on_after_a_failed_job(tmp_path: Path) -> None:
+    """Three jobs, of which one must fail: bad input that only its data shows."""
+    words = [*TINY, "dataset.split.clean=16,99999", "curve=linear,bezier"]
+    done = mcr("-m", *words, folder=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "clean=99999" in done.stderr
+    (sweep,) = (tmp_path / "multirun" / "sweeps").iterdir()
+    assert {"figure.png", "figure.svg", "barriers.csv", "report.md", "summary.json"} <= {
+        p.name for p in sweep.iterdir()
+    }
+    joint = json.loads((sweep / "summary.json").read_text())
+    assert [job["name"] for job in joint["jobs"]] == ["linear", "bezier"]
+    assert "above higher end" in done.stdout
+    store = tmp_path / "multirun" / "store"
+    assert len(list((store / "train").glob("[!.]*"))) == 2
+    assert len(list((store / "connect").glob("[!.]*"))) == 2
+    # The run folder links to what it stands on.
+    assert (sweep / "1" / "stages" / "train-start" / "network.safetensors").is_file()
+
+    second = mcr("-m", *TINY, "curve=linear,bezier", "dataset.split.clean=16", folder=tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.count("nothing to compute") == 2
+
+
+def test_a_single_run_says_where_everything_lies(tmp_path: Path) -> None:
+    done = mcr("report", *TINY, "logger=wandb", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "multirun" / "runs").iterdir()
+    for name in ("figure.png", "report.md", "wandb"):
+        assert f"{folder.relative_to(tmp_path)}/{name}" in done.stdout
+        assert (folder / name).exists()
+    for line in done.stdout.splitlines():
+        assert len(line) <= 100
+    verbs = mcr("train", *TINY, folder=tmp_path)
+    assert verbs.returncode == 0
+    assert "evaluate" not in verbs.stdout
+
+
+def killed_after_an_epoch(words: list[str], folder: Path, stage: str) -> None:
+    """Start the command and kill -9 it as soon as the stage has left a checkpoint."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mcr", *words],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    pattern = f"multirun/store/{stage}/.partial-*/checkpoints/last.ckpt"
+    deadline = time.monotonic() + 120
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None, "the process ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert list(folder.glob(pattern))
+
+
+def test_a_killed_training_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
+    """Killed in an adversarial endpoint (BatchNorm, weight averaging, augmentation), then in the curve."""
+    words = [word for word in TINY if not word.startswith("architecture")]
+    words += ["architecture=small_vgg", "architecture.width=4", "dataset.images=500", "dataset.split.train=300"]
+    words += ["training.epochs=5", "connection.epochs=5", "dataset.augmentation={padding: 1, flip: 0.5}"]
+    words += ["endpoint@endpoints.start=adversarial", "endpoints.start.ema_decay=0.9", "training.batch_size=4"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    killed_after_an_epoch(["connect", *words], broken, "train")
+    assert not list(broken.glob("multirun/store/train/[!.]*"))
+    killed_after_an_epoch(["connect", *words], broken, "connect")
+    for folder in (whole, broken):
+        assert mcr("connect", *words, folder=folder).returncode == 0
+    found = sorted(path.relative_to(whole) for path in whole.glob("multirun/store/*/[!.]*/*"))
+    assert len([path for path in found if path.suffix == ".safetensors"]) == 5
+    for path in found:
+        if path.name != "stage.json":
+            assert (whole / path).read_bytes() == (broken / path).read_bytes(), path
