@@ -59,6 +59,7 @@ def check(request: overrides.Request) -> None:
         if missing:
             from mcr.stages import checks
 
+            Context(job.config["runtime"], job.config["logger"], "", Path()).prepare()
             for stage in missing:
                 checks.check(stage)
 

@@ -66,6 +66,7 @@ def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subproce
         (["attack._target_=os.system"], "not allowed|_target_"),
         (["dataset=cifar10"], "download=True"),
         (["=3"], "=3"),
+        (["runtime=gpu"], "no CUDA device"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -80,10 +81,19 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
     assert "\n" not in line
     assert re.search(expected, line), line
     left = {path.name for path in tmp_path.iterdir()}
-    if words == ["dataset=cifar10"]:  # only looking tells; what it left is a log, and no stage
+    if words == ["dataset=cifar10"]:  # only looking tells: a log is left, and no stage
         assert not list(tmp_path.glob("multirun/store/*/[!.]*"))
     else:
         assert left == {"bad.pt"}
+
+
+def test_online_without_an_account_asks_nothing_and_says_what_to_do(tmp_path: Path) -> None:
+    done = mcr("train", *TINY, "logger=wandb", "logger.mode=online", folder=tmp_path)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("mcr: W&B: ")
+    assert "logger.mode=offline" in last
+    assert not list(tmp_path.glob("multirun/store/train/[!.]*"))
 
 
 def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:

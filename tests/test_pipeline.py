@@ -45,6 +45,17 @@ def test_the_plan_of_flagship_configurations_is_pinned(config) -> None:
     assert found == pinned
 
 
+def test_a_tiny_table_of_results_is_pinned(make) -> None:
+    """A moved number demands a new stage version and a word why; the tolerance is for other processors' rounding."""
+    words = ["dataset.split.train=64", "training.epochs=4", "connection.epochs=4", "dataset.noise=0.1"]
+    made = make(*words, "optimizer.lr=0.1", "pair=regular_robust", "attack.eps=0.05", "attack.step_size=0.02")
+    table = PathTable.read_csv(made["evaluate path"][0] / "path.csv")
+    pinned = json.loads((Path(__file__).parent / "pinned_table.json").read_text())
+    assert {name: pytest.approx(values, rel=0.02) for name, values in pinned.items()} == {
+        name: table.column(name) for name in ("test_loss", "robust_loss", "arc_length")
+    }
+
+
 def test_a_sweep_over_curves_trains_each_end_once(config) -> None:
     keys = set()
     for curve in ("linear", "polychain", "bezier"):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mcr.errors import InputError
 from mcr.evaluation.table import PathTable
 from mcr.stages.context import Context
 from mcr.store import Stage
@@ -28,20 +29,24 @@ def wandb_run(stage: Stage, context: Context) -> Iterator[Any]:
     import wandb
 
     settings = wandb.Settings(console="off", x_disable_stats=True, x_save_requirements=False, disable_git=True)
-    run = wandb.init(
-        project=context.logger["project"],
-        entity=context.logger["entity"],
-        mode=context.logger["mode"],
-        dir=context.folder,
-        id=stage.key,
-        name=f"{stage.label} {stage.key[:6]}",
-        group=context.group,
-        job_type=JOB_TYPES[stage.name],
-        config={"stage": stage.name, "key": stage.key, **stage.config},
-        resume="allow" if context.logger["mode"] == "online" else None,
-        reinit="finish_previous",
-        settings=settings,
-    )
+    try:
+        run = wandb.init(
+            project=context.logger["project"],
+            entity=context.logger["entity"],
+            mode=context.logger["mode"],
+            dir=context.folder,
+            id=stage.key,
+            name=f"{stage.label} {stage.key[:6]}",
+            group=context.group,
+            job_type=JOB_TYPES[stage.name],
+            config={"stage": stage.name, "key": stage.key, **stage.config},
+            resume="allow" if context.logger["mode"] == "online" else None,
+            reinit="finish_previous",
+            settings=settings,
+        )
+    except wandb.errors.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"W&B: {reason}; run wandb login first, or use logger.mode=offline") from None
     try:
         yield run
     finally:
