@@ -73,13 +73,17 @@ def make(goals: list[Stage], store: Store, context: Context) -> Iterator[tuple[S
     for stage in ordered(goals):
         if stage.key not in wanted:
             continue
-        state = "hit" if store.has(stage) else "made"
+        computed: list[str] = []
         inputs = {role: store.folder(need) for role, need in stage.needs.items()}
 
-        def compute(folder: Path, stage: Stage = stage, inputs: dict[str, Path] = inputs) -> None:
+        def compute(
+            folder: Path, stage: Stage = stage, inputs: dict[str, Path] = inputs, computed: list[str] = computed
+        ) -> None:
             importlib.import_module(f"mcr.stages.{stage.name}").compute(stage, inputs, folder, context)
+            computed.append(stage.key)
 
-        yield stage, store.fetch(stage, compute, context.device_name), state
+        folder = store.fetch(stage, compute, context.device_name)
+        yield stage, folder, "made" if computed else "hit"
 
 
 def _stage(name: str, label: str, config: Mapping[str, Any], **needs: Stage) -> Stage:

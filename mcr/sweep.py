@@ -48,8 +48,9 @@ def labels(jobs: list[Path]) -> list[str]:
         # An option's name speaks for itself; a number needs its key.
         return value.replace("_", "-") if value and not value[0].isdigit() else f"{key.split('.')[-1]}={value}"
 
-    found = [", ".join(word(key, setting.get(key)) for key in varying) for setting in settings]
-    return [label or f"job {job.name}" for label, job in zip(found, jobs, strict=True)]
+    if not varying:
+        return [json.loads((job / "summary.json").read_text())["title"] for job in jobs]
+    return [", ".join(word(key, setting.get(key)) for key in varying) for setting in settings]
 
 
 def _report(folder: Path, jobs: list[Path]) -> None:
