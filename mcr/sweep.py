@@ -71,7 +71,8 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     verdicts = [
         (name, Verdict(**claim)) for name, summary in zip(names, summaries, strict=True) for claim in summary["claims"]
     ]
-    sections = [f"# {', '.join(names)}\n", "![metrics along the paths](figure.png)\n", document.barrier_section(rows)]
+    heading = ", ".join(names) if len(names) <= figures.MOST_COLUMNS else f"{len(names)} paths"
+    sections = [f"# {heading}\n", "![metrics along the paths](figure.png)\n", document.barrier_section(rows)]
     sections += [document.claims_section(verdicts)] if verdicts else []
     for name, summary, panel in zip(names, summaries, panels, strict=True):
         sections.append(document.path_section(name, panel[1], summary["curve"]["path_length"]))
