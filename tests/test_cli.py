@@ -66,6 +66,7 @@ def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subproce
         (["attack._target_=os.system"], "not allowed|_target_"),
         (["dataset=cifar10"], "download=True"),
         (["=3"], "=3"),
+        (["report.formats=[svg]"], "png"),
         (["runtime=gpu"], "no CUDA device"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

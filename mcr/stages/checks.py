@@ -13,6 +13,8 @@ from mcr.store import Stage
 from mcr.training.fit import PRECISIONS
 from mcr.weightspace import files
 
+FORMATS = {"png", "svg", "pdf"}
+
 
 def check(stage: Stage) -> None:
     """Build the stage's objects that need no data. Raises InputError for the first that cannot be built."""
@@ -27,6 +29,8 @@ def check(stage: Stage) -> None:
         build.build(config["curve"])
     if stage.name == "load":
         files.load_foreign(Path(stage.places["path"]))
+    if stage.name == "report":
+        _check_report(config["report"])
     if "recipe" in config:
         _check_recipe(stage.label, config["recipe"])
     if "evaluation" in config:
@@ -35,6 +39,15 @@ def check(stage: Stage) -> None:
         build.build(part["attack"])
         for name in ("train_images", "test_images", "robust_images", "batchnorm_images", "batch_size"):
             _positive(f"evaluation.{name}", part[name], word="all")
+
+
+def _check_report(report: dict) -> None:
+    unknown = set(report["formats"]) - FORMATS
+    if unknown or "png" not in report["formats"]:
+        raise InputError(
+            f"report.formats={report['formats']}: png, which report.md shows, and any of {sorted(FORMATS)}"
+        )
+    _positive("report.dpi", report["dpi"], word="")
 
 
 def _check_recipe(label: str, recipe: dict) -> None:

@@ -50,7 +50,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     watched = EvaluationBatches(validation.images, validation.labels, recipe["batch_size"], recipe["memory_format"])
     with training_loggers(stage, context) as loggers:
         rows = fit(module, batches, watched, folder, label=stage.label, loggers=loggers, **fitting(recipe, context))
-    accuracy, chance = rows[-1]["validation/accuracy"], 1 / len(spec.classes)
+    kept = max(rows, key=lambda row: row[module.monitor]) if recipe["keep"] == "best" else rows[-1]
+    accuracy, chance = kept["validation/accuracy"], 1 / len(spec.classes)
     if accuracy < recipe["floor"] * chance:
         raise InputError(
             f"{stage.label} learned nothing: validation accuracy {accuracy:.3f} is below {recipe['floor']} x chance; "
