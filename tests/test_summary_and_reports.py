@@ -117,7 +117,9 @@ def test_figures_hold_what_they_should(tmp_path: Path) -> None:
     assert len(many.axes[0].get_lines()) == 8
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    one, two = (figures.save(figure, tmp_path / name, "figure", ["png", "svg"], 50) for name in ("a", "b"))
+    again = [figures.path_figure([("one", table(2), table(4))]) for _ in range(2)]
+    folders = (tmp_path / "a", tmp_path / "b")
+    one, two = (figures.save(f, p, "figure", ["png", "svg"], 50) for f, p in zip(again, folders, strict=True))
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
 
 

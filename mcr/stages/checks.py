@@ -44,9 +44,8 @@ def check(stage: Stage) -> None:
 def _check_report(report: dict) -> None:
     unknown = set(report["formats"]) - FORMATS
     if unknown or "png" not in report["formats"]:
-        raise InputError(
-            f"report.formats={report['formats']}: png, which report.md shows, and any of {sorted(FORMATS)}"
-        )
+        allowed = ", ".join(sorted(FORMATS))
+        raise InputError(f"report.formats={report['formats']}: any of {allowed}, png among them: report.md shows it")
     _positive("report.dpi", report["dpi"], word="")
 
 

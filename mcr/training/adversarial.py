@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torchmetrics.classification import MulticlassAccuracy
 
 from mcr.attacks.frozen import frozen
 from mcr.seeding import generator
 from mcr.training.endpoint import EndpointModule
 from mcr.types import Batch
+
+
+def _average(averaged: list[Tensor], latest: list[Tensor], count: Any, decay: float) -> None:
+    """Exponential moving average in place; counters are copied. torch's own form cannot go to a spawned process."""
+    for mean, value in zip(averaged, latest, strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
 
 
 class AdversarialModule(EndpointModule):
@@ -32,9 +42,8 @@ class AdversarialModule(EndpointModule):
 
     def __init__(self, ema_decay: float, validation_images: int, num_classes: int, **training: Any) -> None:
         super().__init__(num_classes=num_classes, **training)
-        self.averaged = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True
-        ).requires_grad_(False)
+        update = partial(_average, decay=ema_decay)
+        self.averaged = AveragedModel(self.network, multi_avg_fn=update, use_buffers=True).requires_grad_(False)
         self.validation_images = validation_images
         self.robust_accuracy = MulticlassAccuracy(num_classes, average="micro")
 
