@@ -11,11 +11,16 @@ import hydra
 from omegaconf import DictConfig
 
 from mcr import overrides, views
-from mcr.errors import InputError
+from mcr.build import nearest
+from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, InputError
 
 VERBS = ("train", "connect", "evaluate", "report")
 VIEWS = ("show", "list")
-STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED = 1, 2, 130
+# Hydra's options whose next word is a value.
+VALUE_FLAGS = frozenset(
+    {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
+    | {"--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
+)
 
 
 def conf_folder() -> Path:
@@ -57,8 +62,8 @@ def dispatch(words: list[str]) -> int:
     overrides.register_resolvers()
     # A network or package beside the user is importable by the console script too, as it is by python -m.
     sys.path.insert(0, str(Path.cwd()))
-    verb, words = _split_verb(words)
-    if verb == "list":
+    view, verb, words = _split_verbs(words)
+    if view == "list":
         views.list_options(conf_folder(), words)
         return 0
     args = overrides.parse_arguments(words)
@@ -66,37 +71,56 @@ def dispatch(words: list[str]) -> int:
         _hide_verb_from_completion()
         _start_hydra(words)
         return 0
+    flags = [word for word in words if word not in args.overrides]
     args.overrides = overrides.imported_architecture(args.overrides)
-    request = overrides.compose_jobs(conf_folder(), args)
-    if verb == "show":
+    request = overrides.compose_jobs(conf_folder(), args, verb)
+    if view == "show":
         views.show_plans(request)
         return 0
     from mcr import run, sweep
 
     run.check(request)
-    flags = [word for word in words if word not in args.overrides and "=" not in word]
     kind, key = ("sweeps", "hydra.sweep.dir") if request.swept else ("runs", "hydra.run.dir")
     given = [word.split("=", 1)[1] for word in args.overrides if word.startswith(f"{key}=")]
+    folder = Path(given[-1]) if given else _new_folder(Path(request.jobs[0].config["paths"]["root"]) / kind)
+    _start_hydra([*flags, *args.overrides, f"{key}={overrides.quoted(str(folder))}", f"verb={verb}"])
+    return sweep.finish(folder, len(request.jobs)) if request.swept else run.finish(folder)
+
+
+def _new_folder(parent: Path) -> Path:
+    """A folder of this command alone, named by the time; commands of the same second get a number."""
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = Path(given[-1]) if given else Path(request.jobs[0].config["paths"]["root"]) / kind / stamp
-    _start_hydra([*flags, *args.overrides, f"{key}={folder}", f"verb={verb}"])
-    return sweep.finish(folder) if request.swept else run.finish(folder)
+    parent.mkdir(parents=True, exist_ok=True)
+    folder, attempt = parent / stamp, 1
+    while True:
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            attempt += 1
+            folder = parent / f"{stamp}_{attempt}"
+        else:
+            return folder
 
 
-def _split_verb(words: list[str]) -> tuple[str, list[str]]:
-    """The verb or view, wherever it stands among the words; plain ``mcr`` means ``report``."""
-    plain = [word for word in words if "=" not in word and not word.startswith(("-", "~", "+"))]
-    # A flag's value (a folder, a configuration's name) is no verb; a first word that is none of ours is a mistake.
-    for word in plain:
-        if word in VERBS + VIEWS:
-            rest = list(words)
-            rest.remove(word)
-            return word, rest
-    if plain and words[0] == plain[0]:
-        from mcr.build import nearest
+def _split_verbs(words: list[str]) -> tuple[str, str, list[str]]:
+    """The view (or nothing), the verb, and the other words; plain ``mcr`` means ``report``.
 
-        raise InputError(f"there is no verb {plain[0]}; {nearest(plain[0], [*VERBS, *VIEWS])}")
-    return "report", words
+    Raises:
+        InputError: For a word that is neither, naming the nearest, or for two verbs.
+    """
+    view, verb, rest = "", "", []
+    for before, word in zip(["", *words], words, strict=False):
+        if "=" in word or word.startswith(("-", "~", "+")) or before in VALUE_FLAGS or view == "list":
+            rest.append(word)
+        elif word in VIEWS and not view:
+            view = word
+        elif word in VERBS and not verb:
+            verb = word
+        elif word in VERBS + VIEWS:
+            raise InputError(f"one verb at a time: {word} is one too many")
+        else:
+            raise InputError(f"there is no verb {word}; {nearest(word, [*VERBS, *VIEWS])}")
+    return view, verb or "report", rest
 
 
 def _hide_verb_from_completion() -> None:

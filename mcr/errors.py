@@ -1,4 +1,6 @@
-"""The one error that a user can cause."""
+"""The one error that a user can cause, and the exit statuses."""
+
+STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED = 1, 2, 130
 
 
 class InputError(ValueError):

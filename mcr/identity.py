@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 from mcr.errors import InputError
 
 KEY_LENGTH = 16
+PLACES = frozenset({"root", "path", "store", "data"})
 _FRACTION = re.compile(r"\s*\d+(\.\d+)?\s*/\s*\d+(\.\d+)?\s*")
 
 
@@ -37,9 +39,9 @@ def number(value: Any) -> Any:
 
 
 def numbers(tree: Any) -> Any:
-    """A plain copy of nested mappings and lists with every fraction as a float."""
+    """A plain copy of nested mappings and lists with every fraction as a float; a path such as 1/2 stays a path."""
     if isinstance(tree, Mapping):
-        return {str(key): numbers(value) for key, value in tree.items()}
+        return {str(key): value if key in PLACES else numbers(value) for key, value in tree.items()}
     if isinstance(tree, Sequence) and not isinstance(tree, str):
         return [numbers(value) for value in tree]
     return number(tree)
@@ -80,35 +82,46 @@ def file_digest(path: str) -> str:
         raise InputError(f"cannot read the file {path}: {error.strerror}") from None
 
 
-def folder_fingerprint(root: str) -> str:
-    """SHA-256 over the names and sizes of all files below a folder: cheap, and blind to where the folder lies."""
+def folder_fingerprint(root: str, hint: str = "") -> str:
+    """SHA-256 over the names and contents of all files below a folder, blind to where the folder lies.
+
+    Args:
+        root: The folder.
+        hint: What to do where it is missing, for the message.
+
+    Raises:
+        InputError: Where there is no such folder.
+    """
     folder = Path(root)
     if not folder.is_dir():
-        raise InputError(f"there is no folder {root}")
+        raise InputError(f"there is no folder {root}" + (f"; {hint}" if hint else ""))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = (f"{path.relative_to(folder).as_posix()}\t{path.stat().st_size}\n" for path in files)
+    with ThreadPoolExecutor() as pool:
+        digests = pool.map(file_digest, map(str, files))
+        lines = [
+            f"{path.relative_to(folder).as_posix()}\t{digest}\n" for path, digest in zip(files, digests, strict=True)
+        ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def source_digest(target: str) -> str:
-    """SHA-256 of the source file behind an import path, or "installed" where an installed package holds it.
+    """What stands behind an import path: SHA-256 of a user's module or package, or an installed package's version.
 
     A user's own network is edited between runs; without this, an old result would be taken for the new code's.
     """
-    names = target.split(".")[:-1]
-    spec = None
-    for length in range(len(names), 0, -1):
-        try:
-            spec = importlib.util.find_spec(".".join(names[:length]))
-        except (ImportError, ValueError):
-            continue
-        if spec is not None:
-            break
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+    top = target.split(".")[0]
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or (spec.origin is None and not spec.submodule_search_locations):
         raise InputError(f"no module holds {target}: is its folder on PYTHONPATH?")
-    if {"site-packages", "dist-packages"} & set(Path(spec.origin).parts):
-        return "installed"
-    return file_digest(spec.origin)
+    folders = [Path(place) for place in spec.submodule_search_locations or ()]
+    files = sorted(path for folder in folders for path in folder.rglob("*.py")) or [Path(str(spec.origin))]
+    if {"site-packages", "dist-packages"} & set(files[0].parts):
+        names = metadata.packages_distributions().get(top, [])
+        return " ".join(f"{name}=={metadata.version(name)}" for name in sorted(set(names))) or "installed"
+    return hashlib.sha256("".join(file_digest(str(path)) for path in files).encode()).hexdigest()
 
 
 def provenance(seconds: float, device: str) -> dict[str, Any]:

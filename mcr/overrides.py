@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -23,13 +24,16 @@ from mcr.errors import InputError
 
 OVERLAYS = ("pair", "experiment", "debug")  # groups whose options only override others
 ABSENT = object()
+COUNTS = re.compile(r"dataset\.split\.(train|validation|clean|test)|evaluation\.\w+_images")  # may be a share, or all
+LISTS = ("evaluation.grid", "normalization.mean", "normalization.std", "runtime.devices")  # may be one value or several
 VIEW_FLAGS = ("cfg", "info", "help", "hydra_help", "shell_completion", "experimental_rerun")
 
 
 def register_resolvers() -> None:
     """Interpolations that the configuration uses: contents of files and folders as part of a stage's identity."""
     OmegaConf.register_new_resolver("file_digest", identity.file_digest, replace=True)
-    OmegaConf.register_new_resolver("folder_fingerprint", identity.folder_fingerprint, replace=True)
+    # A command composes its configuration several times; reading a folder once is enough.
+    OmegaConf.register_new_resolver("folder_fingerprint", cache(identity.folder_fingerprint), replace=True)
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -75,20 +79,22 @@ class Request:
     swept: bool
 
 
-def compose_jobs(conf: Path, args: argparse.Namespace) -> Request:
-    """Every job that a command line asks for, composed and checked.
+def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
+    """Every job that a command line asks for, composed and checked, with the verb as its goal.
 
     Raises:
         InputError: For an unknown key, group, option or a value of the wrong type, naming the nearest valid names.
     """
-    with _Composer(conf, args):
+    with _Composer(conf, args) as extra:
         try:
-            whole = _compose_first(args.overrides)
+            whole = _compose_first([*extra, *args.overrides])
             swept = args.multirun or (whole.hydra.mode is not None and "MULTIRUN" in str(whole.hydra.mode))
             lines = _sweep(whole, args.overrides) if swept else [args.overrides]
             if not swept:
                 _refuse_choices(args.overrides)
-            return Request(tuple(Job(tuple(line), plain(_checked(line))) for line in lines), bool(swept))
+            whole_lines = {tuple(line): [*extra, *line, f"verb={verb}"] for line in lines}
+            found = (Job(line, plain(_checked(words))) for line, words in whole_lines.items())
+            return Request(tuple(found), bool(swept))
         except InputError:
             raise
         except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -121,23 +127,31 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         if "Missing mandatory value" in str(error):
             raise InputError(f"{key} has no value: add {key}=... to the command") from None
         raise InputError(f"{key}: {str(error).splitlines()[0]}") from None
-    return cast(dict[str, Any], tree)
+    return cast(dict[str, Any], identity.numbers(tree))
+
+
+def quoted(text: str) -> str:
+    """Text as a value in Hydra's grammar, whatever characters it has."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 class _Composer:
-    """Hydra's compose API over this project's configuration folder, closed again afterwards."""
+    """Hydra's compose API over this project's configuration folder, closed again afterwards.
+
+    Entering gives the overrides that stand for ``--config-dir``.
+    """
 
     def __init__(self, conf: Path, args: argparse.Namespace) -> None:
         self.conf, self.extra = conf, args.config_dir
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> list[str]:
         GlobalHydra.instance().clear()
         initialize_config_dir(str(self.conf), version_base="1.3", job_name="mcr").__enter__()
-        if self.extra is not None:
-            if not Path(self.extra).is_dir():
-                raise InputError(f"--config-dir {self.extra}: there is no such folder")
-            path = GlobalHydra.instance().config_loader().get_search_path()
-            path.append(provider="command-line", path=f"file://{Path(self.extra).absolute()}")
+        if self.extra is None:
+            return []
+        if not Path(self.extra).is_dir():
+            raise InputError(f"--config-dir {self.extra}: there is no such folder")
+        return [f"hydra.searchpath=[{quoted(f'file://{Path(self.extra).absolute()}')}]"]
 
     def __exit__(self, *_: object) -> None:
         GlobalHydra.instance().clear()
@@ -161,14 +175,15 @@ def _checked(line: list[str]) -> DictConfig:
     assert isinstance(choices, dict)
     kept = {str(group): option for group, option in choices.items()}
     plain_choices = [f"{g}={o}" for g, o in kept.items() if g not in OVERLAYS and not g.startswith("hydra/")]
-    base = compose("config", overrides=[*plain_choices, *(word for word in line if word.startswith("~"))])
+    kept_words = [word for word in line if word.startswith(("~", "hydra.searchpath="))]
+    base = compose("config", overrides=[*plain_choices, *kept_words])
     with open_dict(cfg):
         del cfg["hydra"]
     before, after = (OmegaConf.to_container(tree, resolve=False) for tree in (base, cfg))
     for key, old, new in _changes(before, after, before):
         if old is ABSENT:
             raise InputError(f"nothing reads {key}; {build.nearest(key, list(_keys(before)))}")
-        if not _fits(old, new):
+        if not _fits(key, old, new):
             raise InputError(f"{key}={new} is no {_kind(old)}: the configuration has {key}={old}")
     return cfg
 
@@ -191,17 +206,20 @@ def _changes(before: Any, after: Any, root: Any, where: str = "") -> Iterator[tu
             yield path, ABSENT, new
 
 
-def _fits(old: Any, new: Any) -> bool:
+def _fits(key: str, old: Any, new: Any) -> bool:
     """Whether a value may take the place of another: the YAML's value shows the type."""
     old, new = identity.number(old), identity.number(new)
-    free = old is None or isinstance(old, str) or (isinstance(new, str) and ("${" in new))
-    if free or old == "???":
+    if old is None or isinstance(old, str) or (isinstance(new, str) and "${" in new):
         return not isinstance(new, Mapping)
     if isinstance(old, bool) or isinstance(new, bool):
         return isinstance(old, bool) and isinstance(new, bool)
+    counts = bool(COUNTS.fullmatch(key))
+    if new == "all":
+        return counts
+    if isinstance(new, list):
+        return isinstance(old, list) or key in LISTS
     if isinstance(old, int | float):
-        whole = isinstance(old, int) and not isinstance(new, int)
-        return new == "all" or isinstance(new, list) or (isinstance(new, int | float) and not whole)
+        return isinstance(new, int) or (isinstance(new, float) and (isinstance(old, float) or counts))
     return isinstance(new, type(old))
 
 

@@ -14,7 +14,6 @@ from mcr.store import Stage, Store
 if TYPE_CHECKING:
     from mcr.stages.context import Context
 
-GOALS = ("train", "connect", "evaluate", "report")
 # A moved number demands a new version of its stage.
 VERSIONS = {"data": 1, "split": 1, "train": 1, "load": 1, "connect": 1, "evaluate": 1, "report": 1}
 
@@ -114,8 +113,12 @@ def _objective(cfg: Mapping[str, Any], objective: Mapping[str, Any]) -> dict[str
 
 
 def _recipe(cfg: Mapping[str, Any], part: Mapping[str, Any], objective: Mapping[str, Any]) -> dict[str, Any]:
+    devices = cfg["runtime"]["devices"]
+    processes = len(devices) if isinstance(devices, list) else devices
     return {
         **part,
+        # Each process normalises and augments its own share of a batch: other numbers than one process gives.
+        **({"processes": processes} if processes > 1 else {}),
         "objective": _objective(cfg, objective),
         "optimizer": overlay(cfg["optimizer"], part["optimizer"]),
         "schedule": overlay(cfg["schedule"], part["schedule"]),

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from mcr import build, overrides, pipeline
-from mcr.errors import InputError
+from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
 from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
 from mcr.store import Store
@@ -25,7 +25,6 @@ from mcr.terminal import print_results
 
 log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
-STATUS_FAILED, STATUS_INPUT = 1, 2
 END_NAMES = {"EndpointModule": "regular", "AdversarialModule": "robust"}
 
 
@@ -59,7 +58,7 @@ def check(request: overrides.Request) -> None:
         if missing:
             from mcr.stages import checks
 
-            Context(job.config["runtime"], job.config["logger"], "", Path()).prepare()
+            Context(job.config["runtime"], job.config["logger"], "", Path()).check()
             for stage in missing:
                 checks.check(stage)
 
@@ -73,6 +72,8 @@ def job(cfg: DictConfig) -> None:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     swept = hydra.mode == RunMode.MULTIRUN
+    for stale in (FAILURE, "summary.json"):  # a folder that the user names may hold an earlier run
+        (folder / stale).unlink(missing_ok=True)
     try:
         carry_out(overrides.plain(cfg), folder, Path(hydra.sweep.dir).name if swept else folder.name)
     except Exception as error:
@@ -129,10 +130,9 @@ def wandb_place(folder: Path, below: str = "") -> dict[str, str]:
 
 def _print(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
-    straight = summary.get("straight_line", {}).get("metrics")
     verdicts = [("curve", Verdict(**claim)) for claim in summary["claims"]]
-    places = {"figure": next(iter(sorted(folder.glob("figure.*")))), "tables": folder / "report.md"}
-    print_results([("curve", summary["curve"]["metrics"], straight)], verdicts, {**places, **wandb_place(folder)})
+    places = {"figure": folder / "figure.png", "tables": folder / "report.md"}
+    print_results([(summary["title"], summary)], verdicts, {**places, **wandb_place(folder)})
 
 
 def _targets(tree: Any) -> Iterator[str]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from mcr import identity
 
 RECORD = "stage.json"
+log = logging.getLogger("mcr")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Store:
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = folder.with_name(f".partial-{stage.key}")
-        with FileLock(folder.with_name(f".lock-{stage.key}")):
+        with _lock(folder, stage.label or stage.name):
             if self.has(stage):
                 return folder
             partial.mkdir(exist_ok=True)
@@ -87,3 +90,17 @@ class Store:
             (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
             os.replace(partial, folder)
         return folder
+
+
+@contextmanager
+def _lock(folder: Path, label: str) -> Iterator[None]:
+    lock = FileLock(folder.with_name(f".lock-{folder.name}"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("  %-20s %s  another process makes it: waiting", label, folder.name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -9,18 +9,21 @@ from pathlib import Path
 import yaml
 
 from mcr import run
+from mcr.errors import STATUS_FAILED
 from mcr.evaluation.table import PathTable, write_csv
 from mcr.reports import document, figures
 from mcr.reports.claims import Verdict
 from mcr.terminal import print_results
 
 
-def finish(folder: Path) -> int:
-    """Write the joint report of the jobs below a sweep folder and print it; returns the exit status.
+def finish(folder: Path, count: int) -> int:
+    """Write the joint report of a sweep's ``count`` jobs and print it; returns the exit status.
 
     Jobs whose verb stops before the report have none to join. Failed jobs are listed; the others are reported.
     """
     jobs = sorted((path for path in folder.iterdir() if (path / ".hydra").is_dir()), key=_number)
+    # A folder that the user names may hold the jobs of an earlier, longer sweep.
+    jobs = [job for job in jobs if not job.name.isdigit() or int(job.name) < count]
     done = [job for job in jobs if (job / "summary.json").is_file()]
     if done:
         _report(folder, done)
@@ -29,7 +32,7 @@ def finish(folder: Path) -> int:
         status, message = run.failure(job)
         if status:
             print(f"mcr: job {job.name} failed: {message}", file=sys.stderr)
-            worst = status if worst in (0, status) else run.STATUS_FAILED
+            worst = status if worst in (0, status) else STATUS_FAILED
     return worst
 
 
@@ -59,14 +62,19 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     panels = [
         (name, PathTable.read_csv(job / "path.csv"), _reference(job)) for name, job in zip(names, jobs, strict=True)
     ]
-    draw = figures.path_figure if len(panels) <= figures.MOST_COLUMNS else figures.overlay_figure
+    if len(panels) <= figures.MOST_COLUMNS:
+        reference_name = next((summary["reference"]["name"] for summary in summaries if "reference" in summary), "")
+        figure = figures.path_figure(panels, reference_name)
+    else:
+        figure = figures.overlay_figure(panels)
     settings = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())["report"]
-    written = figures.save(draw(panels), folder, "figure", settings["formats"], settings["dpi"])
+    written = figures.save(figure, folder, "figure", settings["formats"], settings["dpi"])
     rows = []
     for name, summary in zip(names, summaries, strict=True):
         rows += document.barrier_rows(name, summary["curve"]["metrics"])
-        if "straight_line" in summary:
-            rows += document.barrier_rows(f"{name}, straight line", summary["straight_line"]["metrics"])
+        if "reference" in summary:
+            reference = summary["reference"]
+            rows += document.barrier_rows(f"{name}, {reference['name']}", reference["metrics"])
     write_csv(folder / "barriers.csv", [dict(zip(document.BARRIER_COLUMNS, row, strict=True)) for row in rows])
     verdicts = [
         (name, Verdict(**claim)) for name, summary in zip(names, summaries, strict=True) for claim in summary["claims"]
@@ -79,13 +87,8 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     (folder / "report.md").write_text("\n".join(sections))
     joint = {"jobs": [{"name": name, **summary} for name, summary in zip(names, summaries, strict=True)]}
     (folder / "summary.json").write_text(json.dumps(joint, indent=2) + "\n")
-    paths = [
-        (name, summary["curve"]["metrics"], summary.get("straight_line", {}).get("metrics"))
-        for name, summary in zip(names, summaries, strict=True)
-    ]
-    print_results(
-        paths, verdicts, {"figure": written[0], "tables": folder / "report.md", **run.wandb_place(folder, "*/")}
-    )
+    places = {"figure": written[0], "tables": folder / "report.md"}
+    print_results(list(zip(names, summaries, strict=True)), verdicts, {**places, **run.wandb_place(folder, "*/")})
 
 
 def _reference(job: Path) -> PathTable | None:

@@ -4,44 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from mcr.reports import document
 from mcr.reports.claims import Verdict
-from mcr.reports.document import Metrics
 
-COLUMNS = ("path", "metric", "start", "inside", "at t", "end", "above higher end", "straight")
+COLUMNS = ("metric", "start", "inside", "at t", "end", "above higher end")
+WIDTHS = (14, 6, 6, 4, 6, 16)
 
 
 def print_results(
-    paths: Sequence[tuple[str, Metrics, Metrics | None]],
+    paths: Sequence[tuple[str, Mapping[str, Any]]],
     verdicts: Sequence[tuple[str, Verdict]],
     places: Mapping[str, Path | str],
 ) -> None:
-    """The table of barriers, the claims, and where everything lies.
+    """The table of barriers, the claims, and where everything lies; eighty columns are enough.
 
     Args:
-        paths: Name, metrics of the curve, and of the straight line if it was measured.
+        paths: Name and summary of each path.
         verdicts: Path name and verdict.
         places: What, and where it lies.
     """
     console = Console()
-    # Eighty columns are enough: area and the excess above the line are in the files.
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for index, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
-    for name, metrics, straight in paths:
-        for index, metric in enumerate(metric for metric in document.SHOWN if metric in metrics):
-            row = document.Barrier.of(metric, metrics)
-            other = document.Barrier.of(metric, straight).interior if straight else ""
-            label = name if index == 0 else ""
-            table.add_row(
-                label, row.metric, row.start, row.inside, row.at, row.end, f"{row.interior} ± {row.error}", other
-            )
-    console.print()
-    console.print(table)
+    for name, summary in paths:
+        reference = summary.get("reference", {"name": "", "metrics": None})
+        # Area and the excess above the line are in the files.
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for index, (column, width) in enumerate(zip(COLUMNS, WIDTHS, strict=True)):
+            table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True, min_width=width)
+        if reference["metrics"]:
+            table.add_column(reference["name"], justify="right", no_wrap=True)
+        for metric in (metric for metric in document.SHOWN if metric in summary["curve"]["metrics"]):
+            row = document.Barrier.of(metric, summary["curve"]["metrics"])
+            other = [document.Barrier.of(metric, reference["metrics"]).interior] if reference["metrics"] else []
+            table.add_row(row.metric, row.start, row.inside, row.at, row.end, f"{row.interior} ± {row.error}", *other)
+        console.print()
+        console.print(name, style="bold", soft_wrap=True, highlight=False)
+        console.print(table)
     if verdicts:
         console.print()
     for name, verdict in verdicts:

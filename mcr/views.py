@@ -52,7 +52,7 @@ def show_plans(request: Request) -> None:
         table = Table(title=heading, title_justify="left", box=None, pad_edge=False)
         for column in ("stage", "key", "state", "needs"):
             table.add_column(column)
-        goals = pipeline.plan(job.config, title(job.config))["report"]
+        goals = pipeline.plan(job.config, title(job.config))[job.config["verb"]]
         for stage in pipeline.ordered(goals):
             state = "[green]hit[/green]" if store.has(stage) else "[yellow]miss[/yellow]"
             table.add_row(stage.label, stage.key, state, ", ".join(need.label for need in stage.needs.values()))

@@ -58,7 +58,7 @@ def test_accuracies_become_errors() -> None:
 def test_the_grid_holds_both_ends() -> None:
     assert grid(5) == T
     assert grid([0.5]) == [0, 0.5, 1]
-    for wrong in (1, [2.0]):
+    for wrong in (1, 2, [], [2.0]):
         with pytest.raises(InputError):
             grid(wrong)
 

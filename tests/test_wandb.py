@@ -39,7 +39,7 @@ def test_training_path_table_figure_and_barriers_are_in_the_run(make, wandb_word
     assert len(rows) == 3
     assert all({"train/accuracy", "train/learning_rate"} <= set(row) for row in rows)
     assert any("validation/accuracy" in row for row in train.history)
-    assert found[made["connect bezier"][0].name].job_type == "curve"
+    assert found[made["connect bezier"][0].name].job_type == "connect"
 
     path = found[made["evaluate path"][0].name]
     assert path.job_type == "evaluate"

@@ -13,7 +13,7 @@ from mcr.types import Classifier
 
 @dataclass(frozen=True)
 class NoAttack:
-    """Leaves the images as they are; it has no candidates, so robust metrics are left out."""
+    """Leaves the images as they are; the evaluation leaves robust metrics out."""
 
     def candidates(
         self, classifier: Classifier, images: Tensor, labels: Tensor, generator: torch.Generator

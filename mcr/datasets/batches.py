@@ -87,7 +87,10 @@ class EvaluationBatches:
 def augmented_batches(
     images: Tensor, augmentation: Augmentation, batch_size: int, memory_format: str, seed: int
 ) -> Iterator[Tensor]:
-    """Augmented images (B, D, H, W) in [0, 1] in order, the same for the same seed: for BatchNorm's statistics."""
+    """Augmented images (B, D, H, W) in [0, 1] in order, the same for the same seed: for BatchNorm's statistics.
+
+    The batches are of nearly equal size, at most ``batch_size``: the statistics weigh every batch alike.
+    """
     draw = generator(seed, "batchnorm")
-    for begin in range(0, len(images), batch_size):
-        yield to_unit(augmentation(images[begin : begin + batch_size], draw), memory_format)
+    for part in images.tensor_split(-(-len(images) // batch_size)):
+        yield to_unit(augmentation(part, draw), memory_format)

@@ -71,6 +71,8 @@ class ImageFolder:
     def _read(self, path: Path) -> np.ndarray:
         try:
             with Image.open(path) as image:
+                if image.mode.startswith(("I", "F")):
+                    raise ValueError(f"its pixels are {image.mode}, not 8 bits; convert it first")
                 converted = image.convert(MODES[self.channels])
                 if self.image_size != "native":
                     side = int(self.image_size)

@@ -11,23 +11,21 @@ from mcr.datasets.imagefolder import ImageFolder
 from mcr.errors import InputError
 from mcr.types import Part, Source
 
-ARCHIVE = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
-
 
 @dataclass(frozen=True)
 class TinyImageNet:
     """110,000 colour images 64x64 in 200 classes: train/CLASS/images/* and val/images/* with val_annotations.txt."""
 
     root: str
+    fingerprint: str
 
     def load(self) -> Source:
         """Parts "train" and "test" (the labelled val folder). Raises InputError where the files are missing."""
         root = Path(self.root)
         annotations = root / "val" / "val_annotations.txt"
         if not annotations.is_file():
-            command = f"curl -LO {ARCHIVE} && unzip tiny-imagenet-200.zip -d {root.parent}"
-            raise InputError(f"there is no {annotations}; get it with: {command}")
-        reader = ImageFolder(self.root, 3, "native", fingerprint="")
+            raise InputError(f"there is no {annotations}: is {root} the unpacked tiny-imagenet-200?")
+        reader = ImageFolder(self.root, 3, "native", self.fingerprint)
         classes = sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
         index = {name: label for label, name in enumerate(classes)}
         train = [(path, index[name]) for name in classes for path in sorted((root / "train" / name).rglob("*.JPEG"))]

@@ -14,9 +14,11 @@ def grid(points: int | Sequence[float]) -> list[float]:
     ([0.0, 0.5, 1.0], [0.0, 0.25, 1.0])
     """
     if isinstance(points, int):
-        if points < 2:
-            raise InputError(f"evaluation.grid={points}: at least the two ends")
-        return [index / (points - 1) for index in range(points)]
-    if not all(0 <= t <= 1 for t in points):
-        raise InputError(f"evaluation.grid={list(points)}: every t must lie in [0, 1]")
-    return sorted({0.0, 1.0, *map(float, points)})
+        values = [index / (points - 1) for index in range(points)] if points > 1 else []
+    else:
+        if not all(0 <= t <= 1 for t in points):
+            raise InputError(f"evaluation.grid={list(points)}: every t must lie in [0, 1]")
+        values = sorted({0.0, 1.0, *map(float, points)})
+    if len(values) < 3:
+        raise InputError(f"evaluation.grid={points}: the two ends and at least one point between them")
+    return values

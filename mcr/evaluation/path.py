@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mcr.attacks.none import NoAttack
 from mcr.datasets.batches import EvaluationBatches
 from mcr.probes.risk import risk
 from mcr.probes.robust_risk import robust_risk
@@ -43,7 +44,7 @@ class Questions:
         answers = {}
         for name, batches in (("train", self.train), ("test", self.test)):
             answers[f"{name}_loss"], answers[f"{name}_accuracy"] = risk(network, batches)
-        if hasattr(self.attack, "eps"):
+        if not isinstance(self.attack, NoAttack):
             draw = generator(self.seed, "attack")
             answers["robust_loss"], answers["robust_accuracy"] = robust_risk(network, self.robust, self.attack, draw)
         return answers

@@ -26,7 +26,7 @@ def summarize(t: list[float], arc: list[float], values: Mapping[str, Values]) ->
     at the t where the maximum lies.
 
     Args:
-        t: Grid (T,), from 0 to 1.
+        t: Grid (T,), from 0 to 1, with at least one point between.
         arc: Arc length in weight space up to each t (T,).
         values: Metric to per-image values (T, N).
     """
@@ -40,7 +40,7 @@ def _metric(t: Values, arc: Values, per_image: Values) -> dict[str, float]:
     lines = np.outer(1 - t, per_image[0]) + np.outer(t, per_image[-1])
     higher = 0 if mean[0] >= mean[-1] else len(t) - 1
     worst = int(np.argmax(mean))
-    inner = 1 + int(np.argmax(mean[1:-1])) if len(t) > 2 else worst
+    inner = 1 + int(np.argmax(mean[1:-1]))
     above = int(np.argmax(mean - line))
     excess = np.clip(mean - line, 0, None)
     return {

@@ -46,9 +46,11 @@ def judge(claim: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]]) 
         raise InputError(f"claim {claim['source']}: {metric} has no {statistic}: {', '.join(metrics[metric])}")
     measured, margin = metrics[metric][statistic], 0.0
     if claim["standard_errors"]:
+        if f"{statistic}_se" not in metrics[metric]:
+            raise InputError(f"claim {claim['source']}: {metric}.{statistic} has no standard error")
         margin = claim["standard_errors"] * metrics[metric][f"{statistic}_se"]
     up = claim["relation"].startswith(">")
     bound = claim["value"] + margin if up else claim["value"] - margin
     text = f"{metric} {statistic} {claim['relation']} {claim['value']}"
-    text += f" by {claim['standard_errors']} standard errors ({margin:.3f})" if margin else ""
+    text += f" by {claim['standard_errors']} standard errors over images ({margin:.3f})" if margin else ""
     return Verdict(claim["source"], text, measured, bool(RELATIONS[claim["relation"]](measured, bound)))

@@ -23,11 +23,12 @@ ROWS = (
 MOST_COLUMNS = 6
 
 
-def path_figure(panels: Sequence[Panel]) -> Figure:
+def path_figure(panels: Sequence[Panel], reference_name: str = "") -> Figure:
     """One column per path; solid the curve, dashed the reference; dotted the level of the higher end.
 
     Args:
         panels: What the columns show, at most MOST_COLUMNS.
+        reference_name: What the legend calls the reference.
     """
     rows = [row for row in ROWS if any(name in panel[1].metrics for panel in panels for name, _, _ in row[1])]
     size = (3.0 * len(panels) + 2.4, 2.15 * len(rows) + 0.9)
@@ -35,7 +36,7 @@ def path_figure(panels: Sequence[Panel]) -> Figure:
     axes = figure.subplots(len(rows), len(panels), sharex=True, sharey="row", squeeze=False)
     for column, (title, table, reference) in enumerate(panels):
         for (label, lines), axis in zip(rows, axes[:, column], strict=True):
-            _draw(axis, lines, table, reference)
+            _draw(axis, lines, table, reference, reference_name)
             if column == 0:
                 axis.set_ylabel(label)
         axes[0, column].set_title(title, fontsize=10)
@@ -49,7 +50,13 @@ def path_figure(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
-def _draw(axis: Axes, lines: Sequence[tuple[str, str, str]], table: PathTable, reference: PathTable | None) -> None:
+def _draw(
+    axis: Axes,
+    lines: Sequence[tuple[str, str, str]],
+    table: PathTable,
+    reference: PathTable | None,
+    reference_name: str,
+) -> None:
     for name, label, color in lines:
         if name not in table.metrics:
             continue
@@ -67,7 +74,7 @@ def _draw(axis: Axes, lines: Sequence[tuple[str, str, str]], table: PathTable, r
                 linestyle="--",
                 linewidth=1.0,
                 alpha=0.6,
-                label=f"{label}, straight line",
+                label=f"{label}, {reference_name}",
             )
     axis.grid(alpha=0.25, linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from mcr import build
 from mcr.datasets.augment import Augmentation
 from mcr.errors import InputError
 from mcr.evaluation.locus import grid
+from mcr.evaluation.summary import summarize
+from mcr.reports.claims import judge
 from mcr.stages.train import parts
 from mcr.store import Stage
 from mcr.training.fit import PRECISIONS
 from mcr.weightspace import files
 
 FORMATS = {"png", "svg", "pdf"}
+MEMORY_FORMATS = ("channels_last", "contiguous")
+# What a path's summary will hold for each metric.
+STATISTICS = summarize([0.0, 0.5, 1.0], [0.0, 1.0, 2.0], {"any": np.zeros((3, 2))})["any"]
 
 
 def check(stage: Stage) -> None:
@@ -31,12 +39,15 @@ def check(stage: Stage) -> None:
         files.load_foreign(Path(stage.places["path"]))
     if stage.name == "report":
         _check_report(config["report"])
+        for claim in config["claims"]:
+            judge(claim, {claim["quantity"].partition(".")[0]: STATISTICS})
     if "recipe" in config:
         _check_recipe(stage.label, config["recipe"])
     if "evaluation" in config:
         part = config["evaluation"]
         grid(part["grid"])
         build.build(part["attack"])
+        _check_format(stage.label, part)
         for name in ("train_images", "test_images", "robust_images", "batchnorm_images", "batch_size"):
             _positive(f"evaluation.{name}", part[name], word="all")
 
@@ -50,7 +61,14 @@ def _check_report(report: dict) -> None:
 
 
 def _check_recipe(label: str, recipe: dict) -> None:
-    parts(recipe)
+    made = parts(recipe)
+    if recipe["objective"].get("attack", {}).get("_target_", "").endswith(".NoAttack"):
+        raise InputError(f"{label}: an adversarial objective needs an attack; attack=none has none")
+    try:
+        made["optimizer"]([torch.nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{label}: optimizer: {error}") from None
+    _check_format(label, recipe)
     for name in ("epochs", "batch_size"):
         _positive(f"{label}: {name}", recipe[name], word="")
     if recipe["precision"] not in PRECISIONS:
@@ -59,8 +77,11 @@ def _check_recipe(label: str, recipe: dict) -> None:
         raise InputError(f"{label}: keep={recipe['keep']} must be last or best")
     if not 0 <= recipe.get("ema_decay", 0) < 1:
         raise InputError(f"{label}: ema_decay={recipe['ema_decay']} must lie in [0, 1)")
-    if not recipe["optimizer"].get("lr", 1) > 0:
-        raise InputError(f"{label}: optimizer lr={recipe['optimizer']['lr']} must be above 0")
+
+
+def _check_format(label: str, recipe: dict) -> None:
+    if recipe["memory_format"] not in MEMORY_FORMATS:
+        raise InputError(f"{label}: memory_format={recipe['memory_format']} must be {' or '.join(MEMORY_FORMATS)}")
 
 
 def _positive(name: str, value: int | str, word: str) -> None:

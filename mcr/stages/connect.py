@@ -36,7 +36,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     network.to(memory_format=context.memory_format(recipe))
     layout = Layout.of(network, recipe["memory_format"])
     start, end = (layout.pack(read_network(inputs[role])) for role in ("start", "end"))
-    train = read_split(inputs, recipe["split"], context.device_name)
+    train = read_split(inputs, recipe["split"], context.training_data_device)
     module = CurveModule(
         curve=build(config["curve"]),
         layout=layout,

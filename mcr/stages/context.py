@@ -9,6 +9,9 @@ from typing import Any
 
 from mcr.errors import InputError
 
+LOGGERS = ("wandb", "csv", "none")
+WANDB_MODES = ("offline", "online", "disabled")
+
 
 @dataclass(frozen=True)
 class Context:
@@ -27,24 +30,48 @@ class Context:
     folder: Path
 
     @property
+    def processes(self) -> int:
+        """How many processes train together."""
+        devices = self.runtime["devices"]
+        return len(devices) if isinstance(devices, list) else int(devices)
+
+    @property
     def device_name(self) -> str:
-        """torch's name of the device that stages compute on."""
-        return "cuda" if self.runtime["accelerator"] in ("gpu", "cuda") else "cpu"
+        """torch's name of the device that stages compute on; of several, the first."""
+        if self.runtime["accelerator"] not in ("gpu", "cuda"):
+            return "cpu"
+        devices = self.runtime["devices"]
+        return f"cuda:{devices[0]}" if isinstance(devices, list) else "cuda:0"
+
+    @property
+    def training_data_device(self) -> str:
+        """Where training images lie: on the device, or in memory that several processes can share."""
+        return self.device_name if self.processes == 1 else "cpu"
 
     def memory_format(self, recipe: Mapping[str, Any]) -> Any:
-        """torch's memory format of a recipe. Raises InputError for an unknown one."""
+        """torch's memory format of a recipe."""
         import torch
 
-        formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-        if recipe["memory_format"] not in formats:
-            raise InputError(f"memory_format={recipe['memory_format']} must be {' or '.join(formats)}")
-        return formats[recipe["memory_format"]]
+        return {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}[recipe["memory_format"]]
+
+    def check(self) -> None:
+        """Raises InputError for a device that is not there, or a way to train or to log that does not exist."""
+        import torch
+
+        if self.device_name != "cpu" and not torch.cuda.is_available():
+            raise InputError("runtime.accelerator=gpu, but torch finds no CUDA device: use runtime=cpu")
+        if self.processes > 1 and not str(self.runtime["strategy"]).endswith("_spawn"):
+            # Others start the whole command again in each process, which would wait for this one's locks for ever.
+            raise InputError(f"runtime.strategy={self.runtime['strategy']}: several devices need runtime=ddp")
+        if self.logger["kind"] not in LOGGERS or self.logger.get("mode", "offline") not in WANDB_MODES:
+            raise InputError(f"logger.mode={self.logger.get('mode')} must be one of {', '.join(WANDB_MODES)}")
 
     def prepare(self) -> None:
-        """Set the number of CPU threads and refuse a device that is not there."""
+        """Set the number of CPU threads, and float32 that is float32 on every device."""
         import torch
 
         if self.runtime["threads"]:
             torch.set_num_threads(self.runtime["threads"])
-        if self.device_name == "cuda" and not torch.cuda.is_available():
-            raise InputError("runtime.accelerator=gpu, but torch finds no CUDA device: use runtime=cpu")
+        # TF32 keeps 10 bits of a number: numbers of record would depend on the device.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")

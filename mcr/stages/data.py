@@ -14,10 +14,10 @@ from mcr.store import Stage
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
     """Pixels, labels and facts of the source. Raises InputError for a part with one class only."""
-    source = build({**stage.config["dataset"], **stage.places}).load()
-    with bar(stage.label, len(source.parts), "parts written") as progress:
+    with bar(stage.label, 1, "source decoded") as progress:
+        source = build({**stage.config["dataset"], **stage.places}).load()
         for name, part in source.parts.items():
             if len(part.labels.unique()) < 2:
                 raise InputError(f"the part {name} of the data holds a single class")
         write_source(source, folder)
-        progress.reach(len(source.parts), f"{sum(len(part.labels) for part in source.parts.values())} images")
+        progress.reach(1, f"{sum(len(part.labels) for part in source.parts.values())} images")

@@ -14,8 +14,6 @@ from mcr.evaluation.table import PathTable
 from mcr.stages.context import Context
 from mcr.store import Stage
 
-JOB_TYPES = {"train": "train", "connect": "curve", "evaluate": "evaluate"}
-
 
 @contextmanager
 def wandb_run(stage: Stage, context: Context) -> Iterator[Any]:
@@ -38,7 +36,7 @@ def wandb_run(stage: Stage, context: Context) -> Iterator[Any]:
             id=stage.key,
             name=f"{stage.label} {stage.key[:6]}",
             group=context.group,
-            job_type=JOB_TYPES[stage.name],
+            job_type=stage.name,
             config={"stage": stage.name, "key": stage.key, **stage.config},
             resume="allow" if context.logger["mode"] == "online" else None,
             reinit="finish_previous",

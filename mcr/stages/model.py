@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.parameter import is_lazy
 
 from mcr import build
 from mcr.architectures.normalization import Normalized
 from mcr.errors import InputError
 from mcr.seeding import seed_for
 from mcr.stages.artifacts import DataSpec
+from mcr.weightspace.layout import Layout
 
 
 def make(config: Mapping[str, Any], spec: DataSpec, seed: str) -> Normalized:
@@ -33,33 +36,43 @@ def make(config: Mapping[str, Any], spec: DataSpec, seed: str) -> Normalized:
         "img_size": spec.image_size,
     }
     architecture = {name: value for name, value in config["architecture"].items() if name != "source"}
-    # Constructors draw from the global generator; the fork gives it back as it was.
+    # Constructors and lazy layers draw from the global generator; the fork gives it back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "weights"))
         network = build.network(architecture, facts)
-    if not isinstance(network, torch.nn.Module):
-        raise InputError(
-            f"architecture {architecture['_target_']} gives a {type(network).__name__}, no torch.nn.Module"
-        )
-    mean, std = build.build(config["normalization"], statistics=(spec.mean, spec.std))
-    model = Normalized(network, mean, std)
-    _check(model, spec, architecture["_target_"])
+        if not isinstance(network, torch.nn.Module):
+            kind = type(network).__name__
+            raise InputError(f"architecture {architecture['_target_']} gives a {kind}, no torch.nn.Module")
+        mean, std = build.build(config["normalization"], statistics=(spec.mean, spec.std))
+        model = Normalized(network, mean, std)
+        _check(model, spec, architecture["_target_"])
+    Layout.of(model, "contiguous")
     return model
 
 
 def _check(model: Normalized, spec: DataSpec, name: str) -> None:
+    """A forward pass in both modes; lazy layers get their shapes here, buffers are put back."""
+    if any(isinstance(m, _InstanceNorm) and m.track_running_stats for m in model.modules()):
+        raise InputError(f"{name} has InstanceNorm with running statistics, which cannot be estimated along a path")
     images = torch.zeros(2, spec.channels, *spec.image_size)
-    shape = "x".join(map(str, (spec.channels, *spec.image_size)))
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            logits = model(images)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise InputError(f"{name} cannot take images {shape}: {str(error).splitlines()[0]}") from error
-    finally:
-        for module, training in modes:
-            module.training = training
-    if not isinstance(logits, torch.Tensor) or logits.shape != (2, len(spec.classes)):
-        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise InputError(f"{name} gives {got} for 2 images {shape}; (2, {len(spec.classes)}) logits are needed")
+    for training in (False, True):
+        model.train(training)
+        buffers = {key: tensor.clone() for key, tensor in model.named_buffers() if not is_lazy(tensor)}
+        try:
+            with torch.no_grad():
+                logits = model(images)
+        except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+            shape = "x".join(map(str, images.shape[1:]))
+            raise InputError(f"{name} cannot take images {shape}: {str(error).splitlines()[0]}") from error
+        for key, tensor in model.named_buffers():
+            if key in buffers:
+                tensor.copy_(buffers[key])
+        if not isinstance(logits, torch.Tensor) or logits.shape != (2, len(spec.classes)):
+            got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+            mode = "training" if training else "evaluation"
+            raise InputError(
+                f"{name} gives {got} for 2 images in {mode} mode; (2, {len(spec.classes)}) logits are needed"
+            )
+    for module, training in modes:
+        module.training = training

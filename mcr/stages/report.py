@@ -13,22 +13,20 @@ from mcr.reports.claims import judge
 from mcr.stages.context import Context
 from mcr.store import Stage
 
-NAMES = {"path": "curve", "reference": "straight line"}
-
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
     """figure.png and .svg, path.csv, reference.csv, barriers.csv, report.md, summary.json."""
-    title, config = stage.config["title"], stage.config["report"]
+    title, config, names = stage.config["title"], stage.config["report"], _names(stage)
     tables = {role: PathTable.read_csv(place / "path.csv") for role, place in inputs.items()}
     found = {role: json.loads((place / "summary.json").read_text()) for role, place in inputs.items()}
     figures.save(
-        figures.path_figure([(title, tables["path"], tables.get("reference"))]),
+        figures.path_figure([(title, tables["path"], tables.get("reference"))], names.get("reference", "")),
         folder,
         "figure",
         config["formats"],
         config["dpi"],
     )
-    rows = [row for role in inputs for row in document.barrier_rows(NAMES[role], found[role]["metrics"])]
+    rows = [row for role in inputs for row in document.barrier_rows(names[role], found[role]["metrics"])]
     write_csv(folder / "barriers.csv", [dict(zip(document.BARRIER_COLUMNS, row, strict=True)) for row in rows])
     for role, place in inputs.items():
         shutil.copyfile(place / "path.csv", folder / f"{role}.csv")
@@ -39,12 +37,22 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     sections = [f"# {title}\n", "![metrics along the path](figure.png)\n", document.barrier_section(rows)]
     sections += [document.claims_section(judged)] if judged else []
     for role, table in tables.items():
-        sections.append(document.path_section(NAMES[role].capitalize(), table, found[role]["path_length"]))
+        sections.append(document.path_section(names[role].capitalize(), table, found[role]["path_length"]))
     sections.append(document.ends_section(ends))
     (folder / "report.md").write_text("\n".join(sections))
     summary = {
         "title": title,
         "claims": [vars(verdict) for _, verdict in judged],
-        **{NAMES[role].replace(" ", "_"): content for role, content in found.items()},
+        "curve": found["path"],
+        **({"reference": {"name": names["reference"], **found["reference"]}} if "reference" in found else {}),
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def _names(stage: Stage) -> dict[str, str]:
+    """Role to what the report calls it."""
+    names = {"path": "curve"}
+    if "reference" in stage.needs:
+        module = stage.needs["reference"].config["curve"]["_target_"].split(".")[-2]
+        names["reference"] = "straight line" if module == "linear" else f"{module} reference"
+    return names

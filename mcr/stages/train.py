@@ -19,8 +19,9 @@ from mcr.stages.loggers import training_loggers
 from mcr.store import Stage
 from mcr.training.fit import fit
 
+PARTS = ("objective", "optimizer", "schedule")
 # The recipe's keys that are no argument of the module.
-FITTING = ("epochs", "batch_size", "precision", "memory_format", "floor", "keep", "optimizer", "schedule", "objective")
+FITTING = ("epochs", "batch_size", "precision", "memory_format", "floor", "keep", "processes", *PARTS)
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -30,8 +31,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     spec = read_spec(inputs["data"])
     network = model.make(config, spec, config["seed"])
     network.to(memory_format=context.memory_format(recipe))
-    train = read_split(inputs, "train", context.device_name)
-    validation = read_split(inputs, "validation", context.device_name)
+    train = read_split(inputs, "train", context.training_data_device)
+    validation = read_split(inputs, "validation", context.training_data_device)
     module = build(
         {name: value for name, value in recipe.items() if name not in FITTING},
         network=network,
@@ -55,7 +56,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     if accuracy < recipe["floor"] * chance:
         raise InputError(
             f"{stage.label} learned nothing: validation accuracy {accuracy:.3f} is below {recipe['floor']} x chance; "
-            "lower optimizer.lr or train longer (training.floor=0 accepts any network)"
+            "lower optimizer.lr or train longer; training.floor=0 trains anew and accepts any network"
         )
     write_network(module.scored, folder)
     write_csv(folder / HISTORY, rows)

@@ -17,7 +17,13 @@ from mcr.types import Batch
 
 
 def _average(averaged: list[Tensor], latest: list[Tensor], count: Any, decay: float) -> None:
-    """Exponential moving average in place; counters are copied. torch's own form cannot go to a spawned process."""
+    """Exponential moving average in place, with a warm-up; counters are copied.
+
+    In the first steps the decay is (1 + n) / (10 + n), so that the first networks do not stay in a short training's
+    average. torch's own form has no warm-up and cannot go to a spawned process.
+    """
+    steps = int(count)
+    decay = min(decay, (1 + steps) / (10 + steps))
     for mean, value in zip(averaged, latest, strict=True):
         if mean.is_floating_point():
             mean.lerp_(value, 1 - decay)

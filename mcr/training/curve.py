@@ -40,8 +40,10 @@ class CurveModule(EndpointModule):
         # The free points begin on the straight line.
         shares = [index / (curve.points - 1) for index in range(1, curve.points - 1)]
         self.control = nn.ParameterList(nn.Parameter(torch.lerp(start, end, share)) for share in shares)
-        # Their gradients come from on_after_backward, so several processes must not wait for autograd to give them.
-        self._ddp_params_and_buffers_to_ignore = [f"control.{index}" for index in range(len(shares))]
+        # Several processes must neither wait for autograd to give the free points' gradients (on_after_backward does),
+        # nor send the fixed ends around at every step.
+        free = [f"control.{index}" for index in range(len(shares))]
+        self._ddp_params_and_buffers_to_ignore = [*free, "start", "end"]
 
     def learning(self) -> list[nn.Parameter]:
         return list(self.control)
@@ -54,6 +56,10 @@ class CurveModule(EndpointModule):
         # Not earlier: Lightning moves the parameters to their device and drops all gradients before this hook,
         # which would tear both off their flat vectors.
         self.model = ModelAt(self.network, self.layout)
+        views = self.layout.views(self.model.gradient)
+        self.frozen = [
+            views[name] for name, parameter in self.network.named_parameters() if not parameter.requires_grad
+        ]
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         t = self._draw_t()
@@ -77,5 +83,7 @@ class CurveModule(EndpointModule):
         gradient = self.model.gradient
         if self.theta_decay:
             gradient.add_(self.model.theta, alpha=self.theta_decay)
+            for view in self.frozen:  # a parameter that no one trains does not decay either
+                view.zero_()
         for coefficient, point in zip(self.coefficients[1:-1].tolist(), self.control, strict=True):
-            point.grad = torch.mul(gradient, coefficient, out=point.grad)
+            point.grad = gradient * coefficient

@@ -86,8 +86,8 @@ def fit(
             raise KeyboardInterrupt from None
     # Read back from the files: with spawned processes they are the only thing that comes home.
     module.load_state_dict(torch.load(places[keep], map_location="cpu", weights_only=True)["state_dict"])
-    for name, tensor in module.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+    for name, tensor in module.named_parameters():
+        if not torch.isfinite(tensor).all():
             raise InputError(f"{label} diverged: {name} is not finite after the last epoch; lower the learning rate")
     callbacks = torch.load(places["last"], map_location="cpu", weights_only=True)["callbacks"]
     rows: list[dict[str, float]] = callbacks["History"]["rows"]

@@ -88,10 +88,13 @@ def fit_into(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> Non
     if missing or extra:
         problems = [f"lacks {missing}"] * (missing is not None) + [f"has the unexpected {extra}"] * (extra is not None)
         raise InputError(f"{path} {' and '.join(problems)}: is architecture= the network that it was saved from?")
+    # Other buffers may be infinite by design, such as attention masks.
+    learned = {name for name, _ in network.named_parameters(remove_duplicate=False)}
+    learned |= {name for name in wanted if name.endswith((".running_mean", ".running_var"))}
     for name, tensor in names.items():
         if tensor.shape != wanted[name].shape:
             shapes = f"{tuple(tensor.shape)} in the file, {tuple(wanted[name].shape)} in the network"
             raise InputError(f"{path}: {name} differs in shape: {shapes}")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if name in learned and not torch.isfinite(tensor).all():
             raise InputError(f"{path}: {name} holds NaN or infinite values")
     network.load_state_dict(names, strict=True)

@@ -114,6 +114,7 @@ def test_every_option_composes(path: Path, config, tmp_path: Path) -> None:
     place = "endpoint@endpoints.end" if group == "endpoint" else group
     words = [f"{place}={option}"]
     words += [f"dataset.root={tmp_path}"] if "root" in load(path) and "???" in str(load(path)["root"]) else []
+    words += [f"dataset.root={tmp_path}"] if option == "tiny_imagenet" else []
     words += [f"endpoints.end.path={checkpoint}"] if option == "checkpoint" else []
     cfg = config(*words, tiny=False)
     chosen = cfg["endpoints"]["end"] if group == "endpoint" else cfg[group]
