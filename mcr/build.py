@@ -64,11 +64,18 @@ def build(config: Mapping[str, Any], **values: Any) -> Any:
     target = config["_target_"]
     if not target.startswith(OWN_TARGETS):
         raise InputError(f"_target_={target} is not allowed here: only {' and '.join(OWN_TARGETS)} are built")
-    accepted = _parameters(target)
-    given = {name for name in config if not (name.startswith("_") and name.endswith("_"))}
-    for name in sorted(given - set(accepted)):
-        raise InputError(f"{target} takes no {name}; {nearest(name, list(accepted))}")
+    check_arguments(config)
     return _instantiate(config, values)
+
+
+def check_arguments(config: Mapping[str, Any]) -> None:
+    """Raises InputError for an argument that the target of a configuration does not take."""
+    accepted = _parameters(config["_target_"])
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in accepted.values()):
+        return
+    for name in config:
+        if name not in accepted and not (name.startswith("_") and name.endswith("_")):
+            raise InputError(f"{config['_target_']} takes no {name}; {nearest(name, list(accepted))}")
 
 
 def network(config: Mapping[str, Any], facts: Mapping[str, Any]) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,13 +18,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mcr import build, identity
+from mcr import build, differences, identity
 from mcr.errors import InputError
 
 OVERLAYS = ("pair", "experiment", "debug")  # groups whose options only override others
-ABSENT = object()
-COUNTS = re.compile(r"dataset\.split\.(train|validation|clean|test)|evaluation\.\w+_images")  # may be a share, or all
-LISTS = ("evaluation.grid", "normalization.mean", "normalization.std", "runtime.devices")  # may be one value or several
 VIEW_FLAGS = ("cfg", "info", "help", "hydra_help", "shell_completion", "experimental_rerun")
 
 
@@ -180,61 +176,12 @@ def _checked(line: list[str]) -> DictConfig:
     with open_dict(cfg):
         del cfg["hydra"]
     before, after = (OmegaConf.to_container(tree, resolve=False) for tree in (base, cfg))
-    for key, old, new in _changes(before, after, before):
-        if old is ABSENT:
-            raise InputError(f"nothing reads {key}; {build.nearest(key, list(_keys(before)))}")
-        if not _fits(key, old, new):
-            raise InputError(f"{key}={new} is no {_kind(old)}: the configuration has {key}={old}")
+    for key, old, new in differences.changes(before, after, before):
+        if old is differences.ABSENT:
+            raise InputError(f"nothing reads {key}; {build.nearest(key, list(differences.keys(before)))}")
+        if not differences.fits(key, old, new):
+            raise InputError(f"{key}={new} is no {differences.kind(old)}: the configuration has {key}={old}")
     return cfg
-
-
-def _changes(before: Any, after: Any, root: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Dotted key, old and new value of every difference; ABSENT for a key that was not there."""
-    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
-        if before != after:
-            yield where, before, after
-        return
-    if where == "architecture" or (not before and "_target_" in after):
-        return  # a constructor's own arguments, checked when it is called
-    if not before and (name := where.rsplit(".", 1)[-1]) in root:
-        before = root[name]  # an empty mapping holds what differs from the root's choice of that name
-    for key, new in after.items():
-        path = f"{where}.{key}" if where else str(key)
-        if key in before:
-            yield from _changes(before[key], new, root, path)
-        else:
-            yield path, ABSENT, new
-
-
-def _fits(key: str, old: Any, new: Any) -> bool:
-    """Whether a value may take the place of another: the YAML's value shows the type."""
-    old, new = identity.number(old), identity.number(new)
-    if old is None or isinstance(old, str) or (isinstance(new, str) and "${" in new):
-        return not isinstance(new, Mapping)
-    if isinstance(old, bool) or isinstance(new, bool):
-        return isinstance(old, bool) and isinstance(new, bool)
-    counts = bool(COUNTS.fullmatch(key))
-    if new == "all":
-        return counts
-    if isinstance(new, list):
-        return isinstance(old, list) or key in LISTS
-    if isinstance(old, int | float):
-        return isinstance(new, int) or (isinstance(new, float) and (isinstance(old, float) or counts))
-    return isinstance(new, type(old))
-
-
-def _kind(value: Any) -> str:
-    value = identity.number(value)
-    names = {bool: "true or false", int: "whole number", float: "number", str: "text", list: "list", dict: "mapping"}
-    return names.get(type(value), type(value).__name__)
-
-
-def _keys(tree: Any, where: str = "") -> Iterator[str]:
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            path = f"{where}.{key}" if where else str(key)
-            yield path
-            yield from _keys(value, path)
 
 
 def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:
@@ -252,7 +199,7 @@ def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:
         wanted = unknown.group(2) if unknown else group_match.group(1)  # type: ignore[union-attr]
         tree = OmegaConf.to_container(compose("config", overrides=[]), resolve=False)
         places = ["endpoint@endpoints.start", "endpoint@endpoints.end", "curve@reference"]
-        hint = build.nearest(wanted, [*_keys(tree), *groups, *places])
+        hint = build.nearest(wanted, [*differences.keys(tree), *groups, *places])
         extra = f" (an argument of your own network: +{wanted}=...)" if wanted.startswith("architecture.") else ""
         return f"there is no {wanted} to override; {hint}{extra}"
     first = next(line for line in text.splitlines() if line.strip())

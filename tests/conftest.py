@@ -42,10 +42,10 @@ def _resolvers() -> None:
 def request_for() -> Callable[..., overrides.Request]:
     """Compose a command line as the program does."""
 
-    def compose(*words: str) -> overrides.Request:
+    def compose(*words: str, verb: str = "report") -> overrides.Request:
         args = overrides.parse_arguments(list(words))
         args.overrides = overrides.imported_architecture(args.overrides)
-        return overrides.compose_jobs(cli.conf_folder(), args)
+        return overrides.compose_jobs(cli.conf_folder(), args, verb)
 
     return compose
 

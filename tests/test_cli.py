@@ -46,11 +46,26 @@ def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subproce
         (["endpoint@endpoints.ende=adversarial"], "endpoint@endpoints.end"),
         (["experiment=zhao2020_fig4_digit"], "zhao2020_fig4_digits"),
         (["trian"], "did you mean train"),
+        (["show", "trian"], "did you mean train"),
+        (["-m", "trian"], "did you mean train"),
+        (["train", "report"], "one verb at a time"),
         (["list", "atack"], "did you mean attack"),
         (["--multrun"], "--multirun"),
         (["attack.steps=many"], "is no whole number"),
         (["attack.eps=-1"], "eps=-1"),
         (["attack.eps=8/0"], "divides by zero"),
+        (["attack.eps=[1,2]"], "is no number"),
+        (["architecture.width=wide"], "is no whole number"),
+        (["+architecture.depth=3"], "takes no depth"),
+        (["training.epochs=[3]"], "is no whole number"),
+        (["evaluation.grid=all"], "is no whole number"),
+        (["evaluation.grid=2"], "at least one point between"),
+        (["optimizer.momentum=-1"], "momentum"),
+        (["training.memory_format=foo"], "channels_last or contiguous"),
+        (["logger.mode=foo"], "offline, online"),
+        (["runtime.devices=2"], "runtime=ddp"),
+        (["attack=none", "pair=robust_robust"], "needs an attack"),
+        (["--config-dir", "nowhere"], "no such folder"),
         (["attack.norm=l3"], "linf or l2"),
         (["training.epochs=0"], "at least 1"),
         (["training.precision=fp8"], "fp32 or bf16"),
@@ -178,6 +193,35 @@ def test_a_single_run_says_where_everything_lies(tmp_path: Path) -> None:
     verbs = mcr("train", *TINY, folder=tmp_path)
     assert verbs.returncode == 0
     assert "evaluate" not in verbs.stdout
+
+
+def test_a_folder_of_one_s_own_options(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "curve").mkdir(parents=True)
+    option = "# A chain of my own.\n_target_: mcr.curves.polychain.Polychain\npoints: 4\n"
+    (tmp_path / "mine" / "curve" / "four.yaml").write_text(option)
+    for words in (["--config-dir", "mine"], ["--config-dir=mine"]):
+        done = mcr("connect", *words, *TINY, "curve=four", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("multirun/store/connect/[!.]*"))) == 2
+
+
+def test_odd_folders_and_old_failures(tmp_path: Path) -> None:
+    """A root with characters of Hydra's grammar; a folder of the user's that holds an earlier failure."""
+    root = tmp_path / "it's (x), y=1"
+    root.mkdir()
+    bad = mcr("train", *TINY, "dataset.split.clean=9999", "hydra.run.dir=mine", folder=tmp_path, MCR_ROOT=str(root))
+    assert bad.returncode == 2
+    assert "clean=9999" in bad.stderr
+    good = mcr("train", *TINY, "hydra.run.dir=mine", folder=tmp_path, MCR_ROOT=str(root))
+    assert good.returncode == 0, good.stderr
+    assert mcr("train", *TINY, folder=tmp_path, MCR_ROOT=str(root)).returncode == 0
+    assert len(list(root.glob("runs/*"))) == 1
+
+
+def test_commands_of_the_same_second_have_their_own_folders(tmp_path: Path) -> None:
+    from mcr.cli import _new_folder
+
+    assert len({_new_folder(tmp_path) for _ in range(3)}) == 3
 
 
 def killed_after_an_epoch(words: list[str], folder: Path, stage: str) -> None:

@@ -123,6 +123,7 @@ def test_evaluation_sees_every_image_once_in_order() -> None:
 def test_calibration_images_are_the_same_at_every_call() -> None:
     first, second = (list(augmented_batches(IMAGES, Augmentation(1, 0.5), 16, "contiguous", 5)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert [len(images) for images in first] == [14, 13, 13]  # of equal weight in the statistics, so of equal size
 
 
 def test_digits_are_the_package_s_own() -> None:
@@ -185,6 +186,10 @@ def test_mistakes_in_a_folder_are_named(tmp_path: Path) -> None:
         load(folder(tmp_path / "d", classes=("cat",)))
     with pytest.raises(InputError, match="not the other"):
         load(folder(tmp_path / "e", parts=("train",)))
+    root = folder(tmp_path / "f")
+    Image.fromarray(np.arange(30, dtype=np.uint16).reshape(5, 6) * 1000).save(root / "train" / "dog" / "deep.png")
+    with pytest.raises(InputError, match=r"deep\.png .*not 8 bits"):
+        load(root)
     with pytest.raises(InputError, match="channels=2"):
         load(root, channels=2)
 

@@ -22,6 +22,14 @@ def test_the_same_number_has_the_same_key() -> None:
     assert identity.key({"a": [1, 2]}) != identity.key({"a": [2, 1]})
 
 
+def test_a_path_that_looks_like_a_fraction_stays_a_path() -> None:
+    assert identity.numbers({"root": "1/2", "eps": "1/2", "grid": ["1/4"]}) == {
+        "root": "1/2",
+        "eps": 0.5,
+        "grid": [0.25],
+    }
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "1/0"])
 def test_unusable_numbers_are_refused(value) -> None:
     with pytest.raises(InputError):
@@ -42,15 +50,15 @@ def test_a_key_follows_recipe_version_and_needs_but_no_place() -> None:
     assert stage.key == Stage("train", 1, {"lr": 0.1}, {"path": need}, "label", {"root": "/elsewhere"}).key
 
 
-def test_a_folder_s_fingerprint_follows_names_and_sizes(tmp_path: Path) -> None:
+def test_a_folder_s_fingerprint_follows_names_and_contents(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.txt").write_text("12")
     assert identity.folder_fingerprint(str(tmp_path / "a")) == identity.folder_fingerprint(str(tmp_path / "b"))
-    (tmp_path / "b" / "x.txt").write_text("123")
+    (tmp_path / "b" / "x.txt").write_text("13")
     assert identity.folder_fingerprint(str(tmp_path / "a")) != identity.folder_fingerprint(str(tmp_path / "b"))
-    with pytest.raises(InputError, match="no folder"):
-        identity.folder_fingerprint(str(tmp_path / "c"))
+    with pytest.raises(InputError, match=r"no folder .*; get it there"):
+        identity.folder_fingerprint(str(tmp_path / "c"), "get it there")
 
 
 def test_editing_one_s_own_network_changes_its_identity(tmp_path: Path, monkeypatch) -> None:
@@ -60,7 +68,14 @@ def test_editing_one_s_own_network_changes_its_identity(tmp_path: Path, monkeypa
     first = identity.source_digest("edited_network.Net")
     module.write_text("class Net: ... # changed\n")
     assert identity.source_digest("edited_network.Net") != first
-    assert identity.source_digest("torchvision.models.resnet18") == "installed"
+    assert identity.source_digest("torchvision.models.resnet18").startswith("torchvision==")
+    package = tmp_path / "own_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("from own_package.net import Net\n")
+    (package / "net.py").write_text("class Net: ...\n")
+    whole = identity.source_digest("own_package.Net")
+    (package / "net.py").write_text("class Net: ... # changed\n")
+    assert identity.source_digest("own_package.Net") != whole
     with pytest.raises(InputError, match="no module"):
         identity.source_digest("no_such_package.Net")
 

@@ -75,6 +75,7 @@ def test_surroundings_do_not_change_a_key(config, tmp_path: Path) -> None:
     base = pipeline.plan(config())["report"][0].key
     for words in (
         ["runtime=gpu"],
+        ["runtime.devices=[3]"],
         ["runtime.threads=7"],
         ["logger=wandb"],
         ["verb=train"],
@@ -94,7 +95,7 @@ def test_the_root_attack_reaches_training_path_and_evaluation_and_each_can_diffe
         connect.config["recipe"]["objective"]["attack"],
         evaluate.config["evaluation"]["attack"],
     ]
-    assert {attack["eps"] for attack in attacks} == {"4/255"}
+    assert {attack["eps"] for attack in attacks} == {4 / 255}
     plan = pipeline.plan(config(*words, "+evaluation.attack.steps=99"))
     assert plan["evaluate"][0].config["evaluation"]["attack"]["steps"] == 99
     assert plan["train"][1].key == train.key
@@ -293,7 +294,8 @@ def test_two_processes_train_one_network(make) -> None:
     ddp = [*words, "runtime=ddp", "runtime.accelerator=cpu"]
     alone = make(*words, "replicate=1", goal="train")
     made = make(*ddp, "replicate=1", goal="connect")
-    assert made["train start"] == (alone["train start"][0], "hit")
+    # Two processes give other numbers than one, so they are another recipe.
+    assert made["train start"][0] != alone["train start"][0]
     assert made["connect bezier"][1] == "made"
     control = files.load(made["connect bezier"][0] / "control.safetensors")
     ends = [files.load(made[f"train {role}"][0] / "network.safetensors") for role in ("start", "end")]
@@ -301,6 +303,79 @@ def test_two_processes_train_one_network(make) -> None:
     assert any(moved)
     end = make(*ddp, "replicate=2", "endpoint@endpoints.end=adversarial", goal="train")["train end"]
     assert end[1] == "made"
+
+
+class Frozen(nn.Module):
+    """A network with a parameter that nobody trains, and one whose weights appear at the first pass."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.constant = nn.Parameter(torch.ones(num_classes), requires_grad=False)
+        self.layer = nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layer(images) * self.constant
+
+
+def test_frozen_parameters_stay_and_lazy_ones_follow_the_seed(make, tmp_path: Path) -> None:
+    words = tiny("architecture._target_=tests.test_pipeline.Frozen", "connection.weight_decay=0.5")
+    made = make(*words, goal="connect", tiny=False)
+    control = files.load(made["connect bezier"][0] / "control.safetensors")
+    assert torch.equal(control["1/constant"], torch.ones(10))
+    again = make(*words, f"paths.store={tmp_path / 'again'}", goal="train", tiny=False)
+    for label in ("train start", "train end"):
+        one, two = (found[label][0] / "network.safetensors" for found in (made, again))
+        assert one.read_bytes() == two.read_bytes()
+
+
+class Statistics(nn.Module):
+    """A network whose running statistics cannot be estimated along a path."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.norm = nn.InstanceNorm2d(1, track_running_stats=True)
+        self.layer = nn.Linear(64, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layer(self.norm(images).flatten(1))
+
+
+class TwoOutputs(nn.Linear):
+    """Answers with a tuple in training mode, as networks with auxiliary heads do."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(64, num_classes)
+
+    def forward(self, images: torch.Tensor):
+        logits = super().forward(images.flatten(1))
+        return (logits, logits) if self.training else logits
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("Statistics", "InstanceNorm with running"), ("TwoOutputs", "a tuple for 2 images in training")]
+)
+def test_networks_that_a_path_cannot_serve_are_refused_before_training(name: str, words: str, make) -> None:
+    with pytest.raises(InputError, match=words):
+        make(*tiny(f"architecture._target_=tests.test_pipeline.{name}"), goal="train", tiny=False)
+
+
+def test_the_path_s_rate_follows_the_optimizer(config) -> None:
+    for words, rate in (
+        (["optimizer=adamw"], 1e-3),
+        (["optimizer.lr=0.5"], 0.5),
+        (["connection.optimizer.lr=0.3"], 0.3),
+    ):
+        recipe = pipeline.plan(config(*words))["connect"][0].config["recipe"]
+        assert recipe["optimizer"]["lr"] == rate
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_main_job_runs_on_a_gpu(make) -> None:
+    words = tiny(*BATCHNORM, "pair=regular_robust", "endpoints.end.ema_decay=0.9", "objective=adversarial")
+    for precision in ("fp32", "bf16"):
+        made = make(*words, "runtime=gpu", f"training.precision={precision}", tiny=False)
+        assert made["report"][1] == "made"
 
 
 def test_run_title_names_what_was_joined(config) -> None:

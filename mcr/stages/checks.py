@@ -30,7 +30,7 @@ def check(stage: Stage) -> None:
     if stage.name == "data":
         build.build({**config["dataset"], **stage.places})
     if "architecture" in config:
-        build.locate(config["architecture"]["_target_"])
+        build.check_arguments({key: value for key, value in config["architecture"].items() if key != "source"})
     if "augmentation" in config:
         Augmentation(**config["augmentation"])
     if "curve" in config:

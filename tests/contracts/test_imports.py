@@ -18,7 +18,7 @@ ROWS = [
     {"stages"},
     {"reports"},
     {"training", "evaluation"},
-    {"store", "build"},
+    {"store", "build", "differences"},
     {"objectives", "probes"},
     {"architectures", "attacks", "curves", "datasets", "schedules", "weightspace"},
     {"losses", "seeding", "progress"},
@@ -28,8 +28,9 @@ ROWS = [
 LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
 HEAVY = {"torch", "pytorch_lightning", "torchvision", "torchmetrics"}
 # May not import torch at all: the command line's views and the reading of tables.
-LIGHT = ["__init__.py", "cli.py", "views.py", "overrides.py", "pipeline.py", "store.py", "identity.py", "build.py"]
-LIGHT += ["run.py", "sweep.py", "terminal.py", "progress.py", "evaluation/table.py", "evaluation/summary.py"]
+LIGHT_ROOMS = ["__init__", "cli", "views", "overrides", "differences", "pipeline", "store", "identity", "build"]
+LIGHT = [f"{name}.py" for name in [*LIGHT_ROOMS, "run", "sweep", "terminal", "progress"]]
+LIGHT += [f"evaluation/{name}.py" for name in ("table", "summary")]
 LIGHT += [f"reports/{name}.py" for name in ("figures", "document", "claims")]
 
 
