@@ -68,6 +68,8 @@ def dispatch(words: list[str]) -> int:
         return 0
     args = overrides.parse_arguments(words)
     if overrides.is_view(args):
+        if not args.shell_completion:
+            overrides.check_names(conf_folder(), args)
         _hide_verb_from_completion()
         _start_hydra(words)
         return 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -81,20 +83,32 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
     Raises:
         InputError: For an unknown key, group, option or a value of the wrong type, naming the nearest valid names.
     """
-    with _Composer(conf, args) as extra:
-        try:
-            whole = _compose_first([*extra, *args.overrides])
-            swept = args.multirun or (whole.hydra.mode is not None and "MULTIRUN" in str(whole.hydra.mode))
-            lines = _sweep(whole, args.overrides) if swept else [args.overrides]
-            if not swept:
-                _refuse_choices(args.overrides)
-            whole_lines = {tuple(line): [*extra, *line, f"verb={verb}"] for line in lines}
-            found = (Job(line, plain(_checked(words))) for line, words in whole_lines.items())
-            return Request(tuple(found), bool(swept))
-        except InputError:
-            raise
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise InputError(_one_line(error, conf, args.overrides)) from error
+    with _Composer(conf, args) as extra, _explained(conf, args.overrides):
+        whole = _compose_first([*extra, *args.overrides])
+        swept = args.multirun or (whole.hydra.mode is not None and "MULTIRUN" in str(whole.hydra.mode))
+        lines = _sweep(whole, args.overrides) if swept else [args.overrides]
+        if not swept:
+            _refuse_choices(args.overrides)
+        whole_lines = {tuple(line): [*extra, *line, f"verb={verb}"] for line in lines}
+        found = (Job(line, plain(_checked(words))) for line, words in whole_lines.items())
+        return Request(tuple(found), bool(swept))
+
+
+def check_names(conf: Path, args: argparse.Namespace) -> None:
+    """Raises InputError for an unknown key, group or option; values may still be missing."""
+    with _Composer(conf, args) as extra, _explained(conf, args.overrides):
+        _compose_first([*extra, *args.overrides])
+
+
+@contextmanager
+def _explained(conf: Path, overrides: list[str]) -> Iterator[None]:
+    """Hydra's errors as one line with the nearest valid names."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise InputError(_one_line(error, conf, overrides)) from error
 
 
 def _sweep(whole: DictConfig, overrides: list[str]) -> list[list[str]]:

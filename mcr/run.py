@@ -58,7 +58,9 @@ def check(request: overrides.Request) -> None:
         if missing:
             from mcr.stages import checks
 
-            Context(job.config["runtime"], job.config["logger"], "", Path()).check()
+            # A launcher may carry the job to another machine; there it is checked again.
+            if not any(word.startswith("hydra/launcher=") for word in job.overrides):
+                Context(job.config["runtime"], job.config["logger"], "", Path()).check()
             for stage in missing:
                 checks.check(stage)
 

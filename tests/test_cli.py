@@ -16,7 +16,8 @@ TINY = [
     *("dataset=synthetic", "dataset.image_size=8", "dataset.channels=1", "dataset.images=160"),
     *("dataset.split.test=32", "architecture=mlp", "architecture.hidden=[16]", "debug=default", "runtime.threads=1"),
 ]
-VIEWS = ("--help", "list", "list attack", "show", "show -m curve=linear,bezier", "--cfg job", "-sc query=bash")
+VIEWS = ("--help", "list", "list attack", "show", "show -m curve=linear,bezier")
+VIEWS = (*VIEWS, "--cfg job dataset=imagefolder", "-sc query=bash")
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -46,6 +47,8 @@ def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subproce
         (["endpoint@endpoints.ende=adversarial"], "endpoint@endpoints.end"),
         (["experiment=zhao2020_fig4_digit"], "zhao2020_fig4_digits"),
         (["trian"], "did you mean train"),
+        (["--cfg", "job", "attack=pdg"], "did you mean pgd"),
+        (["--info", "defaults-tree", "atack=pgd"], "attack"),
         (["show", "trian"], "did you mean train"),
         (["-m", "trian"], "did you mean train"),
         (["train", "report"], "one verb at a time"),

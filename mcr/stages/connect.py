@@ -8,14 +8,12 @@ from pathlib import Path
 from torch import Tensor
 
 from mcr.build import build
-from mcr.datasets.augment import Augmentation
-from mcr.datasets.batches import TrainingBatches
 from mcr.evaluation.table import write_csv
 from mcr.stages import model
 from mcr.stages.artifacts import CONTROL, HISTORY, PREFIX, read_network, read_spec, read_split
 from mcr.stages.context import Context
 from mcr.stages.loggers import training_loggers
-from mcr.stages.train import fitting, parts
+from mcr.stages.train import batches, fitting, parts
 from mcr.store import Stage
 from mcr.training.curve import CurveModule
 from mcr.training.fit import fit
@@ -47,17 +45,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         seed=config["seed"],
         **parts(recipe),
     )
-    batches = TrainingBatches(
-        train.images,
-        train.labels,
-        recipe["batch_size"],
-        Augmentation(**config["augmentation"]),
-        recipe["memory_format"],
-        config["seed"],
-    )
     with training_loggers(stage, context) as loggers:
         arguments = fitting({"keep": "last", **recipe}, context)
-        rows = fit(module, batches, None, folder, label=stage.label, loggers=loggers, **arguments)
+        rows = fit(module, batches(config, train), None, folder, label=stage.label, loggers=loggers, **arguments)
     free = {
         f"{index}/{name.removeprefix(PREFIX)}": view
         for index, point in enumerate(module.points()[1:-1], start=1)

@@ -67,9 +67,10 @@ class Context:
             raise InputError(f"logger.mode={self.logger.get('mode')} must be one of {', '.join(WANDB_MODES)}")
 
     def prepare(self) -> None:
-        """Set the number of CPU threads, and float32 that is float32 on every device."""
+        """Set the number of CPU threads, and float32 that is float32 on every device. Raises InputError like check."""
         import torch
 
+        self.check()
         if self.runtime["threads"]:
             torch.set_num_threads(self.runtime["threads"])
         # TF32 keeps 10 bits of a number: numbers of record would depend on the device.

@@ -18,6 +18,7 @@ from mcr.stages.context import Context
 from mcr.stages.loggers import training_loggers
 from mcr.store import Stage
 from mcr.training.fit import fit
+from mcr.types import Part
 
 PARTS = ("objective", "optimizer", "schedule")
 # The recipe's keys that are no argument of the module.
@@ -40,17 +41,17 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         seed=config["seed"],
         **parts(recipe),
     )
-    batches = TrainingBatches(
-        train.images,
-        train.labels,
-        recipe["batch_size"],
-        Augmentation(**config["augmentation"]),
-        recipe["memory_format"],
-        config["seed"],
-    )
     watched = EvaluationBatches(validation.images, validation.labels, recipe["batch_size"], recipe["memory_format"])
     with training_loggers(stage, context) as loggers:
-        rows = fit(module, batches, watched, folder, label=stage.label, loggers=loggers, **fitting(recipe, context))
+        rows = fit(
+            module,
+            batches(config, train),
+            watched,
+            folder,
+            label=stage.label,
+            loggers=loggers,
+            **fitting(recipe, context),
+        )
     kept = max(rows, key=lambda row: row[module.monitor]) if recipe["keep"] == "best" else rows[-1]
     accuracy, chance = kept["validation/accuracy"], 1 / len(spec.classes)
     if accuracy < recipe["floor"] * chance:
@@ -61,6 +62,14 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     write_network(module.scored, folder)
     write_csv(folder / HISTORY, rows)
     shutil.rmtree(folder / "checkpoints")
+
+
+def batches(config: Mapping[str, Any], part: Part) -> TrainingBatches:
+    """Training batches of a split, as a stage's configuration says."""
+    recipe = config["recipe"]
+    augmentation = Augmentation(**config["augmentation"])
+    layout = (recipe["batch_size"], augmentation, recipe["memory_format"], config["seed"])
+    return TrainingBatches(part.images, part.labels, *layout)
 
 
 def parts(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import pickle  # for the name of an error only
 import warnings
 import zipfile
 from collections.abc import Mapping
