@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from mcr import run
 from mcr.errors import STATUS_FAILED
+from mcr.evaluation.summary import over_replicates
 from mcr.evaluation.table import PathTable, write_csv
 from mcr.reports import document, figures
 from mcr.reports.claims import Verdict
@@ -40,12 +42,12 @@ def _number(path: Path) -> tuple[int, str]:
     return (int(path.name) if path.name.isdigit() else 10**9, path.name)
 
 
-def labels(jobs: list[Path]) -> list[str]:
-    """What tells the jobs apart: their values of the overrides that vary."""
+def labels(jobs: list[Path], ignoring: str = "") -> list[str]:
+    """What tells the jobs apart: their values of the overrides that vary, save one that is to be ignored."""
     lines = [yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text()) for job in jobs]
     settings = [dict(line.split("=", 1) for line in overrides if "=" in line) for overrides in lines]
     keys = list(dict.fromkeys(key for setting in settings for key in setting))
-    varying = [key for key in keys if len({setting.get(key) for setting in settings}) > 1]
+    varying = [key for key in keys if len({setting.get(key) for setting in settings}) > 1 and key != ignoring]
 
     def word(key: str, value: str | None) -> str:
         # An option's name speaks for itself; a number needs its key.
@@ -81,14 +83,33 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     ]
     heading = ", ".join(names) if len(names) <= figures.MOST_COLUMNS else f"{len(names)} paths"
     sections = [f"# {heading}\n", "![metrics along the paths](figure.png)\n", document.barrier_section(rows)]
+    spread = _over_replicates(labels(jobs, ignoring="replicate"), summaries)
+    sections += [document.replicates_section(spread)] if spread else []
     sections += [document.claims_section(verdicts)] if verdicts else []
     for name, summary, panel in zip(names, summaries, panels, strict=True):
         sections.append(document.path_section(name, panel[1], summary["curve"]["path_length"]))
     (folder / "report.md").write_text("\n".join(sections))
-    joint = {"jobs": [{"name": name, **summary} for name, summary in zip(names, summaries, strict=True)]}
+    jobs_found = [{"name": name, **summary} for name, summary in zip(names, summaries, strict=True)]
+    joint = {"jobs": jobs_found, "replicates": spread}
     (folder / "summary.json").write_text(json.dumps(joint, indent=2) + "\n")
     places = {"figure": written[0], "tables": folder / "report.md"}
     print_results(list(zip(names, summaries, strict=True)), verdicts, {**places, **run.wandb_place(folder, "*/")})
+
+
+def _over_replicates(groups: list[str], summaries: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Group and metric to the spread of its barrier, for the groups that hold more than one replicate."""
+    members: dict[str, list[dict[str, Any]]] = {}
+    for group, summary in zip(groups, summaries, strict=True):
+        members.setdefault(group, []).append(summary["curve"]["metrics"])
+    return {
+        group: {
+            metric: over_replicates([metrics[metric]["interior"] for metrics in found])
+            for metric in document.SHOWN
+            if all(metric in metrics for metrics in found)
+        }
+        for group, found in members.items()
+        if len(found) > 1
+    }
 
 
 def _reference(job: Path) -> PathTable | None:

@@ -17,7 +17,7 @@ TINY = [
     *("dataset.split.test=32", "architecture=mlp", "architecture.hidden=[16]", "debug=default", "runtime.threads=1"),
 ]
 VIEWS = ("--help", "list", "list attack", "show", "show -m curve=linear,bezier")
-VIEWS = (*VIEWS, "--cfg job dataset=imagefolder", "-sc query=bash")
+VIEWS = (*VIEWS, "--cfg job dataset=imagefolder", "-sc install=bash", "-sc query=bash")
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -116,7 +116,7 @@ def test_online_without_an_account_asks_nothing_and_says_what_to_do(tmp_path: Pa
 
 
 def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
-    script = (
+    program = (
         "import sys; sys.argv[1:] = sys.argv[1].split();\n"
         "from mcr.cli import main\n"
         "try: main()\n"
@@ -135,7 +135,7 @@ def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
         "-sc query=bash",
     ):
         done = subprocess.run(
-            [sys.executable, "-c", script, words],
+            [sys.executable, "-c", program, words],
             cwd=tmp_path,
             env=environment(COMP_LINE="mcr train attack=", COMP_POINT="17"),
             capture_output=True,
@@ -143,7 +143,7 @@ def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         texts.append(done.stdout)
-    helped, groups, attacks, plan, plans, composed, completions = texts
+    helped, groups, attacks, plan, plans, composed, script, completions = texts
     assert "verbs" in helped
     assert "attack: fgsm, none, pgd" in helped
     assert "zhao2020_fig4_digits" in groups
@@ -151,6 +151,7 @@ def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
     assert plan.count("miss") == 9
     assert plans.count("job ") == 2
     assert "eps: 8/255" in composed
+    assert "complete -o nospace" in script
     assert completions.split() == ["attack=fgsm", "attack=none", "attack=pgd"]
     assert not list(tmp_path.iterdir())
 
@@ -182,6 +183,23 @@ def test_a_sweep_trains_shared_ends_once_reports_jointly_and_goes_on_after_a_fai
     second = mcr("-m", *TINY, "curve=linear,bezier", "dataset.split.clean=16", folder=tmp_path)
     assert second.returncode == 0, second.stderr
     assert second.stdout.count("nothing to compute") == 2
+
+
+def test_a_sweep_over_replicates_ends_with_their_spread(tmp_path: Path) -> None:
+    words = [*TINY, "curve=linear,bezier", "replicate=0,1", "~curve@reference", "logger=wandb"]
+    done = mcr("report", "-m", *words, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "multirun" / "sweeps").iterdir()
+    joint = json.loads((sweep / "summary.json").read_text())
+    assert [job["name"] for job in joint["jobs"]] == [
+        f"{c}, replicate={r}" for c in ("linear", "bezier") for r in (0, 1)
+    ]
+    assert set(joint["replicates"]) == {"linear", "bezier"}
+    rises = [job["curve"]["metrics"]["robust_loss"]["interior"] for job in joint["jobs"][2:]]
+    assert joint["replicates"]["bezier"]["robust_loss"]["mean"] == pytest.approx(sum(rises) / 2)
+    assert "## Over replicates" in (sweep / "report.md").read_text()
+    # The README's pattern for wandb sync finds every run: four ends, two fitted curves, four evaluations.
+    assert len(list(tmp_path.glob("multirun/sweeps/*/*/wandb/offline-run-*"))) == 10
 
 
 def test_a_single_run_says_where_everything_lies(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from mcr.errors import InputError
 from mcr.evaluation.locus import grid
-from mcr.evaluation.summary import as_costs, summarize
+from mcr.evaluation.summary import as_costs, over_replicates, summarize
 from mcr.evaluation.table import PathTable, markdown
 from mcr.reports import document, figures
 from mcr.reports.claims import judge
@@ -47,6 +47,14 @@ def test_the_standard_error_is_that_of_paired_differences() -> None:
     base, bump = rng.normal(2, 5, 400), rng.normal(1, 0.1, 400)
     found = summary(np.stack([base, base, base + bump, base, base]))
     assert found["barrier_se"] == pytest.approx(bump.std(ddof=1) / 20)
+
+
+def test_the_spread_over_replicates() -> None:
+    found = over_replicates([1.0, 2.0, 6.0])
+    assert (found["replicates"], found["mean"], found["min"], found["max"]) == (3, 3.0, 1.0, 6.0)
+    assert found["se"] == pytest.approx(np.std([1, 2, 6], ddof=1) / np.sqrt(3))
+    text = document.replicates_section({"bezier": {"test_error": found}})
+    assert "+300.0 ± 152.8" in text
 
 
 def test_accuracies_become_errors() -> None:

@@ -62,6 +62,18 @@ def _metric(t: Values, arc: Values, per_image: Values) -> dict[str, float]:
     }
 
 
+def over_replicates(values: list[float]) -> dict[str, float]:
+    """Number, mean, standard error over replicates (seeds), smallest and largest of one statistic."""
+    array = np.asarray(values)
+    return {
+        "replicates": len(array),
+        "mean": float(array.mean()),
+        "se": _standard_error(array),
+        "min": float(array.min()),
+        "max": float(array.max()),
+    }
+
+
 def _standard_error(differences: Values) -> float:
     return float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else float("nan")
 

@@ -74,6 +74,24 @@ def path_rows(table: PathTable) -> tuple[list[str], list[list[str]]]:
     return [name.replace("_", " ").replace("accuracy", "acc %") for name in columns], rows
 
 
+def replicates_section(spread: Mapping[str, Metrics]) -> str:
+    """The rise above the higher end over replicates, as a Markdown table."""
+    rows = []
+    for name, metrics in spread.items():
+        for metric, found in metrics.items():
+            scale, digits = (100, 1) if metric.endswith("error") else (1, 3)
+            low, mean, high = (f"{scale * found[key]:+.{digits}f}" for key in ("min", "mean", "max"))
+            label = metric.replace("_", " ").replace("error", "error %")
+            rows.append(
+                [name, label, f"{found['replicates']}", f"{mean} ± {scale * found['se']:.{digits}f}", low, high]
+            )
+    columns = ["path", "metric", "replicates", "above higher end", "least", "most"]
+    text = (
+        "The mean over replicates of the rise above the higher end, ± its standard error over replicates (not images)."
+    )
+    return f"## Over replicates\n\n{markdown(columns, rows)}\n\n{text}\n"
+
+
 def claims_section(verdicts: Sequence[tuple[str, Verdict]]) -> str:
     """The claims with their verdicts, as a Markdown table."""
     rows = [[name, v.source, v.statement, f"{v.measured:.3f}", v.word] for name, v in verdicts]
