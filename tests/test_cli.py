@@ -17,7 +17,7 @@ TINY = [
     *("dataset.split.test=32", "architecture=mlp", "architecture.hidden=[16]", "debug=default", "runtime.threads=1"),
 ]
 VIEWS = ("--help", "list", "list attack", "show", "show -m curve=linear,bezier")
-VIEWS = (*VIEWS, "--cfg job dataset=imagefolder", "-sc install=bash", "-sc query=bash")
+VIEWS += ("--cfg job dataset=imagefolder", "-sc install=bash", "-sc query=bash")
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -125,15 +125,7 @@ def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
         "assert not loaded, loaded"
     )
     texts = []
-    for words in (
-        "--help",
-        "list",
-        "list attack",
-        "show",
-        "show -m curve=linear,bezier",
-        "--cfg job",
-        "-sc query=bash",
-    ):
+    for words in VIEWS:
         done = subprocess.run(
             [sys.executable, "-c", program, words],
             cwd=tmp_path,
