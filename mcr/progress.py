@@ -48,7 +48,8 @@ class Bar:
         self._tell(f"{self.total} {self.unit} in {time.perf_counter() - self.begin:.1f} s")
 
     def _tell(self, text: str) -> None:
-        self.console.print(f"  {self.label:<22} {text}  {self.note}", highlight=False, soft_wrap=True)
+        line = f"  {self.label:<22} {text}  {self.note}"
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

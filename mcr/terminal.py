@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mcr.reports import document
@@ -42,14 +43,16 @@ def print_results(
             other = [document.Barrier.of(metric, reference["metrics"]).interior] if reference["metrics"] else []
             table.add_row(row.metric, row.start, row.inside, row.at, row.end, f"{row.interior} ± {row.error}", *other)
         console.print()
-        console.print(name, style="bold", soft_wrap=True, highlight=False)
+        console.print(escape(name), style="bold", soft_wrap=True, highlight=False)
         console.print(table)
     if verdicts:
         console.print()
     for name, verdict in verdicts:
         style = "green" if verdict.held else "red"
-        line = f"{name}: {verdict.statement}; measured {verdict.measured:.3f}: [{style}]{verdict.word}[/{style}]"
+        line = (
+            f"{escape(name)}: {verdict.statement}; measured {verdict.measured:.3f}: [{style}]{verdict.word}[/{style}]"
+        )
         console.print(line, highlight=False, soft_wrap=True)
     console.print()
     for what, place in places.items():
-        console.print(f"{what:<8} {place}", highlight=False, soft_wrap=True)
+        console.print(escape(f"{what:<8} {place}"), highlight=False, soft_wrap=True)

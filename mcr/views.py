@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mcr import pipeline
@@ -39,7 +40,7 @@ def list_options(conf: Path, words: list[str]) -> None:
         table.add_column(name, style="bold")
         table.add_column("what it is")
         for path in sorted(groups[name].glob("*.yaml")):
-            table.add_row(path.stem, description(path))
+            table.add_row(path.stem, escape(description(path)))
     Console(soft_wrap=False).print(table)
 
 
@@ -48,7 +49,7 @@ def show_plans(request: Request) -> None:
     console = Console()
     for index, job in enumerate(request.jobs):
         store = Store(job.config["paths"]["store"])
-        heading = f"job {index}: {' '.join(job.overrides)}" if request.swept else title(job.config)
+        heading = escape(f"job {index}: {' '.join(job.overrides)}" if request.swept else title(job.config))
         table = Table(title=heading, title_justify="left", box=None, pad_edge=False)
         for column in ("stage", "key", "state", "needs"):
             table.add_column(column)
