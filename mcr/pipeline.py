@@ -150,6 +150,8 @@ def _connection(
     ends: Mapping[str, Stage],
     materials: Mapping[str, Stage],
 ) -> Stage:
+    if cfg["connection"]["split"] not in ("train", "clean"):
+        raise InputError(f"connection.split={cfg['connection']['split']} is no split to fit on: train or clean")
     name = curve["_target_"].rsplit(".", 1)[1].lower()
     config: dict[str, Any] = {**model, "curve": curve}
     if curve.get("points", 2) > 2:
@@ -165,8 +167,6 @@ def _evaluation(
     cfg: Mapping[str, Any], role: str, path: Stage, ends: Mapping[str, Stage], materials: Mapping[str, Stage]
 ) -> Stage:
     part = cfg["evaluation"]
-    if cfg["connection"]["split"] not in ("train", "clean"):
-        raise InputError(f"connection.split={cfg['connection']['split']} is no split to fit on: train or clean")
     config = {
         **{key: path.config[key] for key in ("architecture", "normalization", "curve")},
         "augmentation": cfg["dataset"]["augmentation"],

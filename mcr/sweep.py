@@ -50,8 +50,8 @@ def labels(jobs: list[Path], ignoring: str = "") -> list[str]:
     varying = [key for key in keys if len({setting.get(key) for setting in settings}) > 1 and key != ignoring]
 
     def word(key: str, value: str | None) -> str:
-        # An option's name speaks for itself; a number needs its key.
-        return value.replace("_", "-") if value and not value[0].isdigit() else f"{key.split('.')[-1]}={value}"
+        # An option's name speaks for itself; a number or a list needs its key.
+        return value.replace("_", "-") if value and value[0].isalpha() else f"{key.split('.')[-1]}={value}"
 
     if not varying:
         return [json.loads((job / "summary.json").read_text())["title"] for job in jobs]
@@ -70,7 +70,7 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     else:
         figure = figures.overlay_figure(panels)
     settings = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())["report"]
-    written = figures.save(figure, folder, "figure", settings["formats"], settings["dpi"])
+    figures.save(figure, folder, "figure", settings["formats"], settings["dpi"])
     rows = []
     for name, summary in zip(names, summaries, strict=True):
         rows += document.barrier_rows(name, summary["curve"]["metrics"])
@@ -92,7 +92,7 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     jobs_found = [{"name": name, **summary} for name, summary in zip(names, summaries, strict=True)]
     joint = {"jobs": jobs_found, "replicates": spread}
     (folder / "summary.json").write_text(json.dumps(joint, indent=2) + "\n")
-    places = {"figure": written[0], "tables": folder / "report.md"}
+    places = {"figure": folder / "figure.png", "tables": folder / "report.md"}
     print_results(list(zip(names, summaries, strict=True)), verdicts, {**places, **run.wandb_place(folder, "*/")})
 
 

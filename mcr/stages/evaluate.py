@@ -26,7 +26,7 @@ from mcr.store import Stage
 from mcr.weightspace import files
 from mcr.weightspace.layout import Layout
 
-CALIBRATION_BATCH = 512  # the size moves the statistics by less than rounding to three digits
+CALIBRATION_BATCH = 512  # images at a time, at most
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:

@@ -72,12 +72,9 @@ class EndpointModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         losses, logits = self.objective(self.network, *batch, self.draw)
-        return self.record(losses, logits, batch[1])
-
-    def record(self, losses: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """The mean loss; it and the accuracy are kept for the epoch's end, without a wait for the device."""
-        loss = losses.mean()
-        self.steps.append((loss.detach(), (logits.detach().argmax(1) == labels).float().mean()))
+        loss: Tensor = losses.mean()
+        # Kept for the epoch's end: reading a value now would wait for the device.
+        self.steps.append((loss.detach(), (logits.detach().argmax(1) == batch[1]).float().mean()))
         return loss
 
     def on_train_epoch_end(self) -> None:

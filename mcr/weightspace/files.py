@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle  # for the name of an error only
+import pickle  # for UnpicklingError, which torch.load raises; nothing is unpickled with it
 import warnings
 import zipfile
 from collections.abc import Mapping
