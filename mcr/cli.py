@@ -14,7 +14,7 @@ from mcr import overrides, views
 from mcr.build import nearest
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, InputError
 
-VERBS = ("train", "connect", "evaluate", "report")
+VERBS = ("train", "connect", "evaluate", "report", "repair")
 VIEWS = ("show", "list")
 # Hydra's options whose next word is a value.
 VALUE_FLAGS = frozenset(
@@ -62,7 +62,8 @@ def dispatch(words: list[str]) -> int:
     overrides.register_resolvers()
     # A network or package beside the user is importable by the console script too, as it is by python -m.
     sys.path.insert(0, str(Path.cwd()))
-    view, verb, words = _split_verbs(words)
+    view, verb, files, words = _split_verbs(words)
+    words = [*overrides.checkpoints(files), *words]
     if view == "list":
         views.list_options(conf_folder(), words)
         return 0
@@ -104,15 +105,17 @@ def _new_folder(parent: Path) -> Path:
             return folder
 
 
-def _split_verbs(words: list[str]) -> tuple[str, str, list[str]]:
-    """The view (or nothing), the verb, and the other words; plain ``mcr`` means ``report``.
+def _split_verbs(words: list[str]) -> tuple[str, str, list[str], list[str]]:
+    """The view (or nothing), the verb, the files after ``repair``, the other words; plain ``mcr`` means ``report``.
 
     Raises:
-        InputError: For a word that is neither, naming the nearest, or for two verbs.
+        InputError: For a word that is none of them, naming the nearest, or for two verbs.
     """
-    view, verb, rest = "", "", []
+    view, verb, files, rest = "", "", [], []
     for before, word in zip(["", *words], words, strict=False):
-        if "=" in word or word.startswith(("-", "~", "+")) or before in VALUE_FLAGS or view == "list":
+        if verb == "repair" and not word.startswith("-") and Path(word).is_file():
+            files.append(word)  # some programs put "=" into the names of their files
+        elif "=" in word or word.startswith(("-", "~", "+")) or before in VALUE_FLAGS or view == "list":
             rest.append(word)
         elif word in VIEWS and not view:
             view = word
@@ -120,9 +123,11 @@ def _split_verbs(words: list[str]) -> tuple[str, str, list[str]]:
             verb = word
         elif word in VERBS + VIEWS:
             raise InputError(f"one verb at a time: {word} is one too many")
+        elif verb == "repair":
+            files.append(word)
         else:
             raise InputError(f"there is no verb {word}; {nearest(word, [*VERBS, *VIEWS])}")
-    return view, verb or "report", rest
+    return view, verb or "report", files, rest
 
 
 def _hide_verb_from_completion() -> None:

@@ -9,8 +9,17 @@ from typing import Any
 from mcr import identity
 
 ABSENT = object()
-COUNTS = re.compile(r"dataset\.split\.(train|validation|clean|test)|evaluation\.\w+_images")  # may be a share, or all
-LISTS = ("evaluation.grid", "normalization.mean", "normalization.std", "runtime.devices")  # may be one value or several
+COUNTS = re.compile(
+    r"dataset\.split\.(train|validation|clean|test)|evaluation\.\w+_images|(defense|connection)\.images"
+)  # may be a share, or all
+LISTS = (
+    "evaluation.grid",
+    "repair.grid",
+    "backdoor.colour",
+    "normalization.mean",
+    "normalization.std",
+    "runtime.devices",
+)  # may be one value or several
 
 
 def changes(before: Any, after: Any, root: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from importlib import metadata
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,12 @@ def key(tree: Any) -> str:
     return hashlib.sha256(canonical(tree).encode()).hexdigest()[:KEY_LENGTH]
 
 
-def file_digest(path: str) -> str:
-    """SHA-256 of a file's bytes. Raises InputError where there is no such file."""
+def file_digest(path: str, most_megabytes: float = inf) -> str:
+    """SHA-256 of a file's bytes. Raises InputError where there is no such file, or it is larger than allowed."""
     try:
+        size = Path(path).stat().st_size / 1e6
+        if size > most_megabytes:
+            raise InputError(f"{path} holds {size:.1f} MB, the limit is {most_megabytes:g} MB (most_megabytes)")
         with open(path, "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:

@@ -24,6 +24,7 @@ from mcr import build, differences, identity
 from mcr.errors import InputError
 
 OVERLAYS = ("pair", "experiment", "debug")  # groups whose options only override others
+ONE_MODEL = "permuted_copy"  # how the second network is made where a user has one
 VIEW_FLAGS = ("cfg", "info", "help", "hydra_help", "shell_completion", "experimental_rerun")
 
 
@@ -59,6 +60,21 @@ def imported_architecture(overrides: list[str]) -> list[str]:
     if "architecture._target_" in keys and "architecture" not in keys:
         return ["architecture=imported", *overrides]
     return overrides
+
+
+def checkpoints(files: list[str]) -> list[str]:
+    """The overrides for which files on the command line of ``repair`` stand: one network, or two.
+
+    From a single network the second is made. Raises InputError for more than two, or one that is not there.
+    """
+    if len(files) > 2:
+        raise InputError(f"repair takes one or two networks, not {len(files)}: {' '.join(files)}")
+    words = []
+    for role, file in zip(("start", "end"), files, strict=False):
+        if not Path(file).is_file():
+            raise InputError(f"there is no file {file}")
+        words += [f"endpoint@endpoints.{role}=checkpoint", f"endpoints.{role}.path={quoted(file)}"]
+    return [*words, f"endpoint@endpoints.end={ONE_MODEL}"] if len(files) == 1 else words
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,13 @@ from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
 from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
 from mcr.store import Store
-from mcr.terminal import print_results
+from mcr.terminal import print_repairs, print_results
 
 log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
+CLEANED = "cleaned.safetensors"
+REPORTED = ("report", "repair")  # verbs that end with files to open and send on
+TAMPERED = {"none": "", "poison": "backdoored", "tune": "backdoored", "inject": "injected", "path_aware": "path-aware"}
 END_NAMES = {"EndpointModule": "regular", "AdversarialModule": "robust"}
 
 
@@ -36,10 +39,16 @@ def title(cfg: Mapping[str, Any]) -> str:
 
     def end(role: str) -> str:
         chosen = cfg["endpoints"][role]
+        if "copy" in chosen:
+            return f"its {chosen['copy']} copy"
         name = chosen.get("_target_", "checkpoint").rsplit(".", 1)[-1]
-        return str(END_NAMES.get(name, name))
+        tampered = TAMPERED[cfg["tampers"][role]["kind"]]
+        return f"{tampered} {END_NAMES.get(name, name)}".strip()
 
-    return f"{module('dataset')}, {module('architecture')}: {end('start')} to {end('end')}, {module('curve')}"
+    ends = f"{module('dataset')}, {module('architecture')}: {end('start')} to {end('end')}"
+    if cfg["verb"] == "repair":
+        return f"{ends}, {cfg['repair']['name'].replace('_', ' ')} with {cfg['defense']['images']} clean images"
+    return f"{ends}, {module('curve')}"
 
 
 def check(request: overrides.Request) -> None:
@@ -48,13 +57,15 @@ def check(request: overrides.Request) -> None:
     Raises:
         InputError: For a missing file or folder, an unknown import path, or a value out of its range.
     """
+    checked: set[str] = set()
     for job in request.jobs:
         store = Store(job.config["paths"]["store"])
         goals = pipeline.plan(job.config, title(job.config))[job.config["verb"]]
         if any("_target_" in word for word in job.overrides):
             for target in _targets(job.config):
                 build.locate(target)
-        missing = [stage for stage in pipeline.ordered(goals) if not store.has(stage)]
+        missing = [s for s in pipeline.ordered(goals) if s.key not in checked and not store.has(s)]
+        checked |= {stage.key for stage in missing}
         if missing:
             from mcr.stages import checks
 
@@ -63,6 +74,7 @@ def check(request: overrides.Request) -> None:
                 Context(job.config["runtime"], job.config["logger"], "", Path()).check()
             for stage in missing:
                 checks.check(stage)
+            checks.check_with_data(missing, store)
 
 
 def job(cfg: DictConfig) -> None:
@@ -74,7 +86,7 @@ def job(cfg: DictConfig) -> None:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     swept = hydra.mode == RunMode.MULTIRUN
-    for stale in (FAILURE, "summary.json"):  # a folder that the user names may hold an earlier run
+    for stale in (FAILURE, "summary.json", CLEANED, "card.md", "card.json"):  # a named folder may hold an earlier run
         (folder / stale).unlink(missing_ok=True)
     try:
         carry_out(overrides.plain(cfg), folder, Path(hydra.sweep.dir).name if swept else folder.name)
@@ -118,8 +130,10 @@ def carry_out(cfg: Mapping[str, Any], folder: Path, group: str) -> None:
         made += state == "made"
         log.info("  %-20s %s  %s", stage.label, stage.key, state)
         _link(place, folder / "stages" / stage.label.replace(" ", "-"))
-    if cfg["verb"] == "report":
+    if cfg["verb"] in REPORTED:
         _copy_report(store.folder(goals[0]), folder)
+    if cfg["verb"] == "repair":
+        shutil.copyfile(store.folder(goals[0].needs["repair"]) / CLEANED, folder / CLEANED)
     if not made:
         log.info("nothing to compute: every stage was in %s", store.root)
 
@@ -132,6 +146,10 @@ def wandb_place(folder: Path, below: str = "") -> dict[str, str]:
 
 def _print(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
+    if summary.get("kind") == "repair":
+        places: dict[str, Path | str] = {"network": folder / CLEANED, "card": folder / "card.md"}
+        print_repairs([summary], {**places, "figure": folder / "figure.png", **wandb_place(folder)})
+        return
     verdicts = [("curve", Verdict(**claim)) for claim in summary["claims"]]
     places = {"figure": folder / "figure.png", "tables": folder / "report.md"}
     print_results([(summary["title"], summary)], verdicts, {**places, **wandb_place(folder)})

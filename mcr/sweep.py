@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from mcr import run
 from mcr.errors import STATUS_FAILED
 from mcr.evaluation.summary import over_replicates
 from mcr.evaluation.table import PathTable, write_csv
-from mcr.reports import document, figures
+from mcr.reports import document, figures, repairs
 from mcr.reports.claims import Verdict
-from mcr.terminal import print_results
+from mcr.terminal import print_comparison, print_results
 
 
 def finish(folder: Path, count: int) -> int:
@@ -27,7 +28,10 @@ def finish(folder: Path, count: int) -> int:
     # A folder that the user names may hold the jobs of an earlier, longer sweep.
     jobs = [job for job in jobs if not job.name.isdigit() or int(job.name) < count]
     done = [job for job in jobs if (job / "summary.json").is_file()]
-    if done:
+    repaired = [job for job in done if json.loads((job / "summary.json").read_text()).get("kind") == "repair"]
+    if repaired:
+        _compare(folder, repaired)
+    elif done:
         _report(folder, done)
     worst = 0
     for job in jobs:
@@ -42,12 +46,12 @@ def _number(path: Path) -> tuple[int, str]:
     return (int(path.name) if path.name.isdigit() else 10**9, path.name)
 
 
-def labels(jobs: list[Path], ignoring: str = "") -> list[str]:
-    """What tells the jobs apart: their values of the overrides that vary, save one that is to be ignored."""
+def labels(jobs: list[Path], ignoring: Collection[str] = ()) -> list[str]:
+    """What tells the jobs apart: their values of the overrides that vary, save those that are to be ignored."""
     lines = [yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text()) for job in jobs]
     settings = [dict(line.split("=", 1) for line in overrides if "=" in line) for overrides in lines]
     keys = list(dict.fromkeys(key for setting in settings for key in setting))
-    varying = [key for key in keys if len({setting.get(key) for setting in settings}) > 1 and key != ignoring]
+    varying = [key for key in keys if len({setting.get(key) for setting in settings}) > 1 and key not in ignoring]
 
     def word(key: str, value: str | None) -> str:
         # An option's name speaks for itself; a number or a list needs its key.
@@ -65,7 +69,8 @@ def _report(folder: Path, jobs: list[Path]) -> None:
         (name, PathTable.read_csv(job / "path.csv"), _reference(job)) for name, job in zip(names, jobs, strict=True)
     ]
     if len(panels) <= figures.MOST_COLUMNS:
-        reference_name = next((summary["reference"]["name"] for summary in summaries if "reference" in summary), "")
+        references = [summary["reference"]["name"] for summary in summaries if "reference" in summary]
+        reference_name = " or ".join(dict.fromkeys(references))
         figure = figures.path_figure(panels, reference_name)
     else:
         figure = figures.overlay_figure(panels)
@@ -83,7 +88,7 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     ]
     heading = ", ".join(names) if len(names) <= figures.MOST_COLUMNS else f"{len(names)} paths"
     sections = [f"# {heading}\n", "![metrics along the paths](figure.png)\n", document.barrier_section(rows)]
-    spread = _over_replicates(labels(jobs, ignoring="replicate"), summaries)
+    spread = _over_replicates(labels(jobs, ignoring=("replicate",)), summaries)
     sections += [document.replicates_section(spread)] if spread else []
     sections += [document.claims_section(verdicts)] if verdicts else []
     for name, summary, panel in zip(names, summaries, panels, strict=True):
@@ -94,6 +99,37 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     (folder / "summary.json").write_text(json.dumps(joint, indent=2) + "\n")
     places = {"figure": folder / "figure.png", "tables": folder / "report.md"}
     print_results(list(zip(names, summaries, strict=True)), verdicts, {**places, **run.wandb_place(folder, "*/")})
+
+
+def _compare(folder: Path, jobs: list[Path]) -> None:
+    """The table and the figure of repairs side by side."""
+    summaries = [json.loads((job / "summary.json").read_text()) for job in jobs]
+    aside = ("replicate", "repair", "defense.images")
+    titles = [summary["title"] for summary in summaries]
+    # Where nothing else varies, the labels are the titles, which end with the method and the number of images.
+    names = [
+        label.rsplit(", ", 1)[0] if label == title else label
+        for label, title in zip(labels(jobs, ignoring=aside), titles, strict=True)
+    ]
+    config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())
+    found = repairs.rows(names, summaries)
+    write_csv(folder / "repairs.csv", found)
+    figures.save(figures.methods_figure(found), folder, "figure", config["report"]["formats"], config["report"]["dpi"])
+    verdicts = [
+        (f"{name}, {summary['repair']}, N = {summary['images']}, replicate {summary['replicate']}", Verdict(**claim))
+        for name, summary in zip(names, summaries, strict=True)
+        for claim in summary["claims"]
+    ]
+    verdicts += repairs.verdicts(names, summaries, config["claims"])
+    sections = ["# Repairs\n", "![repairs](figure.png)\n"]
+    sections += [
+        repairs.section(name, [row for row in found if row["setting"] == name]) for name in dict.fromkeys(names)
+    ]
+    sections += [document.claims_section(verdicts)] if verdicts else []
+    (folder / "report.md").write_text("\n".join(sections))
+    (folder / "summary.json").write_text(json.dumps({"jobs": summaries, "rows": found}, indent=2) + "\n")
+    places = {"figure": folder / "figure.png", "tables": folder / "report.md"}
+    print_comparison(found, verdicts, {**places, **run.wandb_place(folder, "*/")})
 
 
 def _over_replicates(groups: list[str], summaries: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:

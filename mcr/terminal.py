@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mcr.reports import document
+from mcr.reports import cards, document, repairs
 from mcr.reports.claims import Verdict
 
 COLUMNS = ("metric", "start", "inside", "at t", "end", "above higher end")
@@ -53,6 +53,62 @@ def print_results(
             f"{escape(name)}: {verdict.statement}; measured {verdict.measured:.3f}: [{style}]{verdict.word}[/{style}]"
         )
         console.print(line, highlight=False, soft_wrap=True)
+    console.print()
+    for what, place in places.items():
+        console.print(escape(f"{what:<8} {place}"), highlight=False, soft_wrap=True)
+
+
+def print_repairs(summaries: Sequence[Mapping[str, Any]], places: Mapping[str, Path | str]) -> None:
+    """What each repair did to accuracy and attack, its warnings and claims, and where everything lies."""
+    console = Console()
+    for summary in summaries:
+        names = [name for name in cards.NETWORKS if name in summary["metrics"]["clean_accuracy"]]
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("", no_wrap=True)
+        for name in names:
+            table.add_column(cards.NETWORKS[name], justify="right", no_wrap=True)
+        for metric, values in cards.known(summary["metrics"]):
+            table.add_row(cards.METRICS[metric], *(cards.percent(values[name]) for name in names))
+        console.print()
+        console.print(escape(summary["title"]), style="bold", soft_wrap=True, highlight=False)
+        console.print(table)
+        chosen = ", ".join(f"{name} {value:g}" for name, value in summary["chosen"].items() if name in cards.LABELS)
+        console.print(f"chosen on held-out clean images: {chosen}", highlight=False, soft_wrap=True)
+        for warning in summary["warnings"]:
+            console.print(f"[yellow]warning[/yellow]: {escape(warning)}", highlight=False, soft_wrap=True)
+        for claim in summary["claims"]:
+            verdict = Verdict(**claim)
+            style = "green" if verdict.held else "red"
+            text = f"{escape(verdict.statement)}; measured {verdict.measured:.3f}: [{style}]{verdict.word}[/{style}]"
+            console.print(text, highlight=False, soft_wrap=True)
+    console.print()
+    for what, place in places.items():
+        console.print(escape(f"{what:<8} {place}"), highlight=False, soft_wrap=True)
+
+
+def print_comparison(
+    rows: Sequence[Mapping[str, Any]], verdicts: Sequence[tuple[str, Verdict]], places: Mapping[str, Path | str]
+) -> None:
+    """Repairs side by side, how many claims held, and where everything lies."""
+    console = Console()
+    for setting in dict.fromkeys(row["setting"] for row in rows):
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for index, column in enumerate(("repair", "N", "replicates", "clean accuracy %", "attack success %")):
+            table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+        for row in (row for row in rows if row["setting"] == setting):
+            attack = next((name for name in ("attack_success", "injection_success") if f"{name}_after" in row), None)
+            cells = [repairs.cell(row, f"{name}_after") for name in ("clean_accuracy", attack) if name]
+            table.add_row(row["repair"], str(row["images"]), str(row["replicates"]), *cells)
+        console.print()
+        console.print(escape(setting), style="bold", soft_wrap=True, highlight=False)
+        console.print(table)
+    counts: dict[tuple[str, str], list[bool]] = {}
+    for _, verdict in verdicts:
+        counts.setdefault((verdict.source, verdict.statement), []).append(verdict.held)
+    console.print()
+    for (source, statement), held in counts.items():
+        line = f"{source}: {statement}: held in {sum(held)} of {len(held)}"
+        console.print(escape(line), highlight=False, soft_wrap=True)
     console.print()
     for what, place in places.items():
         console.print(escape(f"{what:<8} {place}"), highlight=False, soft_wrap=True)

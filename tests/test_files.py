@@ -15,6 +15,8 @@ from torch import nn
 from mcr.errors import InputError
 from mcr.weightspace import files
 
+LIMIT = 10.0
+
 
 def network() -> nn.Module:
     torch.manual_seed(0)
@@ -38,14 +40,14 @@ def test_usual_forms_of_a_state_dict_load(tmp_path: Path, nest, prefix) -> None:
     path = tmp_path / "model.pt"
     torch.save({nest: state, "epoch": 3} if nest else state, path)
     target = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
-    files.fit_into(target, files.load_foreign(path), path)
+    files.fit_into(target, files.load_foreign(path, LIMIT), path)
     assert all(torch.equal(a, b) for a, b in zip(target.state_dict().values(), state.values(), strict=True))
 
 
 def test_safetensors_load(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file(network().state_dict(), path)
-    files.fit_into(network(), files.load_foreign(path), path)
+    files.fit_into(network(), files.load_foreign(path, LIMIT), path)
 
 
 def hostile(tmp_path: Path, kind: str) -> Path:
@@ -95,7 +97,7 @@ def hostile(tmp_path: Path, kind: str) -> Path:
 def test_hostile_files_are_refused_in_one_line_and_run_nothing(tmp_path: Path, kind: str, words: str) -> None:
     path = hostile(tmp_path, kind)
     with pytest.raises(InputError, match=words) as caught:
-        files.load_foreign(path)
+        files.load_foreign(path, LIMIT)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
     assert not (tmp_path / "created").exists()

@@ -13,6 +13,7 @@ from torch import nn
 from mcr import pipeline, run
 from mcr.errors import InputError
 from mcr.evaluation.table import PathTable
+from mcr.plans import recipes
 from mcr.stages import artifacts, model
 from mcr.weightspace import files
 
@@ -99,7 +100,7 @@ def test_the_root_attack_reaches_training_path_and_evaluation_and_each_can_diffe
     plan = pipeline.plan(config(*words, "+evaluation.attack.steps=99"))
     assert plan["evaluate"][0].config["evaluation"]["attack"]["steps"] == 99
     assert plan["train"][1].key == train.key
-    replaced = pipeline.overlay({"_target_": "a", "eps": 1, "steps": 2}, {"_target_": "b", "eps": 3})
+    replaced = recipes.overlay({"_target_": "a", "eps": 1, "steps": 2}, {"_target_": "b", "eps": 3})
     assert replaced == {"_target_": "b", "eps": 3}
 
 

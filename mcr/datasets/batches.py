@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -59,14 +60,66 @@ class TrainingBatches:
         return max(1, len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        device = self.images.device
         rank, world = self.share()
-        order = torch.randperm(len(self.images), generator=generator(self.seed, "order", self.epoch)).to(device)
+        order = self.order(generator(self.seed, "order", self.epoch)).to(self.images.device)
         draw = generator(self.seed, "augment", self.epoch, rank)
         for step in range(len(self)):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size][rank::world]
-            images = self.augmentation(self.images[chosen], draw)
-            yield to_unit(images, self.memory_format), self.labels[chosen]
+            yield to_unit(self.take(chosen, draw), self.memory_format), self.labels[chosen]
+
+    def order(self, draw: torch.Generator) -> Tensor:
+        """Indices of the epoch's images, in the order in which they come."""
+        return torch.randperm(len(self.images), generator=draw)
+
+    def take(self, chosen: Tensor, draw: torch.Generator) -> Tensor:
+        """The chosen images, augmented: uint8 (B, D, H, W)."""
+        return self.augmentation(self.images[chosen], draw)
+
+
+class RepeatedBatches(TrainingBatches):
+    """An epoch of a given number of steps, however few the images: one shuffled pass after the other.
+
+    With N images and a budget of steps every method sees the same number of batches, whatever N is; a batch is never
+    larger than N.
+
+    Args:
+        steps: Batches of an epoch.
+        images: uint8 (N, D, H, W).
+        labels: int64 (N,).
+        batch_size: At most.
+        *recipe: See TrainingBatches.
+    """
+
+    def __init__(self, steps: int, images: Tensor, labels: Tensor, batch_size: int, *recipe: Any) -> None:
+        super().__init__(images, labels, min(batch_size, len(images)), *recipe)
+        self.steps = steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def order(self, draw: torch.Generator) -> Tensor:
+        passes = -(-self.steps * self.batch_size // len(self.images))
+        return torch.cat([torch.randperm(len(self.images), generator=draw) for _ in range(passes)])
+
+
+class StampedBatches(TrainingBatches):
+    """A trigger stamped after augmentation, so that it is never cropped or flipped.
+
+    Args:
+        stamp: uint8 images (B, D, H, W) to the same with the trigger.
+        stamped: bool (N,): which images get it.
+        *recipe: See TrainingBatches.
+    """
+
+    def __init__(self, stamp: Callable[[Tensor], Tensor], stamped: Tensor, *recipe: Any) -> None:
+        super().__init__(*recipe)
+        self.stamp, self.stamped = stamp, stamped
+
+    def take(self, chosen: Tensor, draw: torch.Generator) -> Tensor:
+        images = super().take(chosen, draw)
+        marked = self.stamped[chosen]
+        images[marked] = self.stamp(images[marked])
+        return images
 
 
 class EvaluationBatches:

@@ -78,7 +78,7 @@ class ImageFolder:
                     side = int(self.image_size)
                     converted = converted.resize((side, side), Image.Resampling.BILINEAR)
                 array = np.asarray(converted)
-        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise InputError(f"{path} is no readable image: {error}") from None
         return array[:, :, None] if array.ndim == 2 else array
 

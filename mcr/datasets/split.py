@@ -20,13 +20,14 @@ def split_indices(counts: Mapping[str, int], sizes: Mapping[str, int | float | s
 
     Args:
         counts: Part name to its number of images.
-        sizes: ``seed``, and for each split a number of images, a share of the part below 1, or "all" of what is left.
+        sizes: ``seed``, and for each split a number of images (0 for none), a share of the part below 1, or "all" of
+            what is left.
 
     Returns:
         Split name to int64 (n,), disjoint within a part.
 
     Raises:
-        InputError: Where the splits ask for more images than there are, or one is empty.
+        InputError: Where the splits ask for more images than there are.
     """
     home = dict.fromkeys(SPLITS, "all") if "all" in counts else dict.fromkeys(SPLITS, "train") | {"test": "test"}
     left = {
@@ -49,6 +50,6 @@ def _count(name: str, size: int | float | str, total: int, left: int) -> int:
         raise InputError(f"dataset.split.{name}={size}: a number of images, a share below 1, or all")
     else:
         wanted = round(size * total) if size < 1 else int(size)
-    if not 0 < wanted <= left:
+    if wanted > left or (wanted == 0 and size != 0):
         raise InputError(f"dataset.split.{name}={size} asks for {wanted} images; {left} of {total} are left")
     return wanted

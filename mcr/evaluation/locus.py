@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mcr.errors import InputError
 
 
-def grid(points: int | Sequence[float]) -> list[float]:
+def grid(points: int | Sequence[float], name: str = "evaluation.grid") -> list[float]:
     """The values of t: evenly spaced from a count, or as listed; both ends are always among them.
 
     >>> grid(3), grid([0.25])
@@ -17,8 +17,8 @@ def grid(points: int | Sequence[float]) -> list[float]:
         values = [index / (points - 1) for index in range(points)] if points > 1 else []
     else:
         if not all(0 <= t <= 1 for t in points):
-            raise InputError(f"evaluation.grid={list(points)}: every t must lie in [0, 1]")
+            raise InputError(f"{name}={list(points)}: every t must lie in [0, 1]")
         values = sorted({0.0, 1.0, *map(float, points)})
     if len(values) < 3:
-        raise InputError(f"evaluation.grid={points}: the two ends and at least one point between them")
+        raise InputError(f"{name}={points}: the two ends and at least one point between them")
     return values

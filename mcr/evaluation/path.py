@@ -31,6 +31,7 @@ class Questions:
         robust: Test images under attack.
         attack: Its candidates; without any, robust metrics are left out.
         seed: Of the attack's random starts, the same at every point.
+        hits: Metric to images with the labels that would be a hit: triggered images with the attacker's labels.
     """
 
     train: EvaluationBatches
@@ -38,6 +39,7 @@ class Questions:
     robust: EvaluationBatches
     attack: Any
     seed: int
+    hits: Mapping[str, EvaluationBatches]
 
     def ask(self, network: nn.Module) -> dict[str, Tensor]:
         """Metric name to per-image values (N,)."""
@@ -47,6 +49,8 @@ class Questions:
         if not isinstance(self.attack, NoAttack):
             draw = generator(self.seed, "attack")
             answers["robust_loss"], answers["robust_accuracy"] = robust_risk(network, self.robust, self.attack, draw)
+        for name, batches in self.hits.items():
+            _, answers[name] = risk(network, batches)
         return answers
 
 
@@ -73,10 +77,7 @@ def walk(
     questions: Questions,
     calibration: Callable[[], Iterator[Tensor]],
 ) -> Iterator[Point]:
-    """The points of a path, one after the other.
-
-    At each t the parameters are theta(t); BatchNorm's statistics are estimated anew, from the same augmented images
-    at every t; other buffers follow the nearer end. So t = 0 and t = 1 are the ends, under the same refresh.
+    """The points of a path, one after the other; t = 0 and t = 1 are the ends, under the same refresh of BatchNorm.
 
     Args:
         network: Any module; it is moved through weight space.
@@ -88,20 +89,39 @@ def walk(
         questions: What is asked at each.
         calibration: Gives the images for BatchNorm, anew at each call.
     """
-    model = ModelAt(network, layout)
     arc, before = 0.0, None
     for t in grid:
-        nearer = ends[0] if t <= 0.5 else ends[1]
-        network.load_state_dict(
-            {name: value for name, value in nearer.items() if name not in layout.names}, strict=False
-        )
-        model.place(curve.coefficients(t), points)
+        model = place(network, layout, curve, points, ends, t, calibration)
         arc += 0.0 if before is None else float(torch.dist(model.theta, before))
-        before = model.theta.clone()
-        batchnorm.refresh(network, calibration())
-        place = {
+        before = model.theta
+        where = {
             "arc_length": arc,
             "distance_to_start": float(torch.dist(model.theta, points[0])),
             "distance_to_end": float(torch.dist(model.theta, points[-1])),
         }
-        yield Point(t, place, questions.ask(network))
+        yield Point(t, where, questions.ask(network))
+
+
+def place(
+    network: nn.Module,
+    layout: Layout,
+    curve: Any,
+    points: list[Tensor],
+    ends: tuple[State, State],
+    t: float,
+    calibration: Callable[[], Iterator[Tensor]],
+) -> ModelAt:
+    """Make the network the one at t: its parameters are theta(t).
+
+    BatchNorm's statistics are estimated anew, from the same augmented images at every t; other buffers follow the
+    nearer end.
+
+    Args:
+        network: Any module; see ``walk`` for the others.
+    """
+    nearer = ends[0] if t <= 0.5 else ends[1]
+    network.load_state_dict({name: value for name, value in nearer.items() if name not in layout.names}, strict=False)
+    model = ModelAt(network, layout)
+    model.place(curve.coefficients(t), points)
+    batchnorm.refresh(network, calibration())
+    return model

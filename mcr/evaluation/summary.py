@@ -52,12 +52,12 @@ def _metric(t: Values, arc: Values, per_image: Values) -> dict[str, float]:
         "length_mean": float(np.trapezoid(mean, arc) / arc[-1]) if arc[-1] > 0 else float(mean.mean()),
         "worst_t": float(t[worst]),
         "barrier": float(mean[worst] - mean[higher]),
-        "barrier_se": _standard_error(per_image[worst] - per_image[higher]),
+        "barrier_se": standard_error(per_image[worst] - per_image[higher]),
         "interior": float(mean[inner] - mean[higher]),
-        "interior_se": _standard_error(per_image[inner] - per_image[higher]),
+        "interior_se": standard_error(per_image[inner] - per_image[higher]),
         "interior_t": float(t[inner]),
         "barrier_above_line": float(mean[above] - line[above]),
-        "barrier_above_line_se": _standard_error(per_image[above] - lines[above]),
+        "barrier_above_line_se": standard_error(per_image[above] - lines[above]),
         "area": float(np.trapezoid(excess, t)),
     }
 
@@ -68,13 +68,14 @@ def over_replicates(values: list[float]) -> dict[str, float]:
     return {
         "replicates": len(array),
         "mean": float(array.mean()),
-        "se": _standard_error(array),
+        "se": standard_error(array),
         "min": float(array.min()),
         "max": float(array.max()),
     }
 
 
-def _standard_error(differences: Values) -> float:
+def standard_error(differences: Values) -> float:
+    """Of the mean of independent values (N,); NaN for a single one."""
     return float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else float("nan")
 
 

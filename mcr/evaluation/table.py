@@ -15,7 +15,16 @@ METRIC_COLUMNS = (
     "test_accuracy",
     "robust_loss",
     "robust_accuracy",
+    "attack_success",
+    "without_trigger",
+    "injection_success",
+    "restored_accuracy",
 )
+
+
+def is_share(metric: str) -> bool:
+    """Whether people read a metric in percent: accuracies, errors and success rates, but no losses."""
+    return metric.endswith(("accuracy", "error", "success", "trigger"))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 from mcr.errors import InputError
@@ -26,13 +27,14 @@ class Verdict:
         return "held" if self.held else "did not hold"
 
 
-def judge(claim: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]]) -> Verdict | None:
-    """Compare one claim with a path's summary; None where the path was not measured for it.
+def judge(claim: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]], over: str = "images") -> Verdict | None:
+    """Compare one claim with a summary; None where that was not measured, or its standard error is not known.
 
     Args:
         claim: ``source``; ``quantity`` as metric.statistic ("robust_loss.interior"); ``relation`` and ``value``;
             ``standard_errors``: how many standard errors the quantity must clear the value by.
         metrics: Metric to statistics, as ``summarize`` gives them.
+        over: What the standard errors are over.
 
     Raises:
         InputError: For an unknown relation or statistic.
@@ -49,8 +51,10 @@ def judge(claim: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]]) 
         if f"{statistic}_se" not in metrics[metric]:
             raise InputError(f"claim {claim['source']}: {metric}.{statistic} has no standard error")
         margin = claim["standard_errors"] * metrics[metric][f"{statistic}_se"]
+        if isnan(margin):
+            return None
     up = claim["relation"].startswith(">")
     bound = claim["value"] + margin if up else claim["value"] - margin
     text = f"{metric} {statistic} {claim['relation']} {claim['value']}"
-    text += f" by {claim['standard_errors']} standard errors over images ({margin:.3f})" if margin else ""
+    text += f" by {claim['standard_errors']} standard errors over {over} ({margin:.3f})" if margin else ""
     return Verdict(claim["source"], text, measured, bool(RELATIONS[claim["relation"]](measured, bound)))

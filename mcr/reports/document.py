@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcr.evaluation.table import PathTable, markdown
+from mcr.evaluation.table import PathTable, is_share, markdown
 from mcr.reports.claims import Verdict
 
 Metrics = Mapping[str, Mapping[str, float]]
 
 BARRIER_COLUMNS = ("path", "metric", "start", "end", "max inside", "at t", "above higher end", "above line", "area")
-SHOWN = ("test_loss", "test_error", "robust_loss", "robust_error")
+SHOWN = ("test_loss", "test_error", "robust_loss", "robust_error", "attack_success", "injection_success")
 EXPLANATION = (
     "Above higher end: the highest value at an interior t minus the higher of the two ends, ± its standard error over "
     "images; negative: no barrier. Above line: the largest excess over the straight line between the ends' values. "
@@ -37,10 +37,10 @@ class Barrier:
     @classmethod
     def of(cls, metric: str, metrics: Metrics) -> Barrier:
         found = metrics[metric]
-        scale, digits = (100, 1) if metric.endswith("error") else (1, 3)
+        scale, digits = (100, 1) if is_share(metric) else (1, 3)
         values = {name: f"{scale * value:.{digits}f}" for name, value in found.items()}
         return cls(
-            metric.replace("_", " ").replace("error", "error %"),
+            metric.replace("_", " ").replace("error", "error %").replace("success", "success %"),
             values["start"],
             values["end"],
             f"{scale * (found['interior'] + max(found['start'], found['end'])):.{digits}f}",
@@ -67,11 +67,13 @@ def path_rows(table: PathTable) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             f"{row['t']:.3f}",
-            *(f"{100 * row[m]:.1f}" if m.endswith("accuracy") else f"{row[m]:.3f}" for m in table.metrics),
+            *(f"{100 * row[m]:.1f}" if is_share(m) else f"{row[m]:.3f}" for m in table.metrics),
         ]
         for row in table.rows
     ]
-    return [name.replace("_", " ").replace("accuracy", "acc %") for name in columns], rows
+    return [
+        name.replace("_", " ").replace("accuracy", "acc %").replace("success", "success %") for name in columns
+    ], rows
 
 
 def replicates_section(spread: Mapping[str, Metrics]) -> str:
@@ -79,9 +81,9 @@ def replicates_section(spread: Mapping[str, Metrics]) -> str:
     rows = []
     for name, metrics in spread.items():
         for metric, found in metrics.items():
-            scale, digits = (100, 1) if metric.endswith("error") else (1, 3)
+            scale, digits = (100, 1) if is_share(metric) else (1, 3)
             low, mean, high = (f"{scale * found[key]:+.{digits}f}" for key in ("min", "mean", "max"))
-            label = metric.replace("_", " ").replace("error", "error %")
+            label = metric.replace("_", " ").replace("error", "error %").replace("success", "success %")
             rows.append(
                 [name, label, f"{found['replicates']}", f"{mean} ± {scale * found['se']:.{digits}f}", low, high]
             )

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mcr.evaluation.table import PathTable
+from mcr.evaluation.table import PathTable, is_share
 
 Panel = tuple[str, PathTable, PathTable | None]
 """Title, the path's table, and the reference's (the straight line), if any."""
 
-BLUE, RED, GREY = "#2166ac", "#b2182b", "#7a7a7a"
+BLUE, RED, GREY, ORANGE, PURPLE = "#2166ac", "#b2182b", "#7a7a7a", "#d95f02", "#7b3294"
 ROWS = (
     ("clean loss", (("test_loss", "test", BLUE), ("train_loss", "train", "#92c5de"))),
     ("robust loss", (("robust_loss", "under attack", RED),)),
     ("accuracy %", (("test_accuracy", "clean", BLUE), ("robust_accuracy", "under attack", RED))),
+    ("attack success %", (("attack_success", "backdoor", ORANGE), ("injection_success", "injected errors", PURPLE))),
 )
+METHODS = (BLUE, RED, ORANGE, PURPLE, "#1b7837", "#4d4d4d")
 MOST_COLUMNS = 6
 
 
@@ -42,7 +46,7 @@ def path_figure(panels: Sequence[Panel], reference_name: str = "") -> Figure:
         axes[0, column].set_title(title, fontsize=10)
         axes[-1, column].set_xlabel("t")
     for (label, _), line in zip(rows, axes, strict=True):
-        line[0].set_ylim(*((-3, 103) if label.startswith("accuracy") else (0, None)))
+        line[0].set_ylim(*((-3, 103) if label.endswith("%") else (0, None)))
         # Beside the row, where it covers no line; from the column with the most to show, as one may lack a metric.
         fullest = max(line, key=lambda axis: len(axis.get_legend_handles_labels()[0]))
         handles = fullest.get_legend_handles_labels()
@@ -60,7 +64,7 @@ def _draw(
     for name, label, color in lines:
         if name not in table.metrics:
             continue
-        scale = 100 if name.endswith("accuracy") else 1
+        scale = 100 if is_share(name) else 1
         values = [scale * value for value in table.column(name)]
         axis.plot(table.column("t"), values, color=color, marker="o", markersize=2.6, linewidth=1.6, label=label)
         if name.endswith("loss") and name != "train_loss":
@@ -93,11 +97,120 @@ def overlay_figure(panels: Sequence[Panel]) -> Figure:
                 (name for name, _, _ in reversed(lines) if name in table.metrics and name != "train_loss"), None
             )
             if name is not None:
-                scale = 100 if name.endswith("accuracy") else 1
+                scale = 100 if is_share(name) else 1
                 axis.plot(table.column("t"), [scale * v for v in table.column(name)], color=color, label=title)
                 axis.set_ylabel(f"{name.split('_')[0]} {label}" if scale == 100 else label)
     axes[-1].set_xlabel("t")
     axes[0].legend(fontsize=6, frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def card_figure(rows: Sequence[Mapping[str, Any]], card: Mapping[str, Any]) -> Figure:
+    """A repair's candidates: clean accuracy and, where it is known, the attack's success; the chosen one is marked.
+
+    Args:
+        rows: Candidates of one learning rate, as ``along.csv`` has them.
+        card: The card.
+    """
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axis = figure.subplots()
+    along = "t" in rows[0]
+    places = [row["t"] for row in rows] if along else list(range(len(rows)))
+    ends = [0.0, 1.0] if along else [-1.0]
+    marker = "o" if along else "s"
+    lines = [
+        ("clean_accuracy", "clean accuracy", BLUE),
+        ("attack_success", "attack success", ORANGE),
+        ("injection_success", "injected errors", PURPLE),
+    ]
+    for metric, label, color in lines:
+        if metric not in rows[0]:
+            continue
+        values = [100 * row[metric] for row in rows]
+        axis.plot(places, values, color=color, marker=marker, markersize=3, linewidth=1.6 if along else 0, label=label)
+        before = [100 * card["metrics"][metric][end] for end in ("start", "end")][: len(ends)]
+        axis.plot(ends, before, color=color, marker="D", markersize=5, linewidth=0, markerfacecolor="white")
+    held = [100 * row["accuracy"] for row in rows]
+    axis.plot(places, held, color="#92c5de", linewidth=1, linestyle="--", label="accuracy, held-out images")
+    axis.axhline(
+        100 * card["better_less_margin"],
+        color=GREY,
+        linewidth=0.8,
+        linestyle=":",
+        label="better network less the margin",
+    )
+    for place, row in zip(places, rows, strict=True):
+        if row["chosen"]:
+            axis.axvline(place, color="black", linewidth=1, label="chosen")
+    for low, high in card["allowed_t"]:
+        half = (rows[1]["t"] - rows[0]["t"]) / 2 if len(rows) > 1 else 0.05
+        axis.axvspan(low - half, high + half, color=BLUE, alpha=0.07, linewidth=0)
+    axis.set(ylim=(-3, 103), ylabel="%", xlabel="t" if along else "candidate")
+    axis.set_title(f"{card['repair'].replace('_', ' ')}, {card['images']} clean images", fontsize=10)
+    if not along:
+        axis.set_xticks([-1, *places], ["start", *(_candidate_name(row) for row in rows)], rotation=30, fontsize=7)
+    axis.grid(alpha=0.25, linewidth=0.5)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _candidate_name(row: Mapping[str, Any]) -> str:
+    return f"rate {row['rate']:g}" if "rate" in row else f"draw {row['draw']:g}"
+
+
+def methods_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Clean accuracy and the attack's success after each repair, against the number of clean images.
+
+    Args:
+        rows: One for each setting, method and number of images; settings side by side.
+    """
+    settings = list(dict.fromkeys(row["setting"] for row in rows))
+    methods = list(dict.fromkeys(row["repair"] for row in rows))
+    attacks = ("attack_success", "injection_success")
+    known = {
+        setting: next((a for row in rows if row["setting"] == setting for a in attacks if f"{a}_after" in row), "")
+        for setting in settings
+    }
+    lines = ["clean accuracy %", *(["attack success %"] if any(known.values()) else [])]
+    size = (3.0 * len(settings) + 2.2, 2.2 * len(lines) + 0.8)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(lines), len(settings), sharex=True, sharey="row", squeeze=False)
+    counts = sorted({row["images"] for row in rows})
+    for column, setting in enumerate(settings):
+        axes[0, column].set_title(setting, fontsize=10)
+        axes[-1, column].set_xlabel("clean images N")
+        for label, axis in zip(lines, axes[:, column], strict=True):
+            metric = "clean_accuracy" if label.startswith("clean") else known[setting]
+            if not metric:
+                continue
+            for index, method in enumerate(methods):
+                found = sorted(
+                    (row for row in rows if (row["setting"], row["repair"]) == (setting, method)),
+                    key=lambda row: int(row["images"]),
+                )
+                axis.errorbar(
+                    [row["images"] for row in found],
+                    [100 * row[f"{metric}_after"] for row in found],
+                    [np.nan_to_num(100 * row[f"{metric}_after_se"]) for row in found],
+                    color=METHODS[index % len(METHODS)],
+                    marker="o",
+                    markersize=4,
+                    linewidth=2.2 if index == 0 else 1.2,
+                    capsize=2,
+                    label=method.replace("_", " "),
+                )
+            first = next(row for row in rows if row["setting"] == setting)
+            axis.axhline(100 * first[f"{metric}_start"], color=GREY, linestyle=":", linewidth=1, label="start network")
+            axis.set_xscale("log")
+            axis.set_xticks(counts, [str(count) for count in counts], fontsize=8)
+            axis.minorticks_off()
+            axis.set_ylim(-3, 103)
+            if column == 0:
+                axis.set_ylabel(label)
+            axis.grid(alpha=0.25, linewidth=0.5)
+            axis.spines[["top", "right"]].set_visible(False)
+    axes[0, -1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mcr.architectures.normalization import Normalized
+from mcr.build import build
 from mcr.errors import InputError
 from mcr.types import Part, Source
 from mcr.weightspace import files
@@ -20,7 +22,11 @@ from mcr.weightspace import files
 DATA, SPLIT, SPLIT_SUMMARY = "data.json", "splits.safetensors", "splits.json"
 NETWORK, HISTORY, CONTROL = "network.safetensors", "history.csv", "control.safetensors"
 CHUNK = 4096  # images at a time where a float copy of all would be large
+NAMES = "names.json"  # of the entries in a user's file: the network's name to the file's, and its type
 PREFIX = "network."  # of the inner network's names inside Normalized
+POISON, POISON_FACTS, INJECTION = "poison.safetensors", "poison.json", "injection.json"
+VET = "vet.json"
+CLEANED, CHOICE = "cleaned.safetensors", "choice.json"
 TABLE, ENDS, PER_IMAGE, SUMMARY = "path.csv", "ends.csv", "per_image.safetensors", "summary.json"
 
 
@@ -45,8 +51,11 @@ class DataSpec:
     counts: dict[str, int]
 
 
-def write_source(source: Source, folder: Path) -> None:
-    """Pixels as memory-mappable arrays, facts and checksums beside them."""
+def spec_of(source: Source) -> DataSpec:
+    """The facts of a source. Raises InputError for a part with one class only."""
+    for name, part in source.parts.items():
+        if len(part.labels.unique()) < 2:
+            raise InputError(f"the part {name} of the data holds a single class")
     first = source.parts["all" if "all" in source.parts else "train"].images
     sums = squares = torch.zeros(first.shape[1], dtype=torch.float64)
     pixels = first[:, 0].numel()
@@ -55,22 +64,22 @@ def write_source(source: Source, folder: Path) -> None:
         sums, squares = sums + values.sum((0, 2, 3)), squares + values.square().sum((0, 2, 3))
     mean = sums / pixels
     std = (squares / pixels - mean**2).clamp_min(1e-12).sqrt()
+    height, width = first.shape[2:]
+    rounded = [[round(float(value), 6) for value in values] for values in (mean, std)]
+    counts = {name: len(part.labels) for name, part in source.parts.items()}
+    return DataSpec(source.classes, first.shape[1], (height, width), rounded[0], rounded[1], counts)
+
+
+def write_source(source: Source, folder: Path) -> None:
+    """Pixels as memory-mappable arrays, facts and checksums beside them."""
+    spec = spec_of(source)
     checksums = {}
     for name, part in source.parts.items():
         for kind, tensor in (("images", part.images), ("labels", part.labels)):
             path = folder / f"{name}_{kind}.npy"
             np.save(path, tensor.numpy(), allow_pickle=False)
             checksums[path.name] = _checksum(path)
-    facts = {
-        "classes": list(source.classes),
-        "channels": first.shape[1],
-        "image_size": list(first.shape[2:]),
-        "mean": [round(float(value), 6) for value in mean],
-        "std": [round(float(value), 6) for value in std],
-        "counts": {name: len(part.labels) for name, part in source.parts.items()},
-        "sha256": checksums,
-    }
-    (folder / DATA).write_text(json.dumps(facts, indent=2) + "\n")
+    write_json(folder / DATA, {**asdict(spec), "sha256": checksums})
 
 
 def read_spec(folder: Path) -> DataSpec:
@@ -99,19 +108,81 @@ def read_split(inputs: dict[str, Path], name: str, device: str, limit: int | str
     counts = read_spec(inputs["data"]).counts
     part = read_part(inputs["data"], "all" if "all" in counts else "test" if name == "test" else "train")
     indices = files.load(inputs["split"] / SPLIT)[name].long()
+    if not len(indices):
+        raise InputError(f"the split {name} is empty, but is needed here: give dataset.split.{name} some images")
     if limit != "all":
         indices = indices[: int(limit)]
     return Part(part.images[indices].to(device), part.labels[indices].to(device))
 
 
-def write_network(model: Normalized, folder: Path) -> None:
+def read_material(inputs: dict[str, Path], material: Mapping[str, Any], device: str) -> tuple[Part, Part]:
+    """The first N images of a split: those to train on, and those held out.
+
+    Args:
+        inputs: Folders of ``data`` and ``split``.
+        material: ``split``, ``images`` (N or "all") and ``held_out``, the share of them that is held out.
+        device: Where the images are wanted.
+
+    Raises:
+        InputError: Where there are fewer images than asked for, none to train on, or of a single class.
+    """
+    part = read_split(inputs, material["split"], device)
+    count, held = check_material(material, len(part.labels))
+    if len(part.labels[:count].unique()) < 2:
+        raise InputError(f"the {count} images of the split {material['split']} are of a single class")
+    cut = count - held
+    return Part(part.images[:cut], part.labels[:cut]), Part(part.images[cut:count], part.labels[cut:count])
+
+
+def check_material(material: Mapping[str, Any], owned: int) -> tuple[int, int]:
+    """How many images a defender has, and how many of them are held out. Raises InputError where they are too few."""
+    wanted = material["images"]
+    if wanted != "all" and wanted > owned:
+        raise InputError(f"{wanted} images of the split {material['split']} are asked for, it has {owned}")
+    count = owned if wanted == "all" else int(wanted)
+    held = round(material["held_out"] * count)
+    if count - held < 2 or (material["held_out"] and not held):
+        raise InputError(f"{count} images of the split {material['split']} are too few: some train, some are held out")
+    return count, held
+
+
+def write_network(model: Normalized, folder: Path, name: str = NETWORK) -> None:
     """The inner network's state dict, with exactly the keys of the user's own class."""
-    files.save(model.network.state_dict(), folder / NETWORK)
+    files.save(model.network.state_dict(), folder / name)
 
 
 def read_network(folder: Path) -> dict[str, Tensor]:
     """The state dict of the network behind its normalisation."""
     return {PREFIX + name: tensor for name, tensor in files.load(folder / NETWORK).items()}
+
+
+@dataclass(frozen=True)
+class Poison:
+    """Which images of the train split are poisoned, and how.
+
+    Attributes:
+        indices: int64 (n,), into the split.
+        labels: int64 (n,), the attacker's.
+        stamp: "before" or "after" augmentation.
+        backdoor: Has ``stamp(images)``.
+    """
+
+    indices: Tensor
+    labels: Tensor
+    stamp: str
+    backdoor: Any
+
+
+def write_poison(poison: Poison, facts: Mapping[str, Any], folder: Path) -> None:
+    """The poisoned images' numbers and labels, and the facts that people ask for."""
+    files.save({"indices": poison.indices, "labels": poison.labels}, folder / POISON)
+    write_json(folder / POISON_FACTS, {"stamp": poison.stamp, **facts})
+
+
+def read_poison(folder: Path) -> Poison:
+    """The poison of a stage's folder."""
+    found, facts = files.load(folder / POISON), json.loads((folder / POISON_FACTS).read_text())
+    return Poison(found["indices"], found["labels"], facts["stamp"], build(facts["backdoor"]))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -7,22 +7,36 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mcr.architectures.normalization import Normalized
 from mcr.build import build
+from mcr.datasets.batches import TrainingBatches
 from mcr.evaluation.table import write_csv
 from mcr.stages import model
-from mcr.stages.artifacts import CONTROL, HISTORY, PREFIX, read_network, read_spec, read_split
+from mcr.stages.artifacts import (
+    CONTROL,
+    HISTORY,
+    PREFIX,
+    read_material,
+    read_network,
+    read_spec,
+    read_split,
+    write_network,
+)
 from mcr.stages.context import Context
 from mcr.stages.loggers import training_loggers
 from mcr.stages.train import batches, fitting, parts
 from mcr.store import Stage
-from mcr.training.curve import CurveModule
+from mcr.training.curve import CurveModule, FreeEndsModule
 from mcr.training.fit import fit
-from mcr.weightspace import files
+from mcr.weightspace import batchnorm, files
 from mcr.weightspace.layout import Layout
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
-    """The free control points by parameter name ("1/features.0.weight"), none for a straight line; the history."""
+    """The free control points by parameter name ("1/features.0.weight"), none for a straight line; the history.
+
+    Where the ends are free as well, they are written too, each with the BatchNorm statistics of the training images.
+    """
     config = stage.config
     if "recipe" not in config:
         files.save({}, folder / CONTROL)
@@ -34,8 +48,14 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     network.to(memory_format=context.memory_format(recipe))
     layout = Layout.of(network, recipe["memory_format"])
     start, end = (layout.pack(read_network(inputs[role])) for role in ("start", "end"))
-    train = read_split(inputs, recipe["split"], context.training_data_device)
-    module = CurveModule(
+    device = context.training_data_device
+    if "material" in config:
+        train, _ = read_material(inputs, config["material"], device)
+    else:
+        train = read_split(inputs, recipe["split"], device)
+    training = batches(config, train, inputs)
+    kind = FreeEndsModule if "free_ends" in config else CurveModule
+    module = kind(
         curve=build(config["curve"]),
         layout=layout,
         ends=(start, end),
@@ -46,16 +66,28 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         **parts(recipe),
     )
     with training_loggers(stage, context) as loggers:
-        arguments = fitting({"keep": "last", **recipe}, context)
-        rows = fit(module, batches(config, train), None, folder, label=stage.label, loggers=loggers, **arguments)
+        arguments = fitting(recipe, context)
+        rows = fit(module, training, None, folder, label=stage.label, loggers=loggers, **arguments)
     free = {
         f"{index}/{name.removeprefix(PREFIX)}": view
         for index, point in enumerate(module.points()[1:-1], start=1)
         for name, view in layout.views(point.cpu()).items()
     }
     files.save(free, folder / CONTROL)
+    if isinstance(module, FreeEndsModule):
+        _write_ends(module, network, training, folder)
     write_csv(folder / HISTORY, rows)
     shutil.rmtree(folder / "checkpoints")
+
+
+def _write_ends(module: FreeEndsModule, network: Normalized, training: TrainingBatches, folder: Path) -> None:
+    network.cpu()
+    # The epoch at which a training ended, or was taken up again, must not change the statistics.
+    training.set_epoch(0)
+    for role, point in (("start", module.points()[0]), ("end", module.points()[-1])):
+        network.load_state_dict(module.layout.views(point.cpu()), strict=False)
+        batchnorm.refresh(network, (images.cpu() for images, _ in training))
+        write_network(network, folder, f"{role}.safetensors")
 
 
 def read_control(folder: Path, count: int, layout: Layout) -> list[Tensor]:

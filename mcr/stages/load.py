@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mcr.architectures.normalization import Normalized
 from mcr.errors import InputError
 from mcr.identity import file_digest
 from mcr.stages import model
-from mcr.stages.artifacts import read_spec, write_network
+from mcr.stages.artifacts import NAMES, DataSpec, read_spec, write_json, write_network
 from mcr.stages.context import Context
 from mcr.store import Stage
 from mcr.weightspace import files
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
-    """The file's weights as an endpoint. Raises InputError for a file that cannot be loaded safely or does not fit."""
+    """The file's weights as an endpoint, and the names and types that they had.
+
+    Raises:
+        InputError: For a file that cannot be loaded safely or does not fit.
+    """
+    network, names = take(stage, read_spec(inputs["data"]))
+    write_network(network, folder)
+    write_json(folder / NAMES, names)
+
+
+def take(stage: Stage, spec: DataSpec) -> tuple[Normalized, dict[str, list[str]]]:
+    """The network with the file's weights; its names to the file's names and types."""
     path = Path(stage.places["path"])
-    state = files.load_foreign(path)
+    state = files.load_foreign(path, stage.config["most_megabytes"])
     if file_digest(str(path)) != stage.config["digest"]:
         raise InputError(f"{path} changed while it was read")
-    network = model.make(stage.config, read_spec(inputs["data"]), "checkpoint")
-    files.fit_into(network.network, state, path)
-    write_network(network, folder)
+    network = model.make(stage.config, spec, "checkpoint")
+    origin = files.fit_into(network.network, state, path)
+    names = {inner: [name, str(state[name].dtype).removeprefix("torch.")] for inner, name in origin.items()}
+    return network, names

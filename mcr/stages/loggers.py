@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -132,3 +132,32 @@ def path_logger(stage: Stage, context: Context) -> Iterator[PathLogger]:
         yield CsvPathLogger(context.folder / "csv" / f"{stage.label}-{stage.key}.csv".replace(" ", "-"))
     else:
         yield PathLogger()
+
+
+def log_card(
+    stage: Stage,
+    context: Context,
+    metrics: Mapping[str, Mapping[str, float]],
+    rows: Sequence[Mapping[str, Any]],
+    figure: Any,
+) -> None:
+    """A repair's candidates, its figure, and its metrics in the run's summary; files hold the same for other loggers.
+
+    Args:
+        stage: The card's.
+        context: Names the logger.
+        metrics: Metric to network to value.
+        rows: Candidates.
+        figure: A matplotlib figure.
+    """
+    if context.logger["kind"] != "wandb":
+        return
+    with wandb_run(stage, context) as run:
+        import wandb
+
+        columns: list[str | int] = list(rows[0])
+        run.log({"repair/candidates": wandb.Table(columns, [list(row.values()) for row in rows])})
+        run.log({"repair/figure": wandb.Image(figure)})
+        for metric, values in metrics.items():
+            for name, value in values.items():
+                run.summary[f"{metric}/{name}"] = value

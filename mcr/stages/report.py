@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mcr.evaluation.table import PathTable, write_csv
 from mcr.reports import document, figures
@@ -30,8 +33,17 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     write_csv(folder / "barriers.csv", [dict(zip(document.BARRIER_COLUMNS, row, strict=True)) for row in rows])
     for role, place in inputs.items():
         shutil.copyfile(place / "path.csv", folder / f"{role}.csv")
-    verdicts = [judge(claim, found["path"]["metrics"]) for claim in stage.config["claims"]]
-    judged = [("curve", verdict) for verdict in verdicts if verdict is not None]
+    verdicts = [
+        (names[role], judge(claim, found[role]["metrics"]))
+        for claim in stage.config["claims"]
+        if "repair" not in claim and (role := _about(claim, stage)) in found
+    ]
+    # A sweep's report names the job, so that the statement has to say whose path it is about.
+    judged = [
+        (name, verdict if name == "curve" else replace(verdict, statement=f"{name}: {verdict.statement}"))
+        for name, verdict in verdicts
+        if verdict is not None
+    ]
     with (inputs["path"] / "ends.csv").open(newline="") as stream:
         ends = list(csv.DictReader(stream))
     sections = [f"# {title}\n", "![metrics along the path](figure.png)\n", document.barrier_section(rows)]
@@ -49,10 +61,23 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
 
 
+def _about(claim: Mapping[str, Any], stage: Stage) -> str:
+    """The role of the path that a claim is about: the fitted one, or the attacker's where there is one."""
+    if claim.get("of") != "attacker":
+        return "path"
+    return "reference" if "reference" in stage.needs and _attackers(stage.needs["reference"]) else ""
+
+
+def _attackers(evaluation: Stage) -> bool:
+    return "free_ends" in evaluation.needs["path"].config
+
+
 def _names(stage: Stage) -> dict[str, str]:
     """Role to what the report calls it."""
     names = {"path": "curve"}
     if "reference" in stage.needs:
         module = stage.needs["reference"].config["curve"]["_target_"].split(".")[-2]
         names["reference"] = "straight line" if module == "linear" else f"{module} reference"
+        if _attackers(stage.needs["reference"]):
+            names["reference"] = "attacker's path"
     return names

@@ -7,13 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mcr.build import build
 from mcr.datasets.augment import Augmentation
-from mcr.datasets.batches import EvaluationBatches, TrainingBatches
+from mcr.datasets.batches import EvaluationBatches, RepeatedBatches, StampedBatches, TrainingBatches
 from mcr.errors import InputError
 from mcr.evaluation.table import write_csv
 from mcr.stages import model
-from mcr.stages.artifacts import HISTORY, read_spec, read_split, write_network
+from mcr.stages.artifacts import (
+    HISTORY,
+    read_material,
+    read_network,
+    read_poison,
+    read_spec,
+    read_split,
+    write_network,
+)
 from mcr.stages.context import Context
 from mcr.stages.loggers import training_loggers
 from mcr.store import Stage
@@ -22,18 +32,32 @@ from mcr.types import Part
 
 PARTS = ("objective", "optimizer", "schedule")
 # The recipe's keys that are no argument of the module.
-FITTING = ("epochs", "batch_size", "precision", "memory_format", "floor", "keep", "processes", *PARTS)
+FITTING = ("epochs", "steps", "batch_size", "precision", "memory_format", "floor", "keep", "processes", *PARTS)
+STEPS_PER_EPOCH = 100  # between two checkpoints of a training whose budget is given in steps
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
-    """The endpoint's weights and its history. Raises InputError for a training that diverged or learned nothing."""
+    """The network's weights and its history: from fresh weights, or from those of another stage.
+
+    An endpoint is trained on the train split, with its poison where the plan says so, and watched on the validation
+    split; a defender's network is trained and watched on parts of the clean images.
+
+    Raises:
+        InputError: For a training that diverged or learned nothing.
+    """
     config, recipe = stage.config, stage.config["recipe"]
     context.prepare()
     spec = read_spec(inputs["data"])
     network = model.make(config, spec, config["seed"])
     network.to(memory_format=context.memory_format(recipe))
-    train = read_split(inputs, "train", context.training_data_device)
-    validation = read_split(inputs, "validation", context.training_data_device)
+    if "init" in inputs:
+        network.load_state_dict(read_network(inputs["init"]))
+    device = context.training_data_device
+    if "material" in config:
+        train, validation = read_material(inputs, config["material"], device)
+    else:
+        train, validation = read_split(inputs, "train", device), read_split(inputs, "validation", device)
+    watched = EvaluationBatches(validation.images, validation.labels, recipe["batch_size"], recipe["memory_format"])
     module = build(
         {name: value for name, value in recipe.items() if name not in FITTING},
         network=network,
@@ -41,20 +65,19 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         seed=config["seed"],
         **parts(recipe),
     )
-    watched = EvaluationBatches(validation.images, validation.labels, recipe["batch_size"], recipe["memory_format"])
     with training_loggers(stage, context) as loggers:
         rows = fit(
             module,
-            batches(config, train),
+            batches(config, train, inputs),
             watched,
             folder,
             label=stage.label,
             loggers=loggers,
             **fitting(recipe, context),
         )
-    kept = max(rows, key=lambda row: row[module.monitor]) if recipe["keep"] == "best" else rows[-1]
+    kept = max(rows, key=lambda row: row[module.monitor]) if recipe.get("keep") == "best" else rows[-1]
     accuracy, chance = kept["validation/accuracy"], 1 / len(spec.classes)
-    if accuracy < recipe["floor"] * chance:
+    if accuracy < recipe.get("floor", 0) * chance:
         raise InputError(
             f"{stage.label} learned nothing: validation accuracy {accuracy:.3f} is below {recipe['floor']} x chance; "
             "lower optimizer.lr or train longer; training.floor=0 trains anew and accepts any network"
@@ -64,12 +87,38 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     shutil.rmtree(folder / "checkpoints")
 
 
-def batches(config: Mapping[str, Any], part: Part) -> TrainingBatches:
-    """Training batches of a split, as a stage's configuration says."""
+def batches(config: Mapping[str, Any], part: Part, inputs: dict[str, Path]) -> TrainingBatches:
+    """Training batches of a part, as a stage's configuration says; poisoned where the stage needs a poison."""
     recipe = config["recipe"]
-    augmentation = Augmentation(**config["augmentation"])
-    layout = (recipe["batch_size"], augmentation, recipe["memory_format"], config["seed"])
-    return TrainingBatches(part.images, part.labels, *layout)
+    order = (recipe["batch_size"], Augmentation(**config["augmentation"]), recipe["memory_format"], config["seed"])
+    if "poison" in inputs:
+        return poisoned_batches(part, inputs["poison"], order)
+    if "steps" in recipe:
+        return RepeatedBatches(epochs(recipe)[1], part.images, part.labels, *order)
+    return TrainingBatches(part.images, part.labels, *order)
+
+
+def poisoned_batches(train: Part, folder: Path, order: tuple[Any, ...]) -> TrainingBatches:
+    """Batches of the train split with the poison of a ``poison`` stage: triggers stamped, labels exchanged."""
+    poison = read_poison(folder)
+    labels = train.labels.clone()
+    chosen = poison.indices.to(labels.device)
+    labels[chosen] = poison.labels.to(labels.device)
+    if poison.stamp == "before":
+        images = train.images.clone()
+        images[chosen] = poison.backdoor.stamp(images[chosen])
+        return TrainingBatches(images, labels, *order)
+    stamped = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+    stamped[chosen] = True
+    return StampedBatches(poison.backdoor.stamp, stamped, train.images, labels, *order)
+
+
+def epochs(recipe: Mapping[str, Any]) -> tuple[int, int]:
+    """Epochs, and steps of each where the budget is given in steps (0 where it is given in epochs)."""
+    if "epochs" in recipe:
+        return recipe["epochs"], 0
+    count = -(-recipe["steps"] // STEPS_PER_EPOCH)
+    return count, -(-recipe["steps"] // count)
 
 
 def parts(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,8 +135,8 @@ def parts(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def fitting(recipe: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """The arguments of ``fit`` that a recipe and its surroundings give."""
     return {
-        "epochs": recipe["epochs"],
+        "epochs": epochs(recipe)[0],
         "precision": recipe["precision"],
-        "keep": recipe["keep"],
+        "keep": recipe.get("keep", "last"),
         "runtime": context.runtime,
     }

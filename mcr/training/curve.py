@@ -38,12 +38,16 @@ class CurveModule(EndpointModule):
         self.register_buffer("start", start, persistent=False)
         self.register_buffer("end", end, persistent=False)
         # The free points begin on the straight line.
-        shares = [index / (curve.points - 1) for index in range(1, curve.points - 1)]
+        shares = [index / (curve.points - 1) for index in self.free()]
         self.control = nn.ParameterList(nn.Parameter(torch.lerp(start, end, share)) for share in shares)
         # Several processes must neither wait for autograd to give the free points' gradients (on_after_backward does),
         # nor send the fixed ends around at every step.
         free = [f"control.{index}" for index in range(len(shares))]
         self._ddp_params_and_buffers_to_ignore = [*free, "start", "end"]
+
+    def free(self) -> range:
+        """The numbers of the control points that are fitted: all but the two ends."""
+        return range(1, self.curve.points - 1)
 
     def learning(self) -> list[nn.Parameter]:
         return list(self.control)
@@ -85,5 +89,15 @@ class CurveModule(EndpointModule):
             gradient.add_(self.model.theta, alpha=self.theta_decay)
             for view in self.frozen:  # a parameter that no one trains does not decay either
                 view.zero_()
-        for coefficient, point in zip(self.coefficients[1:-1].tolist(), self.control, strict=True):
+        for coefficient, point in zip(self.coefficients[self.free()].tolist(), self.control, strict=True):
             point.grad = gradient * coefficient
+
+
+class FreeEndsModule(CurveModule):
+    """The ends are fitted too: what an attacker does who wants a whole path with a backdoor (Zhao et al. 2020)."""
+
+    def free(self) -> range:
+        return range(self.curve.points)
+
+    def points(self) -> list[Tensor]:
+        return [point.detach() for point in self.control]

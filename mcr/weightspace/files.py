@@ -30,15 +30,21 @@ def load(path: Path) -> dict[str, Tensor]:
     return load_file(path)
 
 
-def load_foreign(path: Path) -> dict[str, Tensor]:
+def load_foreign(path: Path, most_megabytes: float) -> dict[str, Tensor]:
     """A state dict from a user's file: safetensors, or a PyTorch file that needs no code to load.
 
     The dict may lie bare, or nested under one of the usual keys.
 
+    Args:
+        path: The file.
+        most_megabytes: A larger file is refused before it is read, and so is an archive that would unpack to more.
+
     Raises:
-        InputError: In one line, for a file that needs pickle to run code, is damaged, or holds no tensors.
+        InputError: In one line, for a file that is too large, needs pickle to run code, is damaged, or holds no
+            tensors.
     """
     try:
+        _refuse_large(path, most_megabytes)
         found: Any = load_file(path) if path.suffix == ".safetensors" else _torch_load(path)
     except SafetensorError as error:
         raise InputError(f"{path} is no whole safetensors file: {error}") from None
@@ -54,35 +60,55 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in found.items()}
 
 
+def _refuse_large(path: Path, most_megabytes: float) -> None:
+    size = path.stat().st_size
+    if size <= most_megabytes * 1e6 and zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+        except Exception as error:  # as for the parser of the weights
+            raise _damaged(path, error) from None
+    if size > most_megabytes * 1e6:
+        raise InputError(f"{path} holds {size / 1e6:.1f} MB, the limit is {most_megabytes:g} MB (most_megabytes)")
+
+
 def _torch_load(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol")  # the file is refused or loads: that is said
+            warnings.simplefilter("ignore")  # the file is refused or loads: that is said
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
             f"{path} needs code to run when it is loaded, or is no PyTorch file: refused; "
             "save model.state_dict() with torch.save, or as safetensors"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} is damaged or cut short: {(str(error) or type(error).__name__).splitlines()[0]}"
-        ) from None
+    except OSError:
+        raise
+    except Exception as error:  # whatever a parser stumbles over in a hostile file is a reason to refuse it
+        raise _damaged(path, error) from None
 
 
-def fit_into(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is damaged or cut short: {(str(error) or type(error).__name__).splitlines()[0]}")
+
+
+def fit_into(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> dict[str, str]:
     """Load a user's state dict into the network, with the usual prefixes taken off where all names have them.
+
+    Returns:
+        The network's names to those in the file.
 
     Raises:
         InputError: Naming the first missing or unexpected key, a differing shape, or a NaN or infinite tensor.
     """
     wanted = network.state_dict()
-    names = dict(state)
+    names, origin = dict(state), {name: name for name in state}
     while not set(wanted) & set(names):
         prefix = next((known for known in PREFIXES if all(name.startswith(known) for name in names)), None)
         if prefix is None:
             break
         names = {name.removeprefix(prefix): tensor for name, tensor in names.items()}
+        origin = {name.removeprefix(prefix): first for name, first in origin.items()}
     missing = next((name for name in wanted if name not in names), None)
     extra = next((name for name in names if name not in wanted), None)
     if missing or extra:
@@ -95,6 +121,12 @@ def fit_into(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> Non
         if tensor.shape != wanted[name].shape:
             shapes = f"{tuple(tensor.shape)} in the file, {tuple(wanted[name].shape)} in the network"
             raise InputError(f"{path}: {name} differs in shape: {shapes}")
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            raise InputError(f"{path}: {name} is no plain dense tensor")
+        if tensor.is_floating_point() != wanted[name].is_floating_point():
+            kinds = f"{tensor.dtype} in the file, {wanted[name].dtype} in the network"
+            raise InputError(f"{path}: {name} differs in type: {kinds}".replace("torch.", ""))
         if name in learned and not torch.isfinite(tensor).all():
             raise InputError(f"{path}: {name} holds NaN or infinite values")
     network.load_state_dict(names, strict=True)
+    return origin

@@ -14,6 +14,7 @@ from mcr.reports.claims import RELATIONS
 from mcr.stages.context import Context
 from mcr.store import Store
 
+CLAIM = {"source", "quantity", "relation", "value", "standard_errors"}
 EXPERIMENTS = sorted((conf_folder() / "experiment").glob("*.yaml"))
 
 
@@ -26,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
         for index in range(30 if part == "train" else 20):
             place = tmp_path / "images" / part / f"class{index % 3}"
             place.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.full((16, 16, 3), 8 * index, np.uint8)).save(place / f"{index}.png")
+            Image.fromarray(np.full((16, 16, 3), 80 * (index % 3) + index, np.uint8)).save(place / f"{index}.png")
     return tmp_path / "images"
 
 
@@ -35,22 +36,59 @@ def test_an_experiment_states_command_and_claims(path: Path) -> None:
     assert re.fullmatch(r"[a-z]+\d{4}_[a-z0-9_]+", path.stem)
     lines = path.read_text().splitlines()
     assert lines[0] == "# @package _global_"
-    assert lines[1].startswith(f"# mcr experiment={path.stem}")
-    for claim in yaml.safe_load(path.read_text())["claims"]:
-        assert set(claim) == {"source", "quantity", "relation", "value", "standard_errors"}
+    assert re.match(rf"# mcr (repair )?experiment={path.stem}\b", lines[1])
+    given = yaml.safe_load(path.read_text())
+    # A smaller form inherits the claims of the experiment that it is a form of.
+    parent = next(name for name in given["defaults"] if isinstance(name, str)) if "claims" not in given else path.stem
+    claims = yaml.safe_load(path.with_name(f"{parent}.yaml").read_text())["claims"]
+    assert claims
+    for claim in claims:
+        assert set(claim) - {"repair", "against", "of"} == {
+            "source",
+            "quantity",
+            "relation",
+            "value",
+            "standard_errors",
+        }
         assert claim["relation"] in RELATIONS
+
+
+def verb(path: Path) -> str:
+    """The verb of the command in an experiment's first lines."""
+    return "repair" if path.read_text().splitlines()[1].startswith("# mcr repair ") else "report"
+
+
+# The injected errors of a barely trained network.
+TINY_INJECTION = ("injection.attacked=1", "injection.kept=1", "injection.learning_rate=0.1", "training.epochs=40")
+TINY_SWEEP = ("replicate=0", "defense.images=all", "connection.images=all")
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_an_experiment_runs_in_its_tiny_form(path: Path, request_for, folder: Path, tmp_path: Path) -> None:
-    words = [f"experiment={path.stem}", "debug=default", f"paths.root={tmp_path}"]
+    words = [f"experiment={path.stem}", "debug=default", f"paths.root={tmp_path}", *TINY_SWEEP]
     if "imagefolder" in path.read_text():
         words += [f"dataset.root={folder}", "dataset.split={train: 12, validation: 6, clean: 6, test: 12}"]
-    request = request_for(*words)
+    if "override /runtime: gpu" in path.read_text():
+        # The form for a GPU: its own claims and settings, on generated images and a CPU.
+        words += ["dataset=synthetic", "dataset.images=160", "architecture=small_cnn", "runtime=cpu"]
+    if "injection" in path.stem:
+        words += TINY_INJECTION
+        words += [] if "imagefolder" in path.read_text() else ["dataset.split.validation=60"]
+    request = request_for(*words, verb=verb(path))
     assert request.swept
     for job in request.jobs:
         cfg = job.config
         context = Context(cfg["runtime"], cfg["logger"], "tests", tmp_path / "run")
-        goals = pipeline.plan(cfg, run.title(cfg))["report"]
+        goals = pipeline.plan(cfg, run.title(cfg))[cfg["verb"]]
         states = {stage.label: state for stage, _, state in pipeline.make(goals, Store(cfg["paths"]["store"]), context)}
-        assert states["report"] == "made"
+        assert states[goals[0].label] == "made"
+
+
+def test_a_sweep_over_the_number_of_clean_images_trains_the_tampered_ends_once(request_for, tmp_path: Path) -> None:
+    words = ["experiment=zhao2020_table2_backdoor_digits", f"paths.root={tmp_path}", "replicate=0", "backdoor=badnets"]
+    jobs = request_for(*words, verb="repair").jobs
+    plans = [pipeline.ordered(pipeline.plan(job.config)["repair"]) for job in jobs]
+    ends = {stage.key for plan in plans for stage in plan if stage.label in ("poison-train start", "poison-train end")}
+    assert len(jobs) == 15
+    assert len(ends) == 2
+    assert len({plan[-1].key for plan in plans}) == len(jobs)

@@ -15,12 +15,24 @@ ROWS = [
     {"sweep", "views"},
     {"run"},
     {"overrides", "pipeline", "terminal"},
+    {"plans"},
     {"stages"},
     {"reports"},
+    {"repairs"},
     {"training", "evaluation"},
     {"store", "build", "differences"},
     {"objectives", "probes"},
-    {"architectures", "attacks", "curves", "datasets", "schedules", "weightspace"},
+    {
+        "architectures",
+        "attacks",
+        "curves",
+        "datasets",
+        "schedules",
+        "weightspace",
+        "backdoors",
+        "injections",
+        "selection",
+    },
     {"losses", "seeding", "progress"},
     {"types", "identity"},
     {"errors"},
@@ -31,7 +43,9 @@ HEAVY = {"torch", "pytorch_lightning", "torchvision", "torchmetrics"}
 LIGHT_ROOMS = ["__init__", "cli", "views", "overrides", "differences", "pipeline", "store", "identity", "build"]
 LIGHT = [f"{name}.py" for name in [*LIGHT_ROOMS, "run", "sweep", "terminal", "progress"]]
 LIGHT += [f"evaluation/{name}.py" for name in ("table", "summary")]
-LIGHT += [f"reports/{name}.py" for name in ("figures", "document", "claims")]
+LIGHT += [f"reports/{name}.py" for name in ("figures", "document", "claims", "cards", "repairs")]
+LIGHT += [f"plans/{name}.py" for name in ("node", "recipes", "ends", "paths", "defense")]
+LIGHT += [f"selection/{name}.py" for name in ("choice", "middle", "farthest")]
 
 
 def imports(path: Path, top_only: bool = False) -> set[str]:

@@ -22,20 +22,25 @@ SHIPPED = {
     "architecture": "imported mlp preresnet110 preresnet164 preresnet26 resnet18 small_cnn small_vgg vgg16 vgg16_bn "
     "vgg19 vit_tiny wrn28_10",
     "attack": "fgsm none pgd",
+    "backdoor": "badnets badnets_all_to_all blended none sinusoidal",
     "curve": "bezier linear polychain",
-    "dataset": "cifar10 cifar100 digits fashion_mnist imagefolder mnist svhn synthetic tiny_imagenet",
+    "dataset": "cifar10 cifar100 digits fashion_mnist imagefolder imagefolder_clean mnist svhn synthetic tiny_imagenet",
     "debug": "default",
-    "endpoint": "adversarial checkpoint standard",
+    "endpoint": "adversarial checkpoint permuted_copy standard tuned_copy",
     "evaluation": "path quick record",
     "experiment": "zhao2020_fig4_cifar10_small zhao2020_fig4_digits",
+    "injection": "fault_sneaking fault_sneaking_l0 gaussian none",
     "logger": "csv none wandb",
     "normalization": "dataset fixed",
     "objective": "adversarial cross_entropy",
     "optimizer": "adamw sgd",
-    "pair": "regular_regular regular_robust robust_robust",
+    "pair": "backdoored injected path_aware regular_regular regular_robust robust_robust",
+    "repair": "finetune noise path_point prune scratch",
     "report": "default",
     "runtime": "cpu ddp gpu",
     "schedule": "cosine flat_linear_flat one_cycle step",
+    "selection": "farthest middle",
+    "tamper": "inject none path_aware poison tune",
 }
 OPTIONS = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
 # What only the program knows, by group: constructor arguments that no YAML holds.
@@ -44,13 +49,22 @@ GIVEN = {
     "normalization": {"statistics"},
     "endpoint": {"network", "objective", "optimizer", "schedule", "num_classes", "seed", "training"},
     "objective": set(),
+    "tamper": {"network", "objective", "optimizer", "schedule", "num_classes", "seed"},
 }
 # What a YAML holds beside its constructor's arguments, by group.
-BESIDE = {"dataset": {"augmentation", "split"}, "endpoint": set(FITTING)}
+BESIDE = {
+    "dataset": {"augmentation", "split"},
+    "endpoint": set(FITTING),
+    "tamper": {"kind", *FITTING},
+    "repair": {"name", "trains", "begin", "module", "optimizer", "weight_decay"},
+}
 HOMES = {
     "dataset": "datasets",
     "architecture": "architectures",
     "attack": "attacks",
+    "backdoor": "backdoors",
+    "injection": "injections",
+    "selection": "selection",
     "curve": "curves",
     "schedule": "schedules",
     "objective": "objectives",
@@ -60,6 +74,9 @@ SHARED = {
     "dataset": {"augment", "batches", "split", "torchvision_source"},
     "architecture": {"initial", "normalization"},
     "attack": {"ball", "frozen"},
+    "backdoor": {"backdoor", "poisoning"},
+    "injection": {"injected"},
+    "selection": {"choice"},
 }
 ROOMS = tuple(HOMES)
 
@@ -139,16 +156,17 @@ def test_every_option_composes(path: Path, config, tmp_path: Path) -> None:
     checkpoint = tmp_path / "weights.pt"
     checkpoint.write_bytes(b"w")
     group, option = path.parent.name, path.stem
-    place = "endpoint@endpoints.end" if group == "endpoint" else group
+    place = PLACES.get(group, group)
     words = [f"{place}={option}"]
     words += [f"dataset.root={tmp_path}"] if "root" in load(path) and "???" in str(load(path)["root"]) else []
     words += [f"dataset.root={tmp_path}"] if option == "tiny_imagenet" else []
     words += [f"endpoints.end.path={checkpoint}"] if option == "checkpoint" else []
     cfg = config(*words, tiny=False)
-    chosen = cfg["endpoints"]["end"] if group == "endpoint" else cfg[group]
+    chosen = cfg[f"{group}s"]["end"] if group in PLACES else cfg[group]
     assert set(load(path)) - {"defaults"} <= set(chosen)
 
 
+PLACES = {"endpoint": "endpoint@endpoints.end", "tamper": "tamper@tampers.end"}
 SMALL_STEP = ("dataset.images=120", "dataset.split.train=2", "training.batch_size=2", "dataset.split.validation=8")
 
 
@@ -179,7 +197,25 @@ def _tiny() -> tuple[str, ...]:
     return TINY
 
 
+TINY_INJECTION = (
+    *("injection.attacked=1", "injection.kept=1", "injection.iterations=200", "injection.learning_rate=0.1"),
+    *("training.epochs=40", "dataset.split.validation=16"),
+)
+# What an option needs beside it in the smallest run.
+BESIDE_OPTION = {
+    ("backdoor", "none"): ("pair=regular_regular",),
+    ("pair", "injected"): TINY_INJECTION,
+    ("tamper", "inject"): ("injection=fault_sneaking", *TINY_INJECTION),
+    ("tamper", "poison"): ("backdoor=badnets",),
+    ("tamper", "tune"): ("backdoor=badnets",),
+    ("injection", "none"): ("pair=regular_regular",),
+    ("injection", "fault_sneaking"): TINY_INJECTION,
+    ("injection", "fault_sneaking_l0"): TINY_INJECTION,
+}
 ONE_STEP = {
+    "backdoor": ("backdoor={}", "pair=backdoored"),
+    "injection": ("injection={}", "pair=injected"),
+    "tamper": ("tamper@tampers.end={}",),
     "attack": ("attack={}", "endpoint@endpoints.end=adversarial"),
     "curve": ("curve={}",),
     "endpoint": ("endpoint@endpoints.end={}",),
@@ -192,12 +228,16 @@ ONE_STEP = {
     "schedule": ("schedule={}",),
     "logger": ("logger={}",),
 }
-RUNS = [(group, option) for group in ONE_STEP for option in OPTIONS[group] if option != "checkpoint"]
+RUNS = [
+    (group, option) for group in ONE_STEP for option in OPTIONS[group] if option not in ("checkpoint", "path_aware")
+]
+RUNS += [("pair", "path_aware")]
 
 
 @pytest.mark.parametrize(("group", "option"), RUNS)
 def test_every_option_runs_from_training_to_report(group: str, option: str, make) -> None:
     words = [word.format(option) for word in ONE_STEP[group]]
+    words += BESIDE_OPTION.get((group, option), ())
     words += ["dataset.images=64", "dataset.split.test=16", "dataset.split.train=16"]
     made = make(*words)
     folder, state = made["report"]
@@ -217,3 +257,13 @@ def test_every_source_that_needs_no_download_runs(option: str, make, tmp_path: P
     words += [f"dataset.root={tmp_path / 'images'}"] if option == "imagefolder" else []
     words += ["dataset.split={train: 12, validation: 8, clean: 8, test: 8}"]
     assert make(*words, tiny=False)["report"][1] == "made"
+
+
+@pytest.mark.parametrize(("group", "option"), [(g, o) for g in ("repair", "selection") for o in OPTIONS[g]])
+def test_every_option_of_a_repair_runs_to_its_card(group: str, option: str, make) -> None:
+    made = make(
+        f"{group}={option}", "pair=backdoored", "architecture=small_cnn", "architecture.hidden=8", goal="repair"
+    )
+    folder, state = made["card"]
+    assert state == "made"
+    assert {"card.md", "card.json", "along.csv", "figure.png", "summary.json"} <= {p.name for p in folder.iterdir()}

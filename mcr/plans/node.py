@@ -1,0 +1,34 @@
+"""A stage of the plan, with the version of its code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcr.store import Stage
+
+# A moved number demands a new version of its stage.
+VERSIONS = {
+    "data": 1,
+    "split": 1,
+    "poison": 1,
+    "train": 1,
+    "load": 2,  # the names in the file are kept
+    "tamper": 1,
+    "release": 1,
+    "permute": 1,
+    "connect": 1,
+    "evaluate": 1,
+    "report": 1,
+    "vet": 1,
+    "repair": 1,
+    "card": 1,
+}
+ROLES = ("start", "end")
+Config = Mapping[str, Any]
+Stages = Mapping[str, Stage]
+
+
+def node(name: str, label: str, config: Config, **needs: Stage) -> Stage:
+    """The stage of a module below ``mcr.stages``."""
+    return Stage(name, VERSIONS[name], config, needs, label)

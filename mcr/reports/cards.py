@@ -1,0 +1,195 @@
+"""The repair card: what was done to a network, by which rule, and what it is worth. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import Any
+
+from mcr.evaluation.table import markdown
+
+NETWORKS = {"start": "start", "end": "end", "untampered": "untampered", "after": "repaired"}
+METRICS = {
+    "clean_accuracy": "clean accuracy %",
+    "attack_success": "attack success %",
+    "without_trigger": "same label, no trigger %",
+    "injection_success": "injected errors %",
+    "restored_accuracy": "attacked images right %",
+}
+LABELS = ("rate", "t", "draw")  # what tells candidates apart
+NEAR_END = 0.1  # of t: nearer to an end, its tampering has seldom faded
+MUCH = 0.05  # of accuracy
+STILL_THERE = 0.1  # of an attack's success
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def known(metrics: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Mapping[str, float]]]:
+    """The metrics that every network has, in the order of the card."""
+    return [(name, metrics[name]) for name in METRICS if name in metrics]
+
+
+def intervals(rows: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+    """First and last t of each run of neighbouring grid points that kept enough held-out accuracy."""
+    found: list[list[float]] = []
+    before = False
+    for row in rows:
+        if "t" not in row:
+            return []
+        if row["allowed"]:
+            if before:
+                found[-1][1] = row["t"]
+            else:
+                found.append([row["t"], row["t"]])
+        before = row["allowed"]
+    return found
+
+
+def warnings(card: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before relying on the repair."""
+    found, metrics, held = [], card["metrics"], card["held_out"]["images"]
+    if not card["kept"]:
+        found.append("no candidate kept the held-out accuracy within the margin: the most accurate one was taken")
+    # As if one more image were right and one more wrong: fifty of fifty are not known to no error at all.
+    share = (max(card["held_out"]["start"], card["held_out"]["end"]) * held + 1) / (held + 2)
+    error = sqrt(share * (1 - share) / (held + 2))
+    if error > card["selection"]["margin"] / 2:
+        found.append(
+            f"{held} held-out images know an accuracy to ± {percent(error)} points, the margin is "
+            f"{percent(card['selection']['margin'])}: the choice is coarse, more clean images would sharpen it"
+        )
+    t = card["chosen"].get("t", 0.5)
+    if min(t, 1 - t) <= NEAR_END:
+        found.append(f"the chosen t = {t:.2f} lies near an end, where tampering seldom fades")
+    if metrics["clean_accuracy"]["lost"] > MUCH:
+        found.append(f"{percent(metrics['clean_accuracy']['lost'])} points of clean accuracy are lost")
+    missing = [name for name, count in card["of_each_class"].items() if not count]
+    if missing:
+        found.append(f"no clean image of {', '.join(missing)}")
+    if "attack_success" not in metrics and "injection_success" not in metrics:
+        found.append(
+            "no trigger is known, so whether the tampering is gone was not measured; "
+            "the agreement below says how far the network has moved"
+        )
+    for attack in ("attack_success", "injection_success"):
+        chance = metrics.get("without_trigger", {"after": 0.0})["after"] if attack == "attack_success" else 0.0
+        if attack in metrics and metrics[attack]["after"] > max(STILL_THERE, 2 * chance):
+            share = percent(metrics[attack]["after"])
+            found.append(f"the tampering is still there: {METRICS[attack].removesuffix(' %')} {share} %")
+    if "held-out" in card["measured_on"]["which"]:
+        found.append("there are no test images: the accuracy after repair is that of the images that chose it")
+    if card["settings"]["one_model"]:
+        found.append("the second network was made from the first: what both share may survive between them")
+    return found
+
+
+def document(card: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], claims: Sequence[Mapping[str, Any]]) -> str:
+    """The card as Markdown."""
+    sections = [f"# Repair card: {card['title']}\n", "![candidates](figure.png)\n"]
+    if card["warnings"]:
+        sections.append("## Warnings\n\n" + "\n".join(f"- {line}" for line in card["warnings"]) + "\n")
+    which = card["measured_on"]
+    sections += [
+        f"## Before and after\n\nOn {which['images']} {which['which']}.\n\n{_before_after(card)}\n",
+        f"## Choice\n\n{_choice(card)}\n",
+        "## Accuracy of each class, %\n\n" + _per_class(card) + "\n",
+    ]
+    if card["reactivation"]:
+        sections.append(_reactivation(card["reactivation"]))
+    if claims:
+        lines = [
+            [c["source"], c["statement"], f"{c['measured']:.3f}", "held" if c["held"] else "did not hold"]
+            for c in claims
+        ]
+        sections.append("## Claims\n\n" + markdown(["claim", "statement", "measured", "verdict"], lines) + "\n")
+    sections += ["## Candidates\n\n" + _candidates(rows) + "\n", "## Files and settings\n\n" + _settings(card) + "\n"]
+    return "\n".join(sections)
+
+
+def _networks(card: Mapping[str, Any]) -> list[str]:
+    return [name for name in NETWORKS if name in card["metrics"]["clean_accuracy"]]
+
+
+def _before_after(card: Mapping[str, Any]) -> str:
+    names = _networks(card)
+    lines = []
+    for metric, values in known(card["metrics"]):
+        cells = [percent(values[name]) for name in names]
+        cells[-1] += f" ± {percent(values['after_se'])}"
+        lines.append([METRICS[metric], *cells])
+    agreement = [percent(card["agreement"][name]) if name in card["agreement"] else "" for name in names]
+    lines.append(["agrees with the repaired %", *agreement])
+    return markdown(["", *(NETWORKS[name] for name in names)], lines)
+
+
+def _choice(card: Mapping[str, Any]) -> str:
+    rule = card["selection"]["_target_"].rsplit(".", 1)[1].lower()
+    chosen = ", ".join(f"{name} = {value:g}" for name, value in card["chosen"].items() if name in LABELS)
+    spans = ", ".join(f"{low:g} to {high:g}" if low != high else f"{low:g}" for low, high in card["allowed_t"])
+    lines = [
+        f"Repair `{card['repair']}`, rule `{rule}` with a margin of {percent(card['selection']['margin'])} points and "
+        f"{card['selection']['standard_errors']:g} standard error(s) of benefit of the doubt: {chosen}.",
+        f"It saw {card['held_out']['images']} held-out clean images only: no trigger and no test image. There the two "
+        f"networks are right on {percent(card['held_out']['start'])} and {percent(card['held_out']['end'])} %; "
+        f"less the margin that is {percent(card['better_less_margin'])} %. The chosen one is right on "
+        f"{percent(card['chosen']['accuracy'])} %, {percent(card['chosen']['lost'])} ± "
+        f"{percent(card['chosen']['lost_se'])} points less than the better network.",
+    ]
+    if card["rates"]:
+        found = [
+            [f"{entry['rate']:g}", str(entry["candidates"]), str(entry["allowed"]), percent(entry["best"])]
+            for entry in card["rates"]
+        ]
+        lines.append(markdown(["learning rate", "candidates", "allowed", "best held-out acc %"], found))
+    if "t" in card["chosen"]:
+        lines.append(f"Allowed t at this learning rate: {spans or 'none'}.")
+    return "\n\n".join(lines)
+
+
+def _per_class(card: Mapping[str, Any]) -> str:
+    names = _networks(card)
+    lines = [[label, *(percent(found[name]) for name in names)] for label, found in card["per_class"].items()]
+    return markdown(["class", *(NETWORKS[name] for name in names)], lines)
+
+
+def _reactivation(found: Mapping[str, Mapping[str, float]]) -> str:
+    steps = list(next(iter(found.values())))
+    lines = [[NETWORKS[name], *(percent(found[name][step]) for step in steps)] for name in NETWORKS if name in found]
+    text = (
+        "Attack success in % after so many steps of tuning on a few triggered images; compare with the untampered row."
+    )
+    return f"## Does the backdoor come back?\n\n{text}\n\n{markdown(['network', *steps], lines)}\n"
+
+
+def _candidates(rows: Sequence[Mapping[str, Any]]) -> str:
+    measured = [name for name in METRICS if name in rows[0]]
+    places = [name for name in LABELS if name in rows[0]]
+    lines = [
+        [
+            " ".join(f"{name} {row[name]:g}" for name in places),
+            percent(row["accuracy"]),
+            f"{min(row['from_start'], row['from_end']):.3f}",
+            "yes" if row["allowed"] else "",
+            *(percent(row[name]) for name in measured),
+            "chosen" if row["chosen"] else "",
+        ]
+        for row in rows
+    ]
+    columns = ["candidate", "held-out acc %", "divergence", "allowed", *(METRICS[name] for name in measured), ""]
+    return markdown(columns, lines)
+
+
+def _settings(card: Mapping[str, Any]) -> str:
+    lines = [[f"sha256 {name}", digest] for name, digest in card["sha256"].items()]
+    counts = ", ".join(f"{name} {count}" for name, count in card["of_each_class"].items())
+    lines.append(["clean images", f"{card['images']} ({counts})"])
+    lines += [[name, str(value)] for name, value in card["settings"].items()]
+    for role, found in card["injected"].items():
+        text = f"{found['hit']} of {len(found['attacked'])} attacked images hit, {found['kept_same']} of "
+        text += (
+            f"{len(found['kept'])} kept, {found['weights_changed']} weights of {', '.join(found['tensors'])} changed"
+        )
+        lines.append([f"injected, {role}", text])
+    return markdown(["", ""], lines)

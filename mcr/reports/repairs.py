@@ -1,0 +1,100 @@
+"""Repairs side by side: methods against the number of clean images, over replicates. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mcr.evaluation.summary import over_replicates
+from mcr.evaluation.table import markdown
+from mcr.reports.cards import METRICS, NETWORKS, percent
+from mcr.reports.claims import Verdict, judge
+
+Summary = Mapping[str, Any]
+COMPARED = ("clean_accuracy", "attack_success", "injection_success", "restored_accuracy")
+
+
+def rows(names: Sequence[str], summaries: Sequence[Summary]) -> list[dict[str, Any]]:
+    """One row for each setting, method and number of images: mean and standard error over replicates, in [0, 1].
+
+    Args:
+        names: The setting of each job, its replicate, method and number of images aside.
+        summaries: Of the jobs.
+    """
+    groups: dict[tuple[str, str, int], list[Summary]] = {}
+    for name, summary in zip(names, summaries, strict=True):
+        groups.setdefault((name, summary["repair"], summary["images"]), []).append(summary)
+    found = []
+    for (name, repair, images), members in groups.items():
+        row: dict[str, Any] = {"setting": name, "repair": repair, "images": images, "replicates": len(members)}
+        for metric in (metric for metric in COMPARED if metric in members[0]["metrics"]):
+            for network in (network for network in NETWORKS if network in members[0]["metrics"][metric]):
+                spread = over_replicates([member["metrics"][metric][network] for member in members])
+                row[f"{metric}_{network}"], row[f"{metric}_{network}_se"] = spread["mean"], spread["se"]
+        found.append(row)
+    return found
+
+
+def cell(row: Mapping[str, Any], quantity: str) -> str:
+    """A value in percent, with its standard error over replicates where there are several."""
+    error = row[f"{quantity}_se"]
+    return percent(row[quantity]) + ("" if np.isnan(error) else f" ± {percent(error)}")
+
+
+def section(title: str, found: Sequence[Mapping[str, Any]]) -> str:
+    """The table of one setting: a line for each method, a column for each number of images, after each metric."""
+    counts = sorted({row["images"] for row in found}, reverse=True)
+    methods = list(dict.fromkeys(row["repair"] for row in found))
+    places = {(row["repair"], row["images"]): row for row in found}
+    lines = []
+    for metric in (metric for metric in COMPARED if f"{metric}_after" in found[0]):
+        for network in ("untampered", "start", "end"):
+            if f"{metric}_{network}" in found[0]:
+                lines.append(
+                    [METRICS[metric], NETWORKS[network], *[cell(found[0], f"{metric}_{network}")] * len(counts)]
+                )
+        for method in methods:
+            cells = [
+                cell(places[method, count], f"{metric}_after") if (method, count) in places else "" for count in counts
+            ]
+            lines.append([METRICS[metric], method.replace("_", " "), *cells])
+    replicates = sorted({row["replicates"] for row in found})
+    note = f"{' or '.join(map(str, replicates))} replicate(s); ± is the standard error over replicates."
+    head = ["metric", "network", *(f"N = {count}" for count in counts)]
+    return f"## {title}\n\n{markdown(head, lines)}\n\n{note}\n"
+
+
+def verdicts(
+    names: Sequence[str], summaries: Sequence[Summary], claims: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, Verdict]]:
+    """The claims that set one method against another, at each number of images: the mean difference over replicates.
+
+    Args:
+        names: The setting of each job.
+        summaries: Of the jobs.
+        claims: Those with ``against`` are looked at.
+    """
+    values: dict[tuple[str, str, int], dict[int, Summary]] = {}
+    for name, summary in zip(names, summaries, strict=True):
+        place = values.setdefault((name, summary["repair"], summary["images"]), {})
+        place[summary["replicate"]] = summary["metrics"]
+    found = []
+    for claim in (claim for claim in claims if "against" in claim):
+        metric, _, statistic = claim["quantity"].partition(".")
+        for name, repair, images in values:
+            other = values.get((name, claim["against"], images))
+            if repair != claim["repair"] or other is None:
+                continue
+            mine = values[name, repair, images]
+            pairs = [(mine[r], other[r]) for r in sorted(mine.keys() & other.keys()) if metric in mine[r]]
+            if not pairs:
+                continue
+            spread = over_replicates([first[metric][statistic] - second[metric][statistic] for first, second in pairs])
+            statistics = {statistic: spread["mean"], f"{statistic}_se": spread["se"]}
+            verdict = judge(claim, {metric: statistics}, over="replicates")
+            if verdict is not None:
+                text = f"{repair} less {claim['against']}: {verdict.statement}"
+                found.append((f"{name}, N = {images}", Verdict(verdict.source, text, verdict.measured, verdict.held)))
+    return found
