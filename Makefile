@@ -30,7 +30,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 install: $(VENV)/.installed
 
 demo: install
-	$(BIN)/mcr experiment=zhao2020_fig4_digits
+	$(BIN)/mcr experiment=zhao2020_fig4_barrier_digits
 
 # Tables are made by the verb repair, figures of paths by the verb report.
 reproduce-small: install

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcr import identity
 from mcr.plans import defense, ends, paths, recipes
 from mcr.plans.node import VERSIONS, Config, node
 from mcr.store import Stage, Store
@@ -30,17 +29,23 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     model = {"architecture": recipes.architecture(cfg["architecture"]), "normalization": cfg["normalization"]}
     materials = {"data": data, "split": split}
     plain, joined, attacker = ends.ends(cfg, model, materials)
-    lines = {"path": paths.connection(cfg, cfg["curve"], model, joined, materials)}
+    lines = {"path": paths.connection(cfg, cfg["curve"], cfg["objective"], model, joined, materials)}
     if attacker is not None:
         lines["reference"] = attacker
-    elif "reference" in cfg and identity.canonical(cfg["reference"]) != identity.canonical(cfg["curve"]):
-        lines["reference"] = paths.connection(cfg, cfg["reference"], model, joined, materials)
+    elif "reference" in cfg:
+        reference = paths.connection(cfg, cfg["reference"], cfg["reference_objective"], model, joined, materials)
+        lines |= {"reference": reference} if reference.key != lines["path"].key else {}
     tables = {role: paths.evaluation(cfg, role, path, joined, materials) for role, path in lines.items()}
-    report = node("report", "report", {"report": cfg["report"], "claims": cfg["claims"], "title": title}, **tables)
+    beside = {
+        **paths.guard(cfg, lines["path"], tables["path"], joined, materials),
+        **paths.relations(cfg, lines["path"], joined, materials),
+    }
+    told = {"report": cfg["report"], "claims": cfg["claims"], "title": title}
+    report = node("report", "report", told, **tables, **beside)
     return {
         "train": list(joined.values()),
         "connect": list(lines.values()),
-        "evaluate": list(tables.values()),
+        "evaluate": [*tables.values(), *beside.values()],
         "report": [report],
         "repair": [defense.card(cfg, title, model, plain, joined, materials)],
     }

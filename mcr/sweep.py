@@ -14,7 +14,7 @@ from mcr import run
 from mcr.errors import STATUS_FAILED
 from mcr.evaluation.summary import over_replicates
 from mcr.evaluation.table import PathTable, write_csv
-from mcr.reports import document, figures, repairs
+from mcr.reports import document, figures, repairs, robustness
 from mcr.reports.claims import Verdict
 from mcr.terminal import print_comparison, print_results
 
@@ -66,7 +66,13 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     names = labels(jobs)
     summaries = [json.loads((job / "summary.json").read_text()) for job in jobs]
     panels = [
-        (name, PathTable.read_csv(job / "path.csv"), _reference(job)) for name, job in zip(names, jobs, strict=True)
+        figures.Panel(
+            name,
+            PathTable.read_csv(job / "path.csv"),
+            _reference(job),
+            robustness.correlation_note(summary["curve"].get("correlations", {})),
+        )
+        for name, summary, job in zip(names, summaries, jobs, strict=True)
     ]
     if len(panels) <= figures.MOST_COLUMNS:
         references = [summary["reference"]["name"] for summary in summaries if "reference" in summary]
@@ -92,7 +98,10 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     sections += [document.replicates_section(spread)] if spread else []
     sections += [document.claims_section(verdicts)] if verdicts else []
     for name, summary, panel in zip(names, summaries, panels, strict=True):
-        sections.append(document.path_section(name, panel[1], summary["curve"]["path_length"]))
+        sections.append(document.path_section(name, panel.table, summary["curve"]["path_length"]))
+        beside = robustness.sections(summary["curve"], summary.get("beside", {}))
+        # One level below the path that they are about.
+        sections += [f"#{section}" for section in beside]
     (folder / "report.md").write_text("\n".join(sections))
     jobs_found = [{"name": name, **summary} for name, summary in zip(names, summaries, strict=True)]
     joint = {"jobs": jobs_found, "replicates": spread}

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mcr.reports import cards, document, repairs
+from mcr.reports import cards, document, repairs, robustness
 from mcr.reports.claims import Verdict
 
 COLUMNS = ("metric", "start", "inside", "at t", "end", "above higher end")
@@ -45,6 +45,10 @@ def print_results(
         console.print()
         console.print(escape(name), style="bold", soft_wrap=True, highlight=False)
         console.print(table)
+        for line in robustness.correlation_lines(summary["curve"].get("correlations", {}))[:1]:
+            console.print(escape(line), highlight=False, soft_wrap=True)
+        for warning in summary.get("warnings", []):
+            console.print(f"[yellow]warning[/yellow]: {escape(warning)}", highlight=False, soft_wrap=True)
     if verdicts:
         console.print()
     for name, verdict in verdicts:

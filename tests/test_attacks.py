@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mcr.architectures.small_vgg import SmallVgg
+from mcr.attacks.evasion import Evasion
 from mcr.attacks.fgsm import Fgsm
 from mcr.attacks.frozen import frozen
 from mcr.attacks.none import NoAttack
@@ -94,7 +95,7 @@ def test_equal_to_foolbox_without_a_random_start(network, norm, peer) -> None:
 def test_more_restarts_never_lower_the_loss_and_follow_the_seed(network) -> None:
     def losses(restarts: int, seed: int = 0) -> torch.Tensor:
         attack = pgd(restarts=restarts, steps=1)
-        return robust_risk(network, [(IMAGES, LABELS)], attack, generator(seed))[0]
+        return robust_risk(network, [(IMAGES, LABELS)], attack, generator(seed), "fp32", 0).losses
 
     assert (losses(5) >= losses(1) - 1e-6).all()
     assert torch.equal(losses(3), losses(3))
@@ -104,7 +105,7 @@ def test_more_restarts_never_lower_the_loss_and_follow_the_seed(network) -> None
 def test_the_worst_restart_counts_for_loss_and_accuracy_apart() -> None:
     """Restart one is misclassified with a low loss, restart two is right with a higher loss."""
 
-    class Script:
+    class Script(Evasion):
         def candidates(self, classifier, images, labels, generator):
             yield torch.zeros_like(images)
             yield torch.ones_like(images)
@@ -115,17 +116,20 @@ def test_the_worst_restart_counts_for_loss_and_accuracy_apart() -> None:
             wide = torch.tensor([0.0, -0.01, -0.01])  # class 0 wins with a higher loss
             return torch.where(x.flatten(1)[:, :1] > 0.5, wide, narrow)
 
-    losses, hits = robust_risk(Table(), [(IMAGES[:1], LABELS[:1])], Script(), generator(0))
-    assert hits.tolist() == [0.0]
+    found = robust_risk(Table(), [(IMAGES[:1], LABELS[:1])], Script(), generator(0), "fp32", 1)
+    assert torch.equal(found.images, torch.ones_like(IMAGES[:1]))
+    assert found.hits.tolist() == [0.0]
     expected = nn.functional.cross_entropy(torch.tensor([[0.0, -0.01, -0.01]]), torch.tensor([0]))
-    assert losses.tolist() == pytest.approx([float(expected)])
+    assert found.losses.tolist() == pytest.approx([float(expected)])
 
 
 def test_results_do_not_depend_on_the_batch_split(network) -> None:
-    whole = robust_risk(network, [(IMAGES, LABELS)], pgd(), generator(0))
-    parts = robust_risk(network, [(IMAGES[:3], LABELS[:3]), (IMAGES[3:], LABELS[3:])], pgd(), generator(0))
-    for one, other in zip(whole, parts, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    whole = robust_risk(network, [(IMAGES, LABELS)], pgd(), generator(0), "fp32", 4)
+    batches = [(IMAGES[:3], LABELS[:3]), (IMAGES[3:], LABELS[3:])]
+    parts = robust_risk(network, batches, pgd(), generator(0), "fp32", 4)
+    for name in ("losses", "hits", "images"):
+        torch.testing.assert_close(getattr(whole, name), getattr(parts, name), rtol=1e-5, atol=1e-6)
+    assert len(whole.images) == 4
 
 
 def test_an_attack_leaves_the_network_as_it_was() -> None:

@@ -51,7 +51,7 @@ def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subproce
         (["attack.epz=0.1"], "attack.eps"),
         (["endpoint@endpoints.end=adverserial"], "adversarial"),
         (["endpoint@endpoints.ende=adversarial"], "endpoint@endpoints.end"),
-        (["experiment=zhao2020_fig4_digit"], "zhao2020_fig4_digits"),
+        (["experiment=zhao2020_fig4_digit"], "zhao2020_fig4_barrier_digits"),
         (["trian"], "did you mean train"),
         (["--cfg", "job", "attack=pdg"], "did you mean pgd"),
         (["--info", "defaults-tree", "atack=pgd"], "attack"),
@@ -163,7 +163,7 @@ def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
     helped, groups, attacks, plan, plans, composed, script, completions = texts
     assert "verbs" in helped
     assert "attack: fgsm, none, pgd" in helped
-    assert "zhao2020_fig4_digits" in groups
+    assert "zhao2020_fig4_barrier_digits" in groups
     assert "Madry" in attacks
     assert plan.count("miss") == 9
     assert plans.count("job ") == plans.count("[8]") == 2

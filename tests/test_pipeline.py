@@ -149,9 +149,10 @@ def test_at_the_ends_the_path_is_the_ends(curve: str, make, config) -> None:
         assert row["test_accuracy"] == pytest.approx(float(hits.mean()))
         few = artifacts.read_split(inputs, "test", "cpu", part["robust_images"])
         attacked = EvaluationBatches(few.images, few.labels, 16, "contiguous")
-        losses, hits = robust_risk(network, attacked, build(cfg["attack"]), generator(part["seed"], "attack"))
-        assert row["robust_loss"] == pytest.approx(float(losses.mean()), rel=1e-4)
-        assert row["robust_accuracy"] == pytest.approx(float(hits.mean()))
+        draw = generator(part["seed"], "attack")
+        found = robust_risk(network, attacked, build(cfg["attack"]), draw, "fp32", 0)
+        assert row["robust_loss"] == pytest.approx(float(found.losses.mean()), rel=1e-4)
+        assert row["robust_accuracy"] == pytest.approx(float(found.hits.mean()))
     with (made["evaluate path"][0] / "ends.csv").open() as stream:
         ends = {(row["end"], row["batchnorm"]): row for row in csv.DictReader(stream)}
     for role, row in (("start", table.rows[0]), ("end", table.rows[-1])):

@@ -13,6 +13,7 @@ from mcr.evaluation.summary import as_costs, over_replicates, summarize
 from mcr.evaluation.table import PathTable, markdown
 from mcr.reports import document, figures
 from mcr.reports.claims import judge
+from mcr.reports.figures import Panel
 
 T = [0.0, 0.25, 0.5, 0.75, 1.0]
 
@@ -115,17 +116,17 @@ def test_a_table_survives_the_file(tmp_path: Path) -> None:
 
 
 def test_figures_hold_what_they_should(tmp_path: Path) -> None:
-    figure = figures.path_figure([("one", table(2), table(4)), ("two", table(0, robust=False), None)])
+    figure = figures.path_figure([Panel("one", table(2), table(4), ""), Panel("two", table(0, robust=False), None, "")])
     assert len(figure.axes) == 6
     assert [axis.get_title() for axis in figure.axes[:2]] == ["one", "two"]
     robust = figure.axes[2].get_lines()
     assert robust[0].get_ydata().tolist() == [2 * (1 + 2 * t * (1 - t)) for t in T]
-    assert figures.path_figure([("one", table(2, robust=False), None)]).axes.__len__() == 2
-    many = figures.overlay_figure([(str(index), table(index), None) for index in range(8)])
+    assert figures.path_figure([Panel("one", table(2, robust=False), None, "")]).axes.__len__() == 2
+    many = figures.overlay_figure([Panel(str(index), table(index), None, "") for index in range(8)])
     assert len(many.axes[0].get_lines()) == 8
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    again = [figures.path_figure([("one", table(2), table(4))]) for _ in range(2)]
+    again = [figures.path_figure([Panel("one", table(2), table(4), "")]) for _ in range(2)]
     folders = (tmp_path / "a", tmp_path / "b")
     one, two = (figures.save(f, p, "figure", ["png", "svg"], 50) for f, p in zip(again, folders, strict=True))
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from mcr.attacks import ball
+from mcr.attacks.evasion import Evasion
 from mcr.attacks.pgd import Pgd
 from mcr.types import Classifier
 
 
 @dataclass(frozen=True)
-class Fgsm:
+class Fgsm(Evasion):
     """One step of full length from the image itself (Goodfellow et al. 2015): PGD with one step and no random start.
 
     Attributes:
@@ -28,16 +29,9 @@ class Fgsm:
     def __post_init__(self) -> None:
         ball.check("fgsm", self.eps, self.norm)
 
-    @property
-    def _step(self) -> Pgd:
-        return Pgd(eps=self.eps, step_size=self.eps, steps=1, norm=self.norm, start="zero", restarts=1)
-
     def candidates(
         self, classifier: Classifier, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Iterator[Tensor]:
         """The adversarial images (B, D, H, W), once."""
-        return self._step.candidates(classifier, images, labels, generator)
-
-    def __call__(self, classifier: Classifier, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Adversarial images (B, D, H, W)."""
-        return self._step(classifier, images, labels, generator)
+        step = Pgd(eps=self.eps, step_size=self.eps, steps=1, norm=self.norm, start="zero", restarts=1)
+        return step.candidates(classifier, images, labels, generator)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mcr.attacks import ball
+from mcr.attacks.evasion import Evasion, ascend, ordinary
 from mcr.errors import InputError
 from mcr.losses import cross_entropy
 from mcr.types import Classifier
@@ -17,7 +18,7 @@ STARTS = ("random", "zero")
 
 
 @dataclass(frozen=True)
-class Pgd:
+class Pgd(Evasion):
     """Steps along the gradient of the cross-entropy, projected to the ball and [0, 1] (Madry et al. 2018, eq. 2).
 
     Attributes:
@@ -51,39 +52,83 @@ class Pgd:
         self, classifier: Classifier, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Iterator[Tensor]:
         """The adversarial images (B, D, H, W) of each restart."""
+        images, labels = ordinary(images), ordinary(labels)
         for _ in range(self.restarts):
-            yield self._one(classifier, images, labels, generator)
+            yield self.maximize(lambda point: cross_entropy(classifier(point), labels), images, generator)
 
-    def __call__(self, classifier: Classifier, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Adversarial images (B, D, H, W): of each image the restart with the highest loss.
+    def maximize(self, loss: Callable[[Tensor], Tensor], images: Tensor, generator: torch.Generator) -> Tensor:
+        """One try at the maximum of any loss over the ball: (B, D, H, W).
 
-        The classifier must be deterministic and in evaluation mode (see ``frozen``).
+        Args:
+            loss: Images (B, D, H, W) to values (B,).
         """
-        tries = self.candidates(classifier, images, labels, generator)
-        best = next(tries)
-        if self.restarts == 1:
-            return best
-        with torch.no_grad():
-            highest = cross_entropy(classifier(best), labels)
-            for candidate in tries:
-                losses = cross_entropy(classifier(candidate), labels)
-                worse = losses > highest
-                best = torch.where(worse[:, None, None, None], candidate, best)
-                highest = torch.where(worse, losses, highest)
-        return best
-
-    def _one(self, classifier: Classifier, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        if self.start == "random":
-            current = ball.random_point(images, self.eps, self.norm, generator)
-        else:
-            current = images.clone()
+        current = self._begin(images, generator)
         for _ in range(self.steps):
-            current.requires_grad_(True)
-            # Lightning evaluates without gradients; an attack needs them all the same.
-            with torch.enable_grad():
-                loss = cross_entropy(classifier(current), labels).sum()
-                (gradient,) = torch.autograd.grad(loss, current)
-            with torch.no_grad():
-                moved = current.detach() + self.step_size * ball.ascent(gradient, self.norm)
-                current = ball.project(moved, images, self.eps, self.norm)
+            current = self._step(current, ascend(loss, current)[1], images)
         return current
+
+    def standing(
+        self,
+        classifier: Classifier,
+        images: Tensor,
+        labels: Tensor,
+        generator: torch.Generator,
+        judge: Classifier,
+    ) -> Tensor:
+        """Which images are right at every point that the attack visits: bool (B,); a broken image takes no more steps.
+
+        At least as strong as looking at the last points alone. What ``classifier`` calls broken is looked at again by
+        ``judge``, so that a cheaper classifier's errors do not count as the attack's.
+        """
+        images, labels = ordinary(images), ordinary(labels)
+        with torch.no_grad():
+            upright = judge(images).argmax(1) == labels
+        for _ in range(self.restarts):
+            # Drawn for all images, so that the random starts do not depend on which are left.
+            rows, current = upright.nonzero()[:, 0], self._begin(images, generator)
+            current = current[rows]
+            for _ in range(self.steps):
+                if not len(rows):
+                    break
+                current, rows = self._stand(classifier, current, images, labels, rows, judge, upright)
+            if len(rows):
+                with torch.no_grad():
+                    upright[rows] = judge(current).argmax(1) == labels[rows]
+        return upright
+
+    def _stand(
+        self,
+        classifier: Classifier,
+        current: Tensor,
+        images: Tensor,
+        labels: Tensor,
+        rows: Tensor,
+        judge: Classifier,
+        upright: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """One step of the images that still stand; those broken before it are marked in ``upright`` and left out."""
+        suspected: list[Tensor] = []
+
+        def loss(point: Tensor) -> Tensor:
+            logits = classifier(point)
+            suspected.append(logits.detach().argmax(1) != labels[rows])
+            return cross_entropy(logits, labels[rows])
+
+        _, gradient = ascend(loss, current)
+        broken = suspected[0]
+        if judge is not classifier and broken.any():
+            with torch.no_grad():
+                broken[broken.clone()] = judge(current[broken]).argmax(1) != labels[rows[broken]]
+        upright[rows[broken]] = False
+        left = ~broken
+        return self._step(current[left], gradient[left], images[rows[left]]), rows[left]
+
+    def _begin(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        if self.start == "random":
+            return ball.random_point(images, self.eps, self.norm, generator)
+        return images.clone()
+
+    def _step(self, current: Tensor, gradient: Tensor, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            moved = current.detach() + self.step_size * ball.ascent(gradient, self.norm)
+            return ball.project(moved, images, self.eps, self.norm)

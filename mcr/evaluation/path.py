@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from mcr.attacks.none import NoAttack
 from mcr.datasets.batches import EvaluationBatches
+from mcr.probes.input_hessian import curvature
 from mcr.probes.risk import risk
-from mcr.probes.robust_risk import robust_risk
+from mcr.probes.robust_risk import Precision, robust_risk
 from mcr.seeding import generator
 from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
@@ -29,7 +30,9 @@ class Questions:
         train: Clean images of the split that the path was fitted on.
         test: Clean test images.
         robust: Test images under attack.
-        attack: Its candidates; without any, robust metrics are left out.
+        attack: Without any (``NoAttack``), robust metrics are left out.
+        precision: Of the attack's gradients; its points are scored in float32.
+        curved: The first of the robust images, for the curvature of the loss in the input; None leaves it out.
         seed: Of the attack's random starts, the same at every point.
         hits: Metric to images with the labels that would be a hit: triggered images with the attacker's labels.
     """
@@ -38,6 +41,8 @@ class Questions:
     test: EvaluationBatches
     robust: EvaluationBatches
     attack: Any
+    precision: Precision
+    curved: EvaluationBatches | None
     seed: int
     hits: Mapping[str, EvaluationBatches]
 
@@ -47,8 +52,17 @@ class Questions:
         for name, batches in (("train", self.train), ("test", self.test)):
             answers[f"{name}_loss"], answers[f"{name}_accuracy"] = risk(network, batches)
         if not isinstance(self.attack, NoAttack):
-            draw = generator(self.seed, "attack")
-            answers["robust_loss"], answers["robust_accuracy"] = robust_risk(network, self.robust, self.attack, draw)
+            draw, keep = generator(self.seed, "attack"), len(self.curved.images) if self.curved else 0
+            attacked = robust_risk(network, self.robust, self.attack, draw, self.precision, keep)
+            answers["robust_loss"], answers["robust_accuracy"] = attacked.losses, attacked.hits
+        if self.curved:
+            found = curvature(network, self.curved, generator(self.seed, "curvature"))
+            answers["input_eigenvalue"], answers["input_gradient_norm"] = found.eigenvalue, found.gradient_norm
+            if found.method == "lanczos":
+                answers["eigenvalue_residual"] = found.residual
+            if not isinstance(self.attack, NoAttack):
+                clean = torch.cat([images for images, _ in self.curved]).cpu()
+                answers["eigenvector_alignment"] = found.alignment(attacked.images - clean)
         for name, batches in self.hits.items():
             _, answers[name] = risk(network, batches)
         return answers

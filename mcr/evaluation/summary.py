@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy import stats
 
-Values = NDArray[np.float64]
+from mcr.evaluation.bootstrap import Values, interval, resampled
+
+NEUTRAL = ("eigenvector_alignment", "eigenvalue_residual")
 
 
 def summarize(t: list[float], arc: list[float], values: Mapping[str, Values]) -> dict[str, dict[str, float]]:
@@ -23,7 +25,8 @@ def summarize(t: list[float], arc: list[float], values: Mapping[str, Values]) ->
     - ``length_mean``: the mean of m weighted by arc length, trapezoidal rule (Garipov et al. 2018).
 
     Each barrier has its standard error over images, from the per-image differences (the same images at every t),
-    at the t where the maximum lies.
+    at the t where the maximum lies; ``interior`` also has ``interior_low`` and ``interior_high``, a 95 % bootstrap
+    interval over images in which the maximum is taken anew in every draw.
 
     Args:
         t: Grid (T,), from 0 to 1, with at least one point between.
@@ -43,6 +46,8 @@ def _metric(t: Values, arc: Values, per_image: Values) -> dict[str, float]:
     inner = 1 + int(np.argmax(mean[1:-1]))
     above = int(np.argmax(mean - line))
     excess = np.clip(mean - line, 0, None)
+    drawn = resampled([per_image])[0]
+    low, high = interval(drawn[:, 1:-1].max(1) - drawn[:, [0, -1]].max(1))
     return {
         "start": float(mean[0]),
         "end": float(mean[-1]),
@@ -55,6 +60,8 @@ def _metric(t: Values, arc: Values, per_image: Values) -> dict[str, float]:
         "barrier_se": standard_error(per_image[worst] - per_image[higher]),
         "interior": float(mean[inner] - mean[higher]),
         "interior_se": standard_error(per_image[inner] - per_image[higher]),
+        "interior_low": low,
+        "interior_high": high,
         "interior_t": float(t[inner]),
         "barrier_above_line": float(mean[above] - line[above]),
         "barrier_above_line_se": standard_error(per_image[above] - lines[above]),
@@ -63,12 +70,15 @@ def _metric(t: Values, arc: Values, per_image: Values) -> dict[str, float]:
 
 
 def over_replicates(values: list[float]) -> dict[str, float]:
-    """Number, mean, standard error over replicates (seeds), smallest and largest of one statistic."""
-    array = np.asarray(values)
+    """One statistic over replicates (seeds): number, mean, standard error, 95 % interval (Student), extremes."""
+    array, error = np.asarray(values), standard_error(np.asarray(values))
+    half = float(stats.t.ppf(0.975, len(array) - 1)) * error if len(array) > 1 else float("nan")
     return {
         "replicates": len(array),
         "mean": float(array.mean()),
-        "se": standard_error(array),
+        "se": error,
+        "low": float(array.mean()) - half,
+        "high": float(array.mean()) + half,
         "min": float(array.min()),
         "max": float(array.max()),
     }
@@ -80,9 +90,14 @@ def standard_error(differences: Values) -> float:
 
 
 def as_costs(per_image: Mapping[str, Any]) -> dict[str, Values]:
-    """Per-image losses and correctness (T, N) as metrics that are worse when higher: accuracies become errors."""
+    """Per-image losses and correctness (T, N) as metrics that are worse when higher: accuracies become errors.
+
+    What is neither better nor worse when higher is left out.
+    """
     costs = {}
     for name, values in per_image.items():
+        if name in NEUTRAL:
+            continue
         array = np.asarray(values, dtype=np.float64)
         if name.endswith("_accuracy"):
             costs[name.replace("_accuracy", "_error")] = 1 - array

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mcr.attacks.frozen import frozen
+from mcr.attacks.pgd import Pgd
+from mcr.errors import InputError
 from mcr.losses import cross_entropy
+from mcr.objectives.objective import Objective
 
 
 @dataclass(frozen=True)
-class Adversarial:
+class Adversarial(Objective):
     """Minus the log-probability of the label on attacked images (Madry et al. 2018, eq. 1).
 
     The attack sees the network in evaluation mode and leaves BatchNorm's statistics as they are; only the
     training pass on the attacked images updates them.
 
     Attributes:
-        attack: (classifier, images, labels, generator) -> images.
+        attack: Of training and of the watch over it.
     """
 
     attack: Any
-
-    @property
-    def attacks(self) -> bool:
-        """Whether the network is also run in evaluation mode, so that its BatchNorm statistics must fit."""
-        return True
 
     def __call__(
         self, network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
@@ -38,3 +36,28 @@ class Adversarial:
             attacked = self.attack(network, images, labels, generator)
         logits = network(attacked)
         return cross_entropy(logits, labels), logits
+
+
+@dataclass(frozen=True)
+class GrowingRadius(Adversarial):
+    """The same with a radius and a step that grow linearly from 0 over the first part of training.
+
+    A large radius from the first step on can keep a network from learning anything (Cai et al. 2018).
+
+    Attributes:
+        attack: PGD, at its full radius.
+        warmup: Share of training after which the radius is full, in (0, 1].
+    """
+
+    warmup: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.warmup <= 1:
+            raise InputError(f"objective: warmup={self.warmup} must lie in (0, 1]: a share of the training")
+        if not isinstance(self.attack, Pgd):
+            raise InputError("objective: a growing radius needs attack=pgd")
+
+    def at(self, progress: float) -> Adversarial:
+        """The objective at a point of training, from 0 to 1; the watch over it keeps the full radius."""
+        share = min(1.0, progress / self.warmup)
+        return Adversarial(replace(self.attack, eps=share * self.attack.eps, step_size=share * self.attack.step_size))

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from mcr.losses import cross_entropy
+from mcr.objectives.objective import Objective
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Objective):
     """Minus the log-probability of the label."""
 
     @property
     def attacks(self) -> bool:
-        """Whether the network is also run in evaluation mode, so that its BatchNorm statistics must fit."""
+        """The network is run in training mode alone."""
         return False
 
     def __call__(

@@ -18,8 +18,10 @@ VERSIONS = {
     "release": 1,
     "permute": 1,
     "connect": 1,
-    "evaluate": 1,
-    "report": 1,
+    "evaluate": 2,  # curvature, correlations and intervals
+    "guard": 1,
+    "relations": 1,
+    "report": 2,  # the guard and the relations
     "vet": 1,
     "repair": 1,
     "card": 1,

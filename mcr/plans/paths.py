@@ -14,6 +14,7 @@ from mcr.store import Stage
 def connection(
     cfg: Config,
     curve: Config,
+    objective: Config,
     model: Config,
     ends: Stages,
     materials: Stages,
@@ -25,7 +26,7 @@ def connection(
     if curve.get("points", 2) > 2:
         config |= {
             "augmentation": cfg["dataset"]["augmentation"],
-            "recipe": recipes.connection(cfg),
+            "recipe": recipes.connection(cfg, objective),
             "seed": identity.key({"replicate": cfg["replicate"], "curve": name}),
             **recipes.connection_material(cfg),
         }
@@ -33,16 +34,44 @@ def connection(
 
 
 def evaluation(cfg: Config, role: str, path: Stage, ends: Stages, materials: Stages) -> Stage:
+    """The table of a path."""
+    part = recipes.without(cfg["evaluation"], "guard", "relations")
+    config = {**_along(cfg, path), **trigger(cfg), "evaluation": {**part, "attack": recipes.evaluated(cfg)}}
+    return node("evaluate", f"evaluate {role}", config, path=path, **ends, **materials)
+
+
+def guard(cfg: Config, path: Stage, table: Stage, ends: Stages, materials: Stages) -> dict[str, Stage]:
+    """The look for masked gradients, where there is an attack and images to try stronger ones on."""
+    part, attack = cfg["evaluation"]["guard"], recipes.evaluated(cfg)
+    if recipes.named(attack, "NoAttack") or not part["images"] or not part["attacks"]:
+        return {}
+    attacks = {name: recipes.stronger(attack, chosen) for name, chosen in part["attacks"].items()}
+    config = {**_along(cfg, path), "evaluation": {**_walked(cfg), "guard": {**part, "attacks": attacks}}}
+    return {"guard": node("guard", "guard", config, path=path, table=table, **ends, **materials)}
+
+
+def relations(cfg: Config, path: Stage, ends: Stages, materials: Stages) -> dict[str, Stage]:
+    """The comparison of the path's points with each other, where there are images for it."""
     part = cfg["evaluation"]
-    config = {
+    if not part["relations"]["images"]:
+        return {}
+    asked = {"attack": recipes.evaluated(cfg), **{name: part[name] for name in ("attack_precision", "relations")}}
+    config = {**_along(cfg, path), **trigger(cfg), "evaluation": {**_walked(cfg), **asked}}
+    return {"relations": node("relations", "relations", config, path=path, **ends, **materials)}
+
+
+def _along(cfg: Config, path: Stage) -> dict[str, Any]:
+    """What every stage that stands at points of a path depends on."""
+    return {
         **{key: path.config[key] for key in ("architecture", "normalization", "curve")},
         "augmentation": cfg["dataset"]["augmentation"],
         "split": cfg["connection"]["split"],
-        "evaluation": {**part, "attack": recipes.overlay(cfg["attack"], part["attack"])},
         **recipes.connection_material(cfg),
-        **trigger(cfg),
     }
-    return node("evaluate", f"evaluate {role}", config, path=path, **ends, **materials)
+
+
+def _walked(cfg: Config) -> dict[str, Any]:
+    return {name: cfg["evaluation"][name] for name in ("batch_size", "memory_format", "batchnorm_images", "seed")}
 
 
 def trigger(cfg: Config) -> dict[str, Any]:

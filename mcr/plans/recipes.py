@@ -41,6 +41,19 @@ def objective(cfg: Config, chosen: Config) -> dict[str, Any]:
     return {**chosen, "attack": overlay(cfg["attack"], chosen["attack"])}
 
 
+def evaluated(cfg: Config) -> dict[str, Any]:
+    """The attack of the evaluation."""
+    return overlay(cfg["attack"], cfg["evaluation"]["attack"])
+
+
+def stronger(attack: Config, chosen: Config) -> dict[str, Any]:
+    """An attack of the guard: in the same ball as the evaluation's, with its step size where it names none."""
+    shared = {name: attack[name] for name in ("eps", "norm") if name in attack}
+    if named(chosen, "Pgd"):
+        return {"step_size": attack.get("step_size", attack["eps"]), **chosen, **shared}
+    return {**chosen, **shared}
+
+
 def training(cfg: Config, part: Config, chosen: Config) -> dict[str, Any]:
     """The recipe of a training: its own keys, with objective, optimizer and schedule filled in from the root.
 
@@ -52,7 +65,8 @@ def training(cfg: Config, part: Config, chosen: Config) -> dict[str, Any]:
     devices = cfg["runtime"]["devices"]
     processes = len(devices) if isinstance(devices, list) else devices
     return {
-        **part,
+        # Without patience nothing stops a training: the recipe is that of before there was any.
+        **without(part, *(() if part.get("patience") else ("patience",))),
         # Each process normalises and augments its own share of a batch: other numbers than one process gives.
         **({"processes": processes} if processes > 1 else {}),
         "objective": objective(cfg, chosen),
@@ -80,10 +94,10 @@ def material(cfg: Config) -> dict[str, Any]:
     return {"split": "clean", "images": cfg["defense"]["images"], "held_out": cfg["defense"]["held_out"]}
 
 
-def connection(cfg: Config) -> dict[str, Any]:
-    """The recipe of fitting the run's path: so many epochs, or so many steps where these are given."""
+def connection(cfg: Config, chosen: Config) -> dict[str, Any]:
+    """The recipe of fitting a path with an objective: so many epochs, or so many steps where these are given."""
     part = cfg["connection"]
-    return training(cfg, without(part, "images", "epochs" if part["steps"] else "steps"), cfg["objective"])
+    return training(cfg, without(part, "images", "epochs" if part["steps"] else "steps"), chosen)
 
 
 def connection_material(cfg: Config) -> dict[str, Any]:

@@ -3,40 +3,105 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mcr.attacks.evasion import Evasion
 from mcr.attacks.frozen import frozen
 from mcr.losses import cross_entropy
-from mcr.types import Batch
+from mcr.types import Batch, Classifier
+
+PRECISIONS = ("fp32", "bf16")
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What an attack leaves of each image, on the CPU.
+
+    Attributes:
+        losses: The highest cross-entropy over the attack's candidates (N,).
+        hits: 1 where every candidate is right, else 0 (N,).
+        images: The candidate with the highest loss, of the first images that were to be kept (n, D, H, W).
+    """
+
+    losses: Tensor
+    hits: Tensor
+    images: Tensor
 
 
 def robust_risk(
-    network: nn.Module, batches: Iterable[Batch], attack: Any, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """The worst restart of each image: its highest cross-entropy, and whether no restart was misclassified.
+    network: nn.Module,
+    batches: Iterable[Batch],
+    attack: Evasion,
+    generator: torch.Generator,
+    precision: Precision,
+    keep: int,
+) -> Attacked:
+    """The worst candidate of each image: its loss, and whether none was misclassified.
 
     Args:
         network: Attacked white-box, in evaluation mode.
         batches: Clean images and labels.
-        attack: Has ``candidates(classifier, images, labels, generator)``.
+        attack: Asked for its candidates.
         generator: For the random starts.
-
-    Returns:
-        Losses (N,) and correctness (N,), float32 on the CPU.
+        precision: Of the attack's own passes; its points are scored as they are fed to the network, in float32.
+        keep: Of how many first images the worst candidate is returned.
     """
-    losses, hits = [], []
+    losses, hits, kept = [], [], []
     with frozen(network):
         for images, labels in batches:
             worst = torch.full((len(labels),), -torch.inf, device=labels.device)
             standing = torch.ones_like(worst)
-            for attacked in attack.candidates(network, images, labels, generator):
+            points = images
+            for attacked in attack.candidates(cheaper(network, precision, images), images, labels, generator):
                 with torch.no_grad():
                     logits = network(attacked)
-                worst = torch.maximum(worst, cross_entropy(logits, labels))
+                loss = cross_entropy(logits, labels)
+                points = torch.where((loss > worst)[:, None, None, None], attacked, points)
+                worst = torch.maximum(worst, loss)
                 standing *= (logits.argmax(1) == labels).float()
             losses.append(worst)
             hits.append(standing)
-    return torch.cat(losses).cpu(), torch.cat(hits).cpu()
+            if keep > 0:
+                kept.append(points[:keep].cpu())
+                keep -= len(points)
+    return Attacked(torch.cat(losses).cpu(), torch.cat(hits).cpu(), torch.cat(kept) if kept else torch.empty(0))
+
+
+def robust_accuracy(
+    network: nn.Module,
+    batches: Iterable[Batch],
+    attack: Evasion,
+    generator: torch.Generator,
+    precision: Precision,
+) -> Tensor:
+    """Whether each image withstands the attack (N,), on the CPU: 1 or 0.
+
+    Cheaper than ``robust_risk`` where no loss is asked: an image that is broken takes no more steps.
+
+    Args:
+        network: See ``robust_risk``, as for the others.
+    """
+    with frozen(network):
+        hits = [
+            attack.standing(cheaper(network, precision, images), images, labels, generator, network)
+            for images, labels in batches
+        ]
+    return torch.cat(hits).float().cpu()
+
+
+def cheaper(network: nn.Module, precision: Precision, images: Tensor) -> Classifier:
+    """The network as the attack sees it: itself, or under autocast to bfloat16."""
+    if precision == "fp32":
+        return network
+
+    def classifier(points: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            logits: Tensor = network(points)
+        return logits
+
+    return classifier

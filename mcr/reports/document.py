@@ -12,7 +12,10 @@ from mcr.reports.claims import Verdict
 Metrics = Mapping[str, Mapping[str, float]]
 
 BARRIER_COLUMNS = ("path", "metric", "start", "end", "max inside", "at t", "above higher end", "above line", "area")
-SHOWN = ("test_loss", "test_error", "robust_loss", "robust_error", "attack_success", "injection_success")
+SHOWN = (
+    *("test_loss", "test_error", "robust_loss", "robust_error", "input_eigenvalue"),
+    *("attack_success", "injection_success"),
+)
 EXPLANATION = (
     "Above higher end: the highest value at an interior t minus the higher of the two ends, ± its standard error over "
     "images; negative: no barrier. Above line: the largest excess over the straight line between the ends' values. "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -13,13 +13,29 @@ from matplotlib.figure import Figure
 
 from mcr.evaluation.table import PathTable, is_share
 
-Panel = tuple[str, PathTable, PathTable | None]
-"""Title, the path's table, and the reference's (the straight line), if any."""
 
-BLUE, RED, GREY, ORANGE, PURPLE = "#2166ac", "#b2182b", "#7a7a7a", "#d95f02", "#7b3294"
+class Panel(NamedTuple):
+    """One path of a figure.
+
+    Attributes:
+        title: Above its column.
+        table: Of the path.
+        reference: Of the path beside it (the straight line), if any.
+        note: Written into the row of the eigenvalue.
+    """
+
+    title: str
+    table: PathTable
+    reference: PathTable | None
+    note: str
+
+
+BLUE, RED, GREY, ORANGE, PURPLE, GREEN = "#2166ac", "#b2182b", "#7a7a7a", "#d95f02", "#7b3294", "#1b7837"
+CURVATURE = "input eigenvalue"
 ROWS = (
     ("clean loss", (("test_loss", "test", BLUE), ("train_loss", "train", "#92c5de"))),
     ("robust loss", (("robust_loss", "under attack", RED),)),
+    (CURVATURE, (("input_eigenvalue", "largest, mean", GREEN),)),
     ("accuracy %", (("test_accuracy", "clean", BLUE), ("robust_accuracy", "under attack", RED))),
     ("attack success %", (("attack_success", "backdoor", ORANGE), ("injection_success", "injected errors", PURPLE))),
 )
@@ -34,16 +50,18 @@ def path_figure(panels: Sequence[Panel], reference_name: str = "") -> Figure:
         panels: What the columns show, at most MOST_COLUMNS.
         reference_name: What the legend calls the reference.
     """
-    rows = [row for row in ROWS if any(name in panel[1].metrics for panel in panels for name, _, _ in row[1])]
+    rows = [row for row in ROWS if any(name in panel.table.metrics for panel in panels for name, _, _ in row[1])]
     size = (3.0 * len(panels) + 2.4, 2.15 * len(rows) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), len(panels), sharex=True, sharey="row", squeeze=False)
-    for column, (title, table, reference) in enumerate(panels):
+    for column, panel in enumerate(panels):
         for (label, lines), axis in zip(rows, axes[:, column], strict=True):
-            _draw(axis, lines, table, reference, reference_name)
+            _draw(axis, lines, panel.table, panel.reference, reference_name)
             if column == 0:
                 axis.set_ylabel(label)
-        axes[0, column].set_title(title, fontsize=10)
+            if label == CURVATURE and panel.note:
+                axis.set_title(panel.note, fontsize=8, color=GREY)
+        axes[0, column].set_title(panel.title, fontsize=10)
         axes[-1, column].set_xlabel("t")
     for (label, _), line in zip(rows, axes, strict=True):
         line[0].set_ylim(*((-3, 103) if label.endswith("%") else (0, None)))
@@ -86,11 +104,11 @@ def _draw(
 
 def overlay_figure(panels: Sequence[Panel]) -> Figure:
     """Many paths in one column, one colour each."""
-    rows = [row for row in ROWS if any(name in panel[1].metrics for panel in panels for name, _, _ in row[1])]
+    rows = [row for row in ROWS if any(name in panel.table.metrics for panel in panels for name, _, _ in row[1])]
     figure = Figure(figsize=(7.5, 2.3 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     colors = matplotlib.colormaps["viridis"]
-    for index, (title, table, _) in enumerate(panels):
+    for index, (title, table, _, _) in enumerate(panels):
         color = colors(0.9 * index / max(1, len(panels) - 1))
         for (label, lines), axis in zip(rows, axes, strict=True):
             name = next(

@@ -28,6 +28,7 @@ POISON, POISON_FACTS, INJECTION = "poison.safetensors", "poison.json", "injectio
 VET = "vet.json"
 CLEANED, CHOICE = "cleaned.safetensors", "choice.json"
 TABLE, ENDS, PER_IMAGE, SUMMARY = "path.csv", "ends.csv", "per_image.safetensors", "summary.json"
+CURVATURE, GUARD, RELATIONS = "curvature.csv", "guard.json", "relations.json"
 
 
 @dataclass(frozen=True)

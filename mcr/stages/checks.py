@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mcr import build
+from mcr.attacks.none import NoAttack
 from mcr.backdoors.backdoor import check_share
 from mcr.backdoors.poisoning import attackable
 from mcr.datasets.augment import Augmentation
@@ -16,6 +17,7 @@ from mcr.datasets.split import split_indices
 from mcr.errors import InputError
 from mcr.evaluation.locus import grid
 from mcr.evaluation.summary import summarize
+from mcr.probes.robust_risk import PRECISIONS as ATTACK_PRECISIONS
 from mcr.reports.claims import judge
 from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
 from mcr.stages.load import take
@@ -35,6 +37,18 @@ CARD_STATISTICS = dict.fromkeys(
 )
 # What a path's summary will hold for each metric.
 STATISTICS = summarize([0.0, 0.5, 1.0], [0.0, 1.0, 2.0], {"any": np.zeros((3, 2))})["any"]
+# And what is known beside it of its curvature and its points together.
+CORRELATION = dict.fromkeys(f"{kind}{side}" for kind in ("pearson", "spearman") for side in ("", "_low", "_high"))
+BESIDE_STATISTICS = {
+    "robust_loss_and_input_eigenvalue": dict.fromkeys(CORRELATION, 0.0),
+    "robust_loss_and_input_gradient_norm": dict.fromkeys(CORRELATION, 0.0),
+    "guard": dict.fromkeys(("advantage", "advantage_se", "t"), 0.0),
+    "transfer": dict.fromkeys(("advantage", "advantage_se", "at", "mean_off_diagonal"), 0.0),
+    "ensemble": dict.fromkeys(
+        ("clean_accuracy", "robust_loss", "robust_accuracy", "best_single", "gain", "gain_se"), 0.0
+    ),
+    "gradient_similarity": dict.fromkeys(("clean", "triggered", "gap", "gap_se"), 0.0),
+}
 
 
 def check(stage: Stage) -> None:
@@ -58,8 +72,9 @@ def check(stage: Stage) -> None:
     if stage.name in ("report", "card"):
         _check_report(config["report"])
         for claim in config["claims"]:
-            known = CARD_STATISTICS if "repair" in claim else STATISTICS
-            judge(claim, {claim["quantity"].partition(".")[0]: known})
+            metric = claim["quantity"].partition(".")[0]
+            known = CARD_STATISTICS if "repair" in claim else BESIDE_STATISTICS.get(metric, STATISTICS)
+            judge(claim, {metric: known})
     if stage.name == "repair":
         _check_format(stage.label, config)
         for name in ("batch_size", "batchnorm_images"):
@@ -74,12 +89,7 @@ def check(stage: Stage) -> None:
     if "recipe" in config:
         _check_recipe(stage.label, config["recipe"])
     if "evaluation" in config:
-        part = config["evaluation"]
-        grid(part["grid"])
-        build.build(part["attack"])
-        _check_format(stage.label, part)
-        for name in ("train_images", "test_images", "robust_images", "batchnorm_images", "batch_size"):
-            _positive(f"evaluation.{name}", part[name], word="all")
+        _check_evaluation(stage.label, config["evaluation"])
 
 
 def check_with_data(missing: list[Stage], store: Store) -> None:
@@ -96,7 +106,8 @@ def check_with_data(missing: list[Stage], store: Store) -> None:
         config, data = stage.config, stage.needs.get("data")
         if "poisoning" in config:
             check_share("poisoning.ratio", config["poisoning"]["ratio"])
-        if data is None or not (stage.name == "load" or {"backdoor", "material"} & set(config)):
+        demanding = [attack for attack in map(build.build, _attacks(config)) if attack.least_classes > 2]
+        if data is None or not (demanding or stage.name == "load" or {"backdoor", "material"} & set(config)):
             continue
         if data.key not in specs:
             # A large folder is read twice for a user's files, which are to be refused at once, but not for less.
@@ -104,6 +115,13 @@ def check_with_data(missing: list[Stage], store: Store) -> None:
         spec = specs[data.key]
         if spec is None:
             continue
+        for attack in demanding:
+            if len(spec.classes) < attack.least_classes:
+                name = type(attack).__name__
+                raise InputError(
+                    f"{name} is defined for {attack.least_classes} classes or more, the data have {len(spec.classes)}: "
+                    "use attack=apgd_ce or attack=square"
+                )
         if stage.name == "load":
             take(stage, spec)
         if "backdoor" in config:
@@ -164,6 +182,48 @@ def _check_recipe(label: str, recipe: dict) -> None:
         raise InputError(f"{label}: keep={recipe['keep']} must be last or best")
     if not 0 <= recipe.get("ema_decay", 0) < 1:
         raise InputError(f"{label}: ema_decay={recipe['ema_decay']} must lie in [0, 1)")
+
+
+def _check_evaluation(label: str, part: Mapping[str, Any]) -> None:
+    """What is asked along a path, or of some of its points."""
+    _check_format(label, part)
+    for name in ("train_images", "test_images", "robust_images", "batchnorm_images", "batch_size"):
+        if name in part:
+            _positive(f"evaluation.{name}", part[name], word="all")
+    if "grid" in part:
+        grid(part["grid"])
+    if "attack" in part:
+        attack = build.build(part["attack"])
+        if part["attack_precision"] not in ATTACK_PRECISIONS:
+            allowed = " or ".join(ATTACK_PRECISIONS)
+            raise InputError(f"evaluation.attack_precision={part['attack_precision']} must be {allowed}")
+        if "hessian_images" in part and not isinstance(attack, NoAttack):
+            _check_curved(part["hessian_images"], part["robust_images"])
+    if part.get("hessian_images", "all") != "all" and part["hessian_images"] < 0:
+        raise InputError(f"evaluation.hessian_images={part['hessian_images']} must be at least 0, or all")
+    if "relations" in part:
+        grid(part["relations"]["grid"], "evaluation.relations.grid")
+        _positive("evaluation.relations.images", part["relations"]["images"], word="all")
+    if "guard" in part:
+        _positive("evaluation.guard.images", part["guard"]["images"], word="all")
+        for attack in part["guard"]["attacks"].values():
+            build.build(attack)
+
+
+def _check_curved(curved: int | str, attacked: int | str) -> None:
+    """The alignment of eigenvector and perturbation needs both for the same images."""
+    if attacked != "all" and (curved == "all" or int(curved) > int(attacked)):
+        raise InputError(
+            f"evaluation.hessian_images={curved} must be at most evaluation.robust_images={attacked}: they are the "
+            "first of those"
+        )
+
+
+def _attacks(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The configurations of all attacks of a stage."""
+    part, objective = config.get("evaluation", {}), config.get("recipe", {}).get("objective", {})
+    found = [place["attack"] for place in (part, objective) if "attack" in place]
+    return [*found, *part.get("guard", {"attacks": {}})["attacks"].values()]
 
 
 def _check_format(label: str, recipe: Mapping[str, Any]) -> None:

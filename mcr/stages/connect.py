@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from mcr.architectures.normalization import Normalized
 from mcr.build import build
-from mcr.datasets.batches import TrainingBatches
+from mcr.datasets.batches import EvaluationBatches, TrainingBatches
 from mcr.evaluation.table import write_csv
 from mcr.stages import model
 from mcr.stages.artifacts import (
@@ -30,6 +32,8 @@ from mcr.training.curve import CurveModule, FreeEndsModule
 from mcr.training.fit import fit
 from mcr.weightspace import batchnorm, files
 from mcr.weightspace.layout import Layout
+
+WATCHED = 256  # images attacked after each epoch of a robust path
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -67,7 +71,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     )
     with training_loggers(stage, context) as loggers:
         arguments = fitting(recipe, context)
-        rows = fit(module, training, None, folder, label=stage.label, loggers=loggers, **arguments)
+        watched = _watched(config, inputs, context) if module.objective.attacks else None
+        rows = fit(module, training, watched, folder, label=stage.label, loggers=loggers, **arguments)
     free = {
         f"{index}/{name.removeprefix(PREFIX)}": view
         for index, point in enumerate(module.points()[1:-1], start=1)
@@ -78,6 +83,17 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         _write_ends(module, network, training, folder)
     write_csv(folder / HISTORY, rows)
     shutil.rmtree(folder / "checkpoints")
+
+
+def _watched(config: Mapping[str, Any], inputs: dict[str, Path], context: Context) -> EvaluationBatches:
+    """The images on which a robust path is watched; with the defender's own images where a path is fitted on these."""
+    recipe, device = config["recipe"], context.training_data_device
+    if "material" in config:
+        part, _ = read_material(inputs, config["material"], device)
+    else:
+        part = read_split(inputs, "validation", device)
+    images, labels = part.images[:WATCHED], part.labels[:WATCHED]
+    return EvaluationBatches(images, labels, recipe["batch_size"], recipe["memory_format"])
 
 
 def _write_ends(module: FreeEndsModule, network: Normalized, training: TrainingBatches, folder: Path) -> None:

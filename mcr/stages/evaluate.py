@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,61 +11,49 @@ from torch import Tensor
 
 from mcr.backdoors.poisoning import attackable
 from mcr.build import build
-from mcr.datasets.augment import Augmentation
-from mcr.datasets.batches import EvaluationBatches, augmented_batches
+from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
+from mcr.evaluation.bootstrap import correlations
 from mcr.evaluation.locus import grid
 from mcr.evaluation.path import Point, Questions, walk
 from mcr.evaluation.summary import as_costs, summarize
 from mcr.evaluation.table import PathTable, write_csv
 from mcr.progress import bar
-from mcr.stages import model
 from mcr.stages.artifacts import (
+    CURVATURE,
     ENDS,
     PER_IMAGE,
     SUMMARY,
     TABLE,
-    read_material,
-    read_network,
     read_spec,
     read_split,
     write_json,
 )
-from mcr.stages.connect import read_control
 from mcr.stages.context import Context
 from mcr.stages.loggers import path_logger
+from mcr.stages.route import Route, fitted, in_batches
 from mcr.stages.tamper import attacked
 from mcr.store import Stage
 from mcr.types import Part
 from mcr.weightspace import files
-from mcr.weightspace.layout import Layout
-
-CALIBRATION_BATCH = 512  # images at a time, at most
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
     """The table along t, the ends with their stored BatchNorm statistics, per-image values, the summary; in fp32."""
-    config, part = stage.config, stage.config["evaluation"]
-    context.prepare()
-    curve = build(config["curve"])
-    network = model.make(config, read_spec(inputs["data"]), "evaluation").to(context.device_name)
-    network.to(memory_format=context.memory_format(part))
-    ends = (read_network(inputs["start"]), read_network(inputs["end"]))
-    layout = Layout.of(network, part["memory_format"])
-    free = read_control(inputs["path"], curve.points, layout)
-    points = [point.to(context.device_name) for point in (layout.pack(ends[0]), *free, layout.pack(ends[1]))]
+    route = Route.of(stage.config, inputs, context)
     questions = _questions(stage, inputs, context)
-    calibration = _calibration(stage, inputs, context)
-
     stored = []
-    for state in ends:
-        network.load_state_dict(state)
-        stored.append(_means(questions.ask(network)))
+    for state in route.ends:
+        route.network.load_state_dict(state)
+        stored.append(_means(questions.ask(route.network)))
 
-    values = grid(part["grid"])
+    values = grid(stage.config["evaluation"]["grid"])
     found: list[Point] = []
     with bar(stage.label, len(values), "points") as progress, path_logger(stage, context) as logger:
-        for point in walk(network, layout, curve, points, ends, values, questions, calibration):
+        for point in walk(
+            *(route.network, route.layout, route.curve, route.points, route.ends),
+            *(values, questions, route.calibration),
+        ):
             found.append(point)
             row = point.row()
             logger.point(row)
@@ -75,7 +62,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         table = PathTable(tuple(point.row() for point in found))
         per_image = {name: torch.stack([point.values[name] for point in found]) for name in found[0].values}
         summary = summarize(values, table.column("arc_length"), as_costs(per_image))
-        logger.finish(table, summary)
+        related = _correlations(per_image)
+        logger.finish(table, {**summary, **related})
     rows = [
         {"end": role, "batchnorm": kind, **means}
         for role, kept, refreshed in (("start", stored[0], found[0]), ("end", stored[1], found[-1]))
@@ -83,27 +71,74 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     ]
     table.write_csv(folder / TABLE)
     write_csv(folder / ENDS, rows)
+    if questions.curved:
+        write_csv(folder / CURVATURE, [_spread(point) for point in found])
     files.save(per_image, folder / PER_IMAGE)
-    write_json(folder / SUMMARY, {"path_length": table.rows[-1]["arc_length"], "metrics": summary})
+    write_json(
+        folder / SUMMARY,
+        {
+            "path_length": table.rows[-1]["arc_length"],
+            "metrics": summary,
+            "correlations": related,
+            **({"curvature": _method(per_image)} if questions.curved else {}),
+        },
+    )
+
+
+def _correlations(per_image: Mapping[str, Tensor]) -> dict[str, dict[str, float]]:
+    """Of the robust loss with the curvature and with the gradient's norm, over t."""
+    names = ("input_eigenvalue", "input_gradient_norm")
+    if "robust_loss" not in per_image:
+        return {}
+    return {
+        f"robust_loss_and_{name}": correlations(per_image["robust_loss"].double().numpy(), values.double().numpy())
+        for name, values in per_image.items()
+        if name in names
+    }
+
+
+def _spread(point: Point) -> dict[str, float]:
+    """How an eigenvalue is spread over images at one t."""
+    values = point.values["input_eigenvalue"].double()
+    parts = torch.quantile(values, torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95], dtype=torch.float64)).tolist()
+    return {
+        "t": point.t,
+        "mean": float(values.mean()),
+        **dict(zip(("q05", "q25", "median", "q75", "q95"), parts, strict=True)),
+        "min": float(values.min()),
+        "max": float(values.max()),
+    }
+
+
+def _method(per_image: Mapping[str, Tensor]) -> dict[str, Any]:
+    """How the eigenvalues were found, and the largest residual where that was by iteration."""
+    if "eigenvalue_residual" not in per_image:
+        return {"method": "exact", "images": per_image["input_eigenvalue"].shape[1]}
+    return {
+        "method": "lanczos",
+        "images": per_image["input_eigenvalue"].shape[1],
+        "largest_residual": float(per_image["eigenvalue_residual"].max()),
+    }
 
 
 def _questions(stage: Stage, inputs: dict[str, Path], context: Context) -> Questions:
     config, part = stage.config, stage.config["evaluation"]
 
-    def batches(images: Part) -> EvaluationBatches:
-        return EvaluationBatches(images.images, images.labels, part["batch_size"], part["memory_format"])
-
     def split(name: str, limit: int | str) -> EvaluationBatches:
-        return batches(read_split(inputs, name, context.device_name, limit))
+        return in_batches(read_split(inputs, name, context.device_name, limit), part)
 
     test = read_split(inputs, "test", context.device_name, part["test_images"])
     return Questions(
-        train=batches(_fitted(config, inputs, context, part["train_images"])),
-        test=batches(test),
+        train=in_batches(fitted(config, inputs, context, part["train_images"]), part),
+        test=in_batches(test, part),
         robust=split("test", part["robust_images"]),
         attack=build(part["attack"]),
+        precision=part["attack_precision"],
+        curved=split("test", part["hessian_images"]) if part["hessian_images"] else None,
         seed=part["seed"],
-        hits={name: batches(images) for name, images in hits(config, inputs, test, context.device_name).items()},
+        hits={
+            name: in_batches(images, part) for name, images in hits(config, inputs, test, context.device_name).items()
+        },
     )
 
 
@@ -134,27 +169,15 @@ def hits(config: Mapping[str, Any], inputs: dict[str, Path], test: Part, device:
 def triggered(config: Mapping[str, Any], part: Part, classes: int, stamped: bool = True) -> Part:
     """The attackable images of a part, with the trigger or as they are, and the attacker's labels."""
     backdoor = build(config["backdoor"])
-    aimed = backdoor.aim(part.labels, classes)
-    chosen = attackable(part.labels, aimed, config["sources"])
-    images = part.images[chosen]
-    return Part(backdoor.stamp(images) if stamped else images, aimed[chosen])
+    chosen = attackable_part(config, part, classes)
+    images = backdoor.stamp(chosen.images) if stamped else chosen.images
+    return Part(images, backdoor.aim(chosen.labels, classes))
 
 
-def _fitted(config: Mapping[str, Any], inputs: dict[str, Path], context: Context, limit: int | str) -> Part:
-    """The first images of those that the path was fitted on."""
-    if "material" not in config:
-        return read_split(inputs, config["split"], context.device_name, limit)
-    part, _ = read_material(inputs, config["material"], context.device_name)
-    most = None if limit == "all" else int(limit)
-    return Part(part.images[:most], part.labels[:most])
-
-
-def _calibration(stage: Stage, inputs: dict[str, Path], context: Context) -> Callable[[], Iterator[Tensor]]:
-    """The images that re-estimate BatchNorm: the defender's own training data, augmented as in training."""
-    part = stage.config["evaluation"]
-    images = _fitted(stage.config, inputs, context, part["batchnorm_images"]).images
-    augmentation = Augmentation(**stage.config["augmentation"])
-    return partial(augmented_batches, images, augmentation, CALIBRATION_BATCH, part["memory_format"], part["seed"])
+def attackable_part(config: Mapping[str, Any], part: Part, classes: int) -> Part:
+    """The images whose label is not the attacker's aim already, of the classes that are attacked, with true labels."""
+    chosen = attackable(part.labels, build(config["backdoor"]).aim(part.labels, classes), config["sources"])
+    return Part(part.images[chosen], part.labels[chosen])
 
 
 def _means(values: Mapping[str, Tensor]) -> dict[str, float]:

@@ -110,11 +110,11 @@ class WandbPathLogger(PathLogger):
     def finish(self, table: PathTable, summary: Mapping[str, Mapping[str, float]]) -> None:
         import wandb
 
-        from mcr.reports.figures import path_figure
+        from mcr.reports.figures import Panel, path_figure
 
         columns: list[str | int] = list(table.rows[0])
         rows = [list(row.values()) for row in table.rows]
-        figure = path_figure([(self.title, table, None)])
+        figure = path_figure([Panel(self.title, table, None, "")])
         self.run.log({"path/table": wandb.Table(columns, rows), "path/figure": wandb.Image(figure)})
         for metric, values in summary.items():
             for name, value in values.items():
@@ -158,6 +158,16 @@ def log_card(
         columns: list[str | int] = list(rows[0])
         run.log({"repair/candidates": wandb.Table(columns, [list(row.values()) for row in rows])})
         run.log({"repair/figure": wandb.Image(figure)})
+        for metric, values in metrics.items():
+            for name, value in values.items():
+                run.summary[f"{metric}/{name}"] = value
+
+
+def log_summary(stage: Stage, context: Context, metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """Named numbers in the summary of the stage's own W&B run; files hold the same for other loggers."""
+    if context.logger["kind"] != "wandb":
+        return
+    with wandb_run(stage, context) as run:
         for metric, values in metrics.items():
             for name, value in values.items():
                 run.summary[f"{metric}/{name}"] = value

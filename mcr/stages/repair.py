@@ -36,7 +36,7 @@ from mcr.stages.artifacts import (
 )
 from mcr.stages.connect import read_control
 from mcr.stages.context import Context
-from mcr.stages.evaluate import CALIBRATION_BATCH
+from mcr.stages.route import CALIBRATION_BATCH
 from mcr.store import Stage
 from mcr.types import Part
 from mcr.weightspace import files

@@ -32,7 +32,10 @@ from mcr.types import Part
 
 PARTS = ("objective", "optimizer", "schedule")
 # The recipe's keys that are no argument of the module.
-FITTING = ("epochs", "steps", "batch_size", "precision", "memory_format", "floor", "keep", "processes", *PARTS)
+FITTING = (
+    *("epochs", "steps", "batch_size", "precision", "memory_format", "floor", "keep", "patience", "processes"),
+    *PARTS,
+)
 STEPS_PER_EPOCH = 100  # between two checkpoints of a training whose budget is given in steps
 
 
@@ -138,5 +141,6 @@ def fitting(recipe: Mapping[str, Any], context: Context) -> dict[str, Any]:
         "epochs": epochs(recipe)[0],
         "precision": recipe["precision"],
         "keep": recipe.get("keep", "last"),
+        "patience": recipe.get("patience", 0),
         "runtime": context.runtime,
     }

@@ -77,6 +77,14 @@ class AdversarialModule(EndpointModule):
         with torch.no_grad():
             self.robust_accuracy.update(self.scored(attacked), labels)
 
-    def on_validation_epoch_end(self) -> None:
-        super().on_validation_epoch_end()
-        self.log("validation/robust_accuracy", self.robust_accuracy)
+    def predict_step(self, batch: Batch, index: int) -> Tensor:
+        """Logits (B, C) on attacked images."""
+        with frozen(self.scored) as network:
+            attacked = self.objective.attack(network, *batch, generator(self.seed, "predict", index))
+        with torch.no_grad():
+            logits: Tensor = self.scored(attacked)
+        return logits
+
+    def _log(self, part: str) -> None:
+        super()._log(part)
+        self.log(f"{part}/robust_accuracy", self.robust_accuracy)

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
 
+from mcr.attacks.frozen import frozen
 from mcr.seeding import generator
 from mcr.training.endpoint import EndpointModule
 from mcr.types import Batch
@@ -20,19 +22,30 @@ class CurveModule(EndpointModule):
 
     theta(t) is written into the network's flat parameters; after an ordinary backward pass with gradient g,
     the gradient of control point k is c_k(t) (g + weight_decay theta(t)): the L2 term acts on theta(t).
+    Where the objective attacks, the robust accuracy at t = 1/2 is watched after each epoch.
 
     Args:
         curve: Has ``points`` K and ``coefficients(t)`` (K,).
         layout: Of the network's parameters.
         ends: The two fixed ends, each (P,).
         weight_decay: Of theta(t).
+        num_classes: C.
         **training: See EndpointModule.
     """
 
+    monitor: str = "validation/robust_accuracy"
+
     def __init__(
-        self, curve: Any, layout: Layout, ends: tuple[Tensor, Tensor], weight_decay: float, **training: Any
+        self,
+        curve: Any,
+        layout: Layout,
+        ends: tuple[Tensor, Tensor],
+        weight_decay: float,
+        num_classes: int,
+        **training: Any,
     ) -> None:
-        super().__init__(**training)
+        super().__init__(num_classes=num_classes, **training)
+        self.robust_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.curve, self.layout, self.theta_decay = curve, layout, weight_decay
         start, end = ends
         self.register_buffer("start", start, persistent=False)
@@ -73,7 +86,23 @@ class CurveModule(EndpointModule):
         if self.objective.attacks:
             # The running statistics are a mixture over t; the attack needs those of theta(t).
             batchnorm.refresh(self.network, [batch[0]])
+            self.latest = batch[0]
         return super().training_step(batch, index)
+
+    def on_validation_epoch_start(self) -> None:
+        # Halfway between the ends, where a collapse of robustness shows first.
+        self.model.place(self.curve.coefficients(0.5), self.points())
+        batchnorm.refresh(self.network, [self.latest])
+        self.validation_draw = generator(self.seed, "validation")
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        with frozen(self.network) as network:
+            attacked = self.objective.attack(network, *batch, self.validation_draw)
+            with torch.no_grad():
+                self.robust_accuracy.update(network(attacked), batch[1])
+
+    def _log(self, part: str) -> None:
+        self.log(f"{part}/robust_accuracy", self.robust_accuracy)
 
     def _draw_t(self) -> float:
         # The same t in every process: the draw does not depend on the rank.

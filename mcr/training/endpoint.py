@@ -61,7 +61,7 @@ class EndpointModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.learning())
-        total = max(1, int(self.trainer.estimated_stepping_batches))
+        total = self.total_steps = max(1, int(self.trainer.estimated_stepping_batches))
         shape = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor((step + 0.5) / total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": shape, "interval": "step"}}
 
@@ -71,7 +71,8 @@ class EndpointModule(pl.LightningModule):
         self.draw = generator(self.seed, "objective", self.current_epoch, self.global_rank)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        losses, logits = self.objective(self.network, *batch, self.draw)
+        objective = self.objective.at((self.global_step + 0.5) / self.total_steps)
+        losses, logits = objective(self.network, *batch, self.draw)
         loss: Tensor = losses.mean()
         # Kept for the epoch's end: reading a value now would wait for the device.
         self.steps.append((loss.detach(), (logits.detach().argmax(1) == batch[1]).float().mean()))
@@ -98,5 +99,22 @@ class EndpointModule(pl.LightningModule):
         self.validation_accuracy.update(logits, labels)
 
     def on_validation_epoch_end(self) -> None:
-        self.log("validation/loss", self.validation_loss)
-        self.log("validation/accuracy", self.validation_accuracy)
+        self._log("validation")
+
+    def on_test_epoch_start(self) -> None:
+        self.on_validation_epoch_start()
+
+    def test_step(self, batch: Batch, index: int) -> None:
+        self.validation_step(batch, index)
+
+    def on_test_epoch_end(self) -> None:
+        self._log("test")
+
+    def predict_step(self, batch: Batch, index: int) -> Tensor:
+        """Logits (B, C) of the network that training yields."""
+        logits: Tensor = self.scored(batch[0])
+        return logits
+
+    def _log(self, part: str) -> None:
+        self.log(f"{part}/loss", self.validation_loss)
+        self.log(f"{part}/accuracy", self.validation_accuracy)

@@ -16,6 +16,7 @@ from mcr.errors import InputError
 from mcr.training.endpoint import EndpointModule
 from mcr.training.history import History
 from mcr.training.progress import ProgressCallback
+from mcr.training.watch import Watch
 
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 # Importing Lightning resets its log level; its advertisements and device listings help nobody here.
@@ -33,6 +34,7 @@ def fit(
     epochs: int,
     precision: str,
     keep: str,
+    patience: int,
     runtime: Mapping[str, Any],
     loggers: list[Any],
 ) -> list[dict[str, float]]:
@@ -48,12 +50,14 @@ def fit(
         label: For the progress bar.
         precision: "fp32" or "bf16".
         keep: "last" or "best".
+        patience: Epochs without a better ``monitor`` after which training stops; 0 for never.
         runtime: accelerator, devices, strategy.
         loggers: Lightning loggers.
 
     Returns:
         The history: one mapping of metric to value per epoch.
     """
+    history = History()
     places = {name: folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best")}
     trainer = pl.Trainer(
         accelerator=runtime["accelerator"],
@@ -61,7 +65,12 @@ def fit(
         strategy=runtime["strategy"],
         precision=PRECISIONS[precision],
         max_epochs=epochs,
-        callbacks=[History(), *_checkpoints(module, places, keep), ProgressCallback(label)],
+        callbacks=[
+            history,
+            *_checkpoints(module, places, keep),
+            Watch(label, history, patience, keep),
+            ProgressCallback(label),
+        ],
         logger=loggers,
         # Attacks need gradients in validation too; inference mode would forbid them for good.
         inference_mode=False,

@@ -42,8 +42,8 @@ HEAVY = {"torch", "pytorch_lightning", "torchvision", "torchmetrics"}
 # May not import torch at all: the command line's views and the reading of tables.
 LIGHT_ROOMS = ["__init__", "cli", "views", "overrides", "differences", "pipeline", "store", "identity", "build"]
 LIGHT = [f"{name}.py" for name in [*LIGHT_ROOMS, "run", "sweep", "terminal", "progress"]]
-LIGHT += [f"evaluation/{name}.py" for name in ("table", "summary")]
-LIGHT += [f"reports/{name}.py" for name in ("figures", "document", "claims", "cards", "repairs")]
+LIGHT += [f"evaluation/{name}.py" for name in ("bootstrap", "table", "summary")]
+LIGHT += [f"reports/{name}.py" for name in ("figures", "document", "claims", "cards", "repairs", "robustness")]
 LIGHT += [f"plans/{name}.py" for name in ("node", "recipes", "ends", "paths", "defense")]
 LIGHT += [f"selection/{name}.py" for name in ("choice", "middle", "farthest")]
 

@@ -1,0 +1,1 @@
+"""Paired timings of this package's forms against straightforward ones, in one process."""

@@ -1,0 +1,1 @@
+"""The textbook loop for each job: what somebody writes who thinks of the result only."""

@@ -1,0 +1,70 @@
+"""The bootstrap over images, and correlations along a path with their intervals. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Values = NDArray[np.float64]
+
+DRAWS = 1000
+AT_ONCE = 100  # draws whose weights are held together
+LEVEL = 0.95
+
+
+def resampled(metrics: Sequence[Values]) -> list[Values]:
+    """Means of per-image values under the bootstrap: of each metric (T, N) the means (DRAWS, T).
+
+    Images get independent Poisson(1) weights instead of multinomial counts, the same weights in every metric: metrics
+    of fewer images are of the first of them, so what images have in common stays in common (Hanley and MacGibbon 2006).
+    """
+    draw = np.random.default_rng(0)
+    most = max(metric.shape[1] for metric in metrics)
+    means: list[list[Values]] = [[] for _ in metrics]
+    for _ in range(DRAWS // AT_ONCE):
+        weights = draw.poisson(1.0, (AT_ONCE, most)).astype(np.float64)
+        for found, metric in zip(means, metrics, strict=True):
+            count = metric.shape[1]
+            share = weights[:, :count]
+            found.append((share @ metric.T) / np.maximum(share.sum(1, keepdims=True), 1))
+    return [np.concatenate(found) for found in means]
+
+
+def interval(draws: Values) -> tuple[float, float]:
+    """The percentile interval of a statistic over the draws in which it has a value; NaN if it has none in any."""
+    known = draws[~np.isnan(draws)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def correlations(first: Values, second: Values) -> dict[str, float]:
+    """Pearson's and Spearman's correlation over t of the means of two per-image metrics (T, N) and (T, M).
+
+    The intervals are over images: they say how well the two curves are known, not how two other networks would
+    behave; neighbouring points of a path are not independent.
+    """
+    means = (first.mean(1)[None], second.mean(1)[None])
+    draws = resampled([first, second])
+    found = {}
+    for name, kind in (("pearson", _pearson), ("spearman", _spearman)):
+        found[name] = float(kind(*means)[0])
+        found[f"{name}_low"], found[f"{name}_high"] = interval(kind(*draws))
+    return found
+
+
+def _pearson(first: Values, second: Values) -> Values:
+    """Row by row; NaN where a row is constant."""
+    first, second = (values - values.mean(1, keepdims=True) for values in (first, second))
+    scale = np.sqrt((first**2).sum(1) * (second**2).sum(1))
+    found: Values = np.full(len(scale), np.nan)
+    np.divide((first * second).sum(1), scale, out=found, where=scale > 0)
+    return found
+
+
+def _spearman(first: Values, second: Values) -> Values:
+    return _pearson(stats.rankdata(first, axis=1), stats.rankdata(second, axis=1))

@@ -1,0 +1,27 @@
+"""What every objective is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class Objective(ABC):
+    """What training minimises at one network."""
+
+    @property
+    def attacks(self) -> bool:
+        """Whether the network is also run in evaluation mode, so that its BatchNorm statistics must fit."""
+        return True
+
+    @abstractmethod
+    def __call__(
+        self, network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Losses (B,) and logits (B, C) of a batch (B, D, H, W) with labels (B,)."""
+
+    def at(self, progress: float) -> Objective:
+        """The objective at a point of training, from 0 to 1."""
+        return self
