@@ -10,10 +10,11 @@ from mcr import identity
 
 ABSENT = object()
 COUNTS = re.compile(
-    r"dataset\.split\.(train|validation|clean|test)|evaluation\.\w+_images|(defense|connection)\.images"
+    r"dataset\.split\.(train|validation|clean|test)|evaluation\.(\w+_|relations\.|guard\.)images|(defense|connection)\.images"
 )  # may be a share, or all
 LISTS = (
     "evaluation.grid",
+    "evaluation.relations.grid",
     "repair.grid",
     "backdoor.colour",
     "normalization.mean",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -24,6 +25,7 @@ from mcr import build, differences, identity
 from mcr.errors import InputError
 
 OVERLAYS = ("pair", "experiment", "debug")  # groups whose options only override others
+ADDED = ("attack@evaluation.attack", "attack@evaluation.guard.attacks.*")  # choices for places that are left empty
 ONE_MODEL = "permuted_copy"  # how the second network is made where a user has one
 VIEW_FLAGS = ("cfg", "info", "help", "hydra_help", "shell_completion", "experimental_rerun")
 
@@ -106,7 +108,8 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
         if not swept:
             _refuse_choices(args.overrides)
         whole_lines = {tuple(line): [*extra, *line, f"verb={verb}"] for line in lines}
-        found = (Job(line, plain(_checked(words))) for line, words in whole_lines.items())
+        known = _choices(compose("config", return_hydra_config=True))
+        found = (Job(line, plain(_checked(words, known))) for line, words in whole_lines.items())
         return Request(tuple(found), bool(swept))
 
 
@@ -194,13 +197,24 @@ def _compose_first(overrides: list[str]) -> DictConfig:
     return compose("config", overrides=single, return_hydra_config=True)
 
 
-def _checked(line: list[str]) -> DictConfig:
-    """The job's configuration, compared with that of its chosen options alone: keys must exist, types must fit."""
-    cfg = compose("config", overrides=line, return_hydra_config=True)
-    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+def _choices(whole: DictConfig) -> dict[str, Any]:
+    """Group to chosen option."""
+    choices = OmegaConf.to_container(whole.hydra.runtime.choices)
     assert isinstance(choices, dict)
-    kept = {str(group): option for group, option in choices.items()}
-    plain_choices = [f"{g}={o}" for g, o in kept.items() if g not in OVERLAYS and not g.startswith("hydra/")]
+    return {str(group): option for group, option in choices.items()}
+
+
+def _checked(line: list[str], known: Collection[str]) -> DictConfig:
+    """The job's configuration, compared with that of its chosen options alone: keys must exist, types must fit.
+
+    Groups that are not ``known``, from the configuration's own defaults, were added: one more attack of the guard.
+    """
+    cfg = compose("config", overrides=line, return_hydra_config=True)
+    kept = {g: o for g, o in _choices(cfg).items() if g not in OVERLAYS and not g.startswith("hydra/")}
+    for group in set(kept) - set(known):
+        if not any(fnmatch(group, place) for place in ADDED):
+            raise InputError(f"nothing reads +{group}; what may be added is {' or '.join(ADDED)}")
+    plain_choices = [f"{'' if group in known else '+'}{group}={option}" for group, option in kept.items()]
     kept_words = [word for word in line if word.startswith(("~", "hydra.searchpath="))]
     base = compose("config", overrides=[*plain_choices, *kept_words])
     with open_dict(cfg):

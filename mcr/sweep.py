@@ -93,7 +93,13 @@ def _report(folder: Path, jobs: list[Path]) -> None:
         (name, Verdict(**claim)) for name, summary in zip(names, summaries, strict=True) for claim in summary["claims"]
     ]
     heading = ", ".join(names) if len(names) <= figures.MOST_COLUMNS else f"{len(names)} paths"
-    sections = [f"# {heading}\n", "![metrics along the paths](figure.png)\n", document.barrier_section(rows)]
+    warned = [
+        f"{name}: {line}"
+        for name, summary in zip(names, summaries, strict=True)
+        for line in summary.get("warnings", [])
+    ]
+    sections = [f"# {heading}\n", *robustness.warning_lines(warned), "![metrics along the paths](figure.png)\n"]
+    sections.append(document.barrier_section(rows))
     spread = _over_replicates(labels(jobs, ignoring=("replicate",)), summaries)
     sections += [document.replicates_section(spread)] if spread else []
     sections += [document.claims_section(verdicts)] if verdicts else []

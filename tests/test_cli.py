@@ -103,6 +103,18 @@ def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subproce
         (["repair", "selection.margin=3"], "0.03 is three points"),
         (["repair", "repair=prune", "repair.module.share=1"], "between 0 and 1"),
         (["repair", "card.reactivation.steps=[]"], "at least one number"),
+        (["+attack@evaluation.gaurd.attacks.square=square"], "nothing reads"),
+        (["attack=carlini_wagner", "attack.norm=linf"], "must be l2"),
+        (["attack=autoattack", "dataset=synthetic", "dataset.classes=3"], "4 classes or more"),
+        (["objective=trades", "attack=fgsm"], "start=random"),
+        (["objective=fgsm_rs", "attack=fgsm"], "attack=pgd"),
+        (["objective=adversarial_warmup", "objective.warmup=2"], "share of the training"),
+        (["endpoint@endpoints.end=adversarial", "endpoints.end.patience=-1"], "patience=-1"),
+        (["evaluation.attack_precision=fp16"], "fp32 or bf16"),
+        (["evaluation.hessian_images=-1"], "at least 0"),
+        (["evaluation.guard.images=-1"], "evaluation.guard.images"),
+        (["evaluation.guard.attacks.longer.steps=0"], "steps=0"),
+        (["evaluation.relations.grid=2"], "at least one point between"),
         (["pair=backdoored", "backdoor.target=10"], "target"),
         (["pair=backdoored", "backdoor.size=9"], "size|patch"),
         (["pair=backdoored", "poisoning.ratio=2"], "ratio"),
@@ -131,6 +143,28 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         assert left == {"bad.pt"}
 
 
+def test_evaluate_stands_alone_from_checkpoints_and_finds_what_it_found_after_training(tmp_path: Path) -> None:
+    words = [*TINY, "pair=robust_robust", "curve=linear", "logger=none", "dataset.images=240", "training.epochs=2"]
+    trained = mcr("evaluate", *words, "paths.root=one", folder=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    (run,) = (tmp_path / "one" / "runs").iterdir()
+    ends = [
+        word
+        for role in ("start", "end")
+        for word in (
+            f"endpoint@endpoints.{role}=checkpoint",
+            f"endpoints.{role}.path={(run / 'stages' / f'train-{role}' / 'network.safetensors').resolve()}",
+        )
+    ]
+    words = [word for word in words if not word.startswith("pair=")]
+    alone = mcr("evaluate", *words, *ends, "paths.root=two", folder=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    tables = [next((tmp_path / root).glob("store/evaluate/*/path.csv")).read_text() for root in ("one", "two")]
+    assert tables[0] == tables[1]
+    assert "robust_loss" in tables[0]
+    assert "input_eigenvalue" in tables[0]
+
+
 def test_online_without_an_account_asks_nothing_and_says_what_to_do(tmp_path: Path) -> None:
     done = mcr("train", *TINY, "logger=wandb", "logger.mode=online", folder=tmp_path)
     assert done.returncode == 2
@@ -146,7 +180,7 @@ def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
         "from mcr.cli import main\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code, end.code\n"
-        "loaded = {'torch', 'pytorch_lightning', 'matplotlib', 'wandb', 'sklearn'} & set(sys.modules)\n"
+        "loaded = {'torch', 'pytorch_lightning', 'matplotlib', 'wandb', 'sklearn', 'scipy'} & set(sys.modules)\n"
         "assert not loaded, loaded"
     )
     texts = []

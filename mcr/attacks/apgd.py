@@ -42,6 +42,8 @@ class ApgdCe(Evasion):
         shared = authors.arguments(self, images, generator)
         with undisturbed(images, labels) as (clean, target):
             attack = APGDAttack(classifier, n_iter=self.steps, n_restarts=self.restarts, **shared)
+            # The search for the highest loss does not seed its random starts itself.
+            torch.manual_seed(shared["seed"])
             found = (attack.perturb(clean, target, best_loss=True), attack.perturb(clean, target))
         return (points.detach() for points in found)
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Values = NDArray[np.float64]
 
 DRAWS = 1000
 AT_ONCE = 100  # draws whose weights are held together
 LEVEL = 0.95
+ROUNDING = 1e-12  # relative: what sums of equal numbers differ by
 
 
 def resampled(metrics: Sequence[Values]) -> list[Values]:
@@ -29,7 +29,9 @@ def resampled(metrics: Sequence[Values]) -> list[Values]:
         for found, metric in zip(means, metrics, strict=True):
             count = metric.shape[1]
             share = weights[:, :count]
-            found.append((share @ metric.T) / np.maximum(share.sum(1, keepdims=True), 1))
+            total = share.sum(1, keepdims=True)
+            # A draw that leaves no image has no mean.
+            found.append((share @ metric.T) / np.where(total > 0, total, np.nan))
     return [np.concatenate(found) for found in means]
 
 
@@ -58,13 +60,18 @@ def correlations(first: Values, second: Values) -> dict[str, float]:
 
 
 def _pearson(first: Values, second: Values) -> Values:
-    """Row by row; NaN where a row is constant."""
+    """Row by row; NaN where a row is constant up to rounding."""
+    constant = np.zeros(len(first), bool)
+    for values in (first, second):
+        constant |= np.ptp(values, axis=1) <= ROUNDING * np.abs(values).max(1)
     first, second = (values - values.mean(1, keepdims=True) for values in (first, second))
-    scale = np.sqrt((first**2).sum(1) * (second**2).sum(1))
+    scale = np.where(constant, 0.0, np.sqrt((first**2).sum(1) * (second**2).sum(1)))
     found: Values = np.full(len(scale), np.nan)
     np.divide((first * second).sum(1), scale, out=found, where=scale > 0)
     return found
 
 
 def _spearman(first: Values, second: Values) -> Values:
-    return _pearson(stats.rankdata(first, axis=1), stats.rankdata(second, axis=1))
+    from scipy.stats import rankdata  # takes a second to load, which the views of the command line do not have
+
+    return _pearson(rankdata(first, axis=1), rankdata(second, axis=1))

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from mcr.evaluation.bootstrap import Values, interval, resampled
 
@@ -71,8 +70,10 @@ def _metric(t: Values, arc: Values, per_image: Values) -> dict[str, float]:
 
 def over_replicates(values: list[float]) -> dict[str, float]:
     """One statistic over replicates (seeds): number, mean, standard error, 95 % interval (Student), extremes."""
+    from scipy.stats import t as student  # takes a second to load, which the views of the command line do not have
+
     array, error = np.asarray(values), standard_error(np.asarray(values))
-    half = float(stats.t.ppf(0.975, len(array) - 1)) * error if len(array) > 1 else float("nan")
+    half = float(student.ppf(0.975, len(array) - 1)) * error if len(array) > 1 else float("nan")
     return {
         "replicates": len(array),
         "mean": float(array.mean()),

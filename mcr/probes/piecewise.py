@@ -12,16 +12,16 @@ from mcr.errors import InputError
 _PIECEWISE = {
     *("Abs", "AdaptiveAvgPool2D", "AdaptiveMaxPool2D", "Add", "Alias", "Amax", "Amin", "AsStrided", "AvgPool2D"),
     *("AvgPool3D", "Cat", "Clamp", "ClampMax", "ClampMin", "Clone", "ConstantPadNd", "Copy", "Expand", "Flip"),
-    *("Hardtanh", "Index", "IndexSelect", "LeakyRelu", "Max", "Maximum", "MaxPool2D", "MaxPool2DWithIndices"),
-    *("MaxPool3DWithIndices", "Mean", "Min", "Minimum", "Neg", "Permute", "PreluKernel", "ReflectionPad2D", "Relu"),
-    *("Repeat", "ReplicationPad2D", "Reshape", "ReshapeAlias", "Roll", "Select", "Slice", "Split", "Squeeze", "Stack"),
-    *("Sub", "Sum", "T", "Threshold", "ToCopy", "Transpose", "Unbind", "UnsafeView", "Unsqueeze"),
-    *("UpsampleBilinear2D", "UpsampleNearest2D", "View", "Where"),
+    *("Hardtanh", "Im2Col", "Index", "IndexSelect", "LeakyRelu", "Max", "Maximum", "MaxPool2D"),
+    *("MaxPool2DWithIndices", "MaxPool3DWithIndices", "Mean", "Min", "Minimum", "Neg", "Permute", "PixelShuffle"),
+    *("ReflectionPad2D", "Relu", "Repeat", "ReplicationPad2D", "Reshape", "ReshapeAlias", "Roll", "Rsub", "Select"),
+    *("Slice", "Split", "SplitWithSizes", "Squeeze", "Stack", "Sub", "Sum", "T", "Threshold", "ToCopy", "Transpose"),
+    *("Unbind", "UnsafeView", "Unsqueeze", "UpsampleBilinear2D", "UpsampleNearest2D", "View", "Where"),
 }
 # Linear in each factor: piecewise linear only if a single one depends on the input.
 _PRODUCTS = {
     *("Addmm", "Addmv", "Baddbmm", "Bmm", "Convolution", "CudnnBatchNorm", "Div", "Dot", "Linear", "Mm", "Mul", "Mv"),
-    "NativeBatchNorm",
+    *("NativeBatchNorm", "PreluKernel"),
 }
 
 
@@ -41,6 +41,8 @@ def piecewise_linear(network: nn.Module, images: Tensor) -> bool:
     refuse_batch_statistics(network)
     with torch.inference_mode(False), torch.enable_grad():
         logits = network(images.detach().clone().requires_grad_(True))
+    if logits.grad_fn is None:
+        raise InputError("the network's logits do not depend on the image, so its loss has no curvature there")
     waiting, seen = [logits.grad_fn], set()
     while waiting:
         node = waiting.pop()
@@ -50,6 +52,8 @@ def piecewise_linear(network: nn.Module, images: Tensor) -> bool:
         inputs = [parent for parent, _ in node.next_functions if parent is not None]
         name = node.name().rstrip("0123456789").removesuffix("Backward")
         if name in _PRODUCTS:
+            if getattr(node, "_saved_training", False):  # statistics of the image itself, as in InstanceNorm
+                return False
             if len(inputs) > 1 or (name == "Div" and node.next_functions[1][0] is not None):
                 return False
         elif name not in _PIECEWISE and name != "torch::autograd::AccumulateGrad":

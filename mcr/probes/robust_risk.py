@@ -102,6 +102,6 @@ def cheaper(network: nn.Module, precision: Precision, images: Tensor) -> Classif
     def classifier(points: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16):
             logits: Tensor = network(points)
-        return logits
+        return logits.float()  # what libraries expect
 
     return classifier

@@ -72,15 +72,18 @@ def sections(curve: Found, beside: Mapping[str, Found]) -> list[str]:
         curve: What its evaluation found.
         beside: See ``warnings``.
     """
-    found = [guard_section(beside)] if "guard" in beside else []
+    found = [guard_section(beside["guard"])] if "guard" in beside else []
     found += [correlation_section(curve["correlations"], curve["curvature"])] if "curvature" in curve else []
     return [*found, *([relations_section(beside["relations"])] if "relations" in beside else [])]
 
 
-def guard_section(beside: Mapping[str, Found]) -> str:
-    """The warnings, or that there are none, and every stronger attack beside the reported one."""
-    found = warnings(beside)
-    verdict = "\n".join(f"> **Warning:** {line}.\n" for line in found)
+def warning_lines(found: Sequence[str]) -> list[str]:
+    """Warnings as they stand at the head of a report."""
+    return [f"> **Warning:** {line}.\n" for line in found]
+
+
+def guard_section(guard: Found) -> str:
+    """Every stronger attack beside the reported one."""
     rows = [
         [
             f"{row['t']:.2f}",
@@ -88,11 +91,14 @@ def guard_section(beside: Mapping[str, Found]) -> str:
             f"{100 * row['reported']:.1f} ± {100 * row['advantage_se']:.1f}",
             f"{100 * row['stronger']:.1f}",
         ]
-        for row in beside.get("guard", {"rows": []})["rows"]
+        for row in guard["rows"]
     ]
-    text = "No stronger attack beat the reported robust accuracy by more than its standard error.\n"
-    table = markdown(["t", "attack", "reported, robust acc %", "under this attack"], rows) + "\n" if rows else ""
-    return f"## Is the attack masked?\n\n{verdict or text}\n{table}"
+    table = markdown(["t", "attack", "reported, robust acc %", "under this attack"], rows)
+    text = (
+        f"On {guard['rows'][0]['images']} images, ± the standard error of the reported number: an attack that leaves "
+        "less standing than that is warned of at the head of the report."
+    )
+    return f"## Is the attack masked?\n\n{table}\n\n{text}\n"
 
 
 def correlation_section(correlations: Mapping[str, Mapping[str, float]], curvature: Found) -> str:

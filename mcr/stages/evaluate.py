@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mcr.attacks.none import NoAttack
 from mcr.backdoors.poisoning import attackable
 from mcr.build import build
 from mcr.datasets.batches import EvaluationBatches
@@ -134,12 +135,23 @@ def _questions(stage: Stage, inputs: dict[str, Path], context: Context) -> Quest
         robust=split("test", part["robust_images"]),
         attack=build(part["attack"]),
         precision=part["attack_precision"],
-        curved=split("test", part["hessian_images"]) if part["hessian_images"] else None,
+        curved=_curved(part, split),
         seed=part["seed"],
         hits={
             name: in_batches(images, part) for name, images in hits(config, inputs, test, context.device_name).items()
         },
     )
+
+
+def _curved(part: Mapping[str, Any], split: Callable[[str, int | str], EvaluationBatches]) -> EvaluationBatches | None:
+    """The images for the curvature: with an attack at most those attacked, whose perturbations it is compared with."""
+    if not part["hessian_images"]:
+        return None
+    limits = [part["hessian_images"]]
+    if not isinstance(build(part["attack"]), NoAttack):
+        limits.append(part["robust_images"])
+    numbers = [limit for limit in limits if limit != "all"]
+    return split("test", min(numbers) if numbers else "all")
 
 
 def hits(config: Mapping[str, Any], inputs: dict[str, Path], test: Part, device: str) -> dict[str, Part]:

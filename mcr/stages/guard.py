@@ -27,9 +27,12 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     """
     config, part = stage.config, stage.config["evaluation"]
     route = Route.of(config, inputs, context)
-    images = read_split(inputs, "test", context.device_name, part["guard"]["images"])
-    batches = in_batches(images, part)
-    reported = files.load(inputs["table"] / PER_IMAGE)["robust_accuracy"][:, : len(images.labels)]
+    reported = files.load(inputs["table"] / PER_IMAGE)["robust_accuracy"]
+    asked = part["guard"]["images"]
+    # The same images under both: no more than the reported attack saw.
+    count = reported.shape[1] if asked == "all" else min(asked, reported.shape[1])
+    reported = reported[:, :count]
+    batches = in_batches(read_split(inputs, "test", context.device_name, count), part)
     t = PathTable.read_csv(inputs["table"] / TABLE).column("t")
     inner = json.loads((inputs["table"] / SUMMARY).read_text())["metrics"]["robust_loss"]["interior_t"]
     attacks = {name: build(attack) for name, attack in part["guard"]["attacks"].items()}

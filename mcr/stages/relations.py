@@ -84,7 +84,7 @@ def _similar(found: dict[str, dict[str, Tensor]]) -> dict[str, float]:
         # The same images with and without trigger: paired, one difference an image.
         gap = (each["clean"] - each["triggered"]).nanmean((0, 1))
         kept = gap[~gap.isnan()].numpy()
-        metrics |= {"gap": float(kept.mean()), "gap_se": standard_error(kept)}
+        metrics |= {"gap": float(kept.mean()) if len(kept) else float("nan"), "gap_se": standard_error(kept)}
     return metrics
 
 

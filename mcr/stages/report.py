@@ -44,7 +44,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     judged = _judged(stage, names, found, beside)
     with (inputs["path"] / "ends.csv").open(newline="") as stream:
         ends = list(csv.DictReader(stream))
-    sections = [f"# {title}\n", "![metrics along the path](figure.png)\n", document.barrier_section(rows)]
+    warnings = robustness.warnings(beside)
+    sections = [f"# {title}\n", *robustness.warning_lines(warnings), "![metrics along the path](figure.png)\n"]
+    sections.append(document.barrier_section(rows))
     sections += [document.claims_section(judged)] if judged else []
     sections += robustness.sections(found["path"], beside)
     sections += ["![points of the path together](relations.png)\n"] if "relations" in drawn else []
@@ -55,7 +57,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     summary = {
         "title": title,
         "claims": [vars(verdict) for _, verdict in judged],
-        "warnings": robustness.warnings(beside),
+        "warnings": warnings,
         "curve": found["path"],
         **({"reference": {"name": names["reference"], **found["reference"]}} if "reference" in found else {}),
         **({"beside": beside} if beside else {}),

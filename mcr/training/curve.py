@@ -89,6 +89,9 @@ class CurveModule(EndpointModule):
             self.latest = batch[0]
         return super().training_step(batch, index)
 
+    def on_validation_model_zero_grad(self) -> None:
+        """Lightning would drop the gradients before it validates, and with them their place in the flat vector."""
+
     def on_validation_epoch_start(self) -> None:
         # Halfway between the ends, where a collapse of robustness shows first.
         self.model.place(self.curve.coefficients(0.5), self.points())

@@ -72,7 +72,7 @@ def fit(
             ProgressCallback(label),
         ],
         logger=loggers,
-        # Attacks need gradients in validation too; inference mode would forbid them for good.
+        # Attacks work under inference mode too, but then copy what they differentiate.
         inference_mode=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
