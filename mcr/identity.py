@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from functools import cache
 from importlib import metadata
 from math import inf
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import Any
 from mcr.errors import InputError
 
 KEY_LENGTH = 16
+# Whose versions stand beside a result.
+PACKAGES = ("mcr", "torch", "torchvision", "pytorch-lightning", "numpy", "scipy", "foolbox", "pyautoattack")
 PLACES = frozenset({"root", "path", "store", "data"})
 _FRACTION = re.compile(r"\s*\d+(\.\d+)?\s*/\s*\d+(\.\d+)?\s*")
 
@@ -128,6 +131,14 @@ def source_digest(target: str) -> str:
     return hashlib.sha256("".join(file_digest(str(path)) for path in files).encode()).hexdigest()
 
 
+@cache
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def provenance(seconds: float, device: str) -> dict[str, Any]:
     """What a result came from besides its recipe: commit, versions, device, seconds."""
     root = Path(__file__).resolve().parent.parent
@@ -136,13 +147,11 @@ def provenance(seconds: float, device: str) -> dict[str, Any]:
         commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         commit = "not a checkout"
-    packages = ("mcr", "torch", "torchvision", "pytorch-lightning", "numpy")
-    installed = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
     return {
         "commit": commit,
         "python": sys.version.split()[0],
         "platform": platform.platform(),
-        "versions": {name: installed.get(name, "not installed") for name in packages},
+        "versions": {name: _version(name) for name in PACKAGES},
         "device": device,
         "seconds": round(seconds, 3),
     }

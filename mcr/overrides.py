@@ -108,8 +108,7 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
         if not swept:
             _refuse_choices(args.overrides)
         whole_lines = {tuple(line): [*extra, *line, f"verb={verb}"] for line in lines}
-        known = _choices(compose("config", return_hydra_config=True))
-        found = (Job(line, plain(_checked(words, known))) for line, words in whole_lines.items())
+        found = (Job(line, plain(_checked(words, _known(conf)))) for line, words in whole_lines.items())
         return Request(tuple(found), bool(swept))
 
 
@@ -199,16 +198,17 @@ def _compose_first(overrides: list[str]) -> DictConfig:
 
 def _choices(whole: DictConfig) -> dict[str, Any]:
     """Group to chosen option."""
-    choices = OmegaConf.to_container(whole.hydra.runtime.choices)
-    assert isinstance(choices, dict)
-    return {str(group): option for group, option in choices.items()}
+    return cast(dict[str, Any], OmegaConf.to_container(whole.hydra.runtime.choices))
+
+
+@cache
+def _known(conf: Path) -> frozenset[str]:
+    """The groups that the configuration chooses from by itself."""
+    return frozenset(_choices(compose("config", return_hydra_config=True)))
 
 
 def _checked(line: list[str], known: Collection[str]) -> DictConfig:
-    """The job's configuration, compared with that of its chosen options alone: keys must exist, types must fit.
-
-    Groups that are not ``known``, from the configuration's own defaults, were added: one more attack of the guard.
-    """
+    """The job's configuration, compared with that of its chosen options alone: keys must exist, types must fit."""
     cfg = compose("config", overrides=line, return_hydra_config=True)
     kept = {g: o for g, o in _choices(cfg).items() if g not in OVERLAYS and not g.startswith("hydra/")}
     for group in set(kept) - set(known):

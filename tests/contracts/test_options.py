@@ -204,6 +204,15 @@ TINY_INJECTION = (
 )
 # What an option needs beside it in the smallest run.
 BESIDE_OPTION = {
+    ("attack", "pgd"): ("attack=pgd", "endpoint@endpoints.end=adversarial"),
+    ("attack", "fgsm"): ("attack=fgsm", "endpoint@endpoints.end=adversarial"),
+    ("attack", "none"): ("attack=none",),
+    # In a ball this wide nothing stands for long, so that the slow parts have little to do.
+    **{("attack", name): ("evaluation.attack.eps=1.0",) for name in ("apgd_t", "autoattack", "deepfool")},
+    ("attack", "apgd_ce"): ("evaluation.attack.steps=5",),
+    ("attack", "square"): ("evaluation.attack.queries=10",),
+    ("attack", "fmn"): ("evaluation.attack.steps=5",),
+    ("attack", "carlini_wagner"): ("evaluation.attack.steps=5", "evaluation.attack.searches=2"),
     ("backdoor", "none"): ("pair=regular_regular",),
     ("pair", "injected"): TINY_INJECTION,
     ("tamper", "inject"): ("injection=fault_sneaking", *TINY_INJECTION),
@@ -217,7 +226,7 @@ ONE_STEP = {
     "backdoor": ("backdoor={}", "pair=backdoored"),
     "injection": ("injection={}", "pair=injected"),
     "tamper": ("tamper@tampers.end={}",),
-    "attack": ("attack={}", "endpoint@endpoints.end=adversarial"),
+    "attack": ("+attack@evaluation.attack={}",),
     "curve": ("curve={}",),
     "endpoint": ("endpoint@endpoints.end={}",),
     "evaluation": ("evaluation={}",),
