@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -108,7 +108,7 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
         if not swept:
             _refuse_choices(args.overrides)
         whole_lines = {tuple(line): [*extra, *line, f"verb={verb}"] for line in lines}
-        found = (Job(line, plain(_checked(words, _known(conf)))) for line, words in whole_lines.items())
+        found = (Job(line, plain(_checked(words))) for line, words in whole_lines.items())
         return Request(tuple(found), bool(swept))
 
 
@@ -196,25 +196,16 @@ def _compose_first(overrides: list[str]) -> DictConfig:
     return compose("config", overrides=single, return_hydra_config=True)
 
 
-def _choices(whole: DictConfig) -> dict[str, Any]:
-    """Group to chosen option."""
-    return cast(dict[str, Any], OmegaConf.to_container(whole.hydra.runtime.choices))
-
-
-@cache
-def _known(conf: Path) -> frozenset[str]:
-    """The groups that the configuration chooses from by itself."""
-    return frozenset(_choices(compose("config", return_hydra_config=True)))
-
-
-def _checked(line: list[str], known: Collection[str]) -> DictConfig:
+def _checked(line: list[str]) -> DictConfig:
     """The job's configuration, compared with that of its chosen options alone: keys must exist, types must fit."""
     cfg = compose("config", overrides=line, return_hydra_config=True)
-    kept = {g: o for g, o in _choices(cfg).items() if g not in OVERLAYS and not g.startswith("hydra/")}
-    for group in set(kept) - set(known):
+    choices = cast(dict[str, Any], OmegaConf.to_container(cfg.hydra.runtime.choices))
+    kept = {g: o for g, o in choices.items() if g not in OVERLAYS and not g.startswith("hydra/")}
+    added = {word[1:].partition("=")[0] for word in line if word.startswith("+")} & set(kept)
+    for group in added:
         if not any(fnmatch(group, place) for place in ADDED):
             raise InputError(f"nothing reads +{group}; what may be added is {' or '.join(ADDED)}")
-    plain_choices = [f"{'' if group in known else '+'}{group}={option}" for group, option in kept.items()]
+    plain_choices = [f"{'+' if group in added else ''}{group}={option}" for group, option in kept.items()]
     kept_words = [word for word in line if word.startswith(("~", "hydra.searchpath="))]
     base = compose("config", overrides=[*plain_choices, *kept_words])
     with open_dict(cfg):

@@ -58,6 +58,15 @@ def verb(path: Path) -> str:
     return "repair" if path.read_text().splitlines()[1].startswith("# mcr repair ") else "report"
 
 
+def chosen(path: Path, group: str) -> str:
+    """The option of a group that an experiment, or the one that it is a form of, chooses."""
+    found = re.search(rf"override /{group}: (\w+)", path.read_text())
+    if found:
+        return found.group(1)
+    parents = [name for name in yaml.safe_load(path.read_text())["defaults"] if isinstance(name, str)]
+    return chosen(path.with_name(f"{parents[0]}.yaml"), group) if parents else ""
+
+
 # The injected errors of a barely trained network.
 TINY_INJECTION = ("injection.attacked=1", "injection.kept=1", "injection.learning_rate=0.1", "training.epochs=40")
 TINY_SWEEP = ("replicate=0", "defense.images=all", "connection.images=all")
@@ -66,14 +75,14 @@ TINY_SWEEP = ("replicate=0", "defense.images=all", "connection.images=all")
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_an_experiment_runs_in_its_tiny_form(path: Path, request_for, folder: Path, tmp_path: Path) -> None:
     words = [f"experiment={path.stem}", "debug=default", f"paths.root={tmp_path}", *TINY_SWEEP]
-    if "imagefolder" in path.read_text():
+    if chosen(path, "dataset") == "imagefolder":
         words += [f"dataset.root={folder}", "dataset.split={train: 12, validation: 6, clean: 6, test: 12}"]
-    if "override /runtime: gpu" in path.read_text():
+    if chosen(path, "runtime") == "gpu":
         # The form for a GPU: its own claims and settings, on generated images and a CPU.
         words += ["dataset=synthetic", "dataset.images=160", "architecture=small_cnn", "runtime=cpu"]
     if "injection" in path.stem:
         words += TINY_INJECTION
-        words += [] if "imagefolder" in path.read_text() else ["dataset.split.validation=60"]
+        words += [] if chosen(path, "dataset") == "imagefolder" else ["dataset.split.validation=60"]
     request = request_for(*words, verb=verb(path))
     assert request.swept
     for job in request.jobs:
