@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
         lines["reference"] = attacker
     elif "reference" in cfg:
         reference = paths.connection(cfg, cfg["reference"], cfg["reference_objective"], model, joined, materials)
+        if reference.label == lines["path"].label:
+            reference = replace(reference, label=f"{reference.label} reference")
         lines |= {"reference": reference} if reference.key != lines["path"].key else {}
     tables = {role: paths.evaluation(cfg, role, path, joined, materials) for role, path in lines.items()}
     beside = {

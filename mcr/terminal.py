@@ -45,8 +45,9 @@ def print_results(
         console.print()
         console.print(escape(name), style="bold", soft_wrap=True, highlight=False)
         console.print(table)
-        for line in robustness.correlation_lines(summary["curve"].get("correlations", {}))[:1]:
-            console.print(escape(line), highlight=False, soft_wrap=True)
+        note = robustness.correlation_note(summary["curve"].get("correlations", {}))
+        if note:
+            console.print(f"input eigenvalue over t: {note}", highlight=False)
         for warning in summary.get("warnings", []):
             console.print(f"[yellow]warning[/yellow]: {escape(warning)}", highlight=False, soft_wrap=True)
     if verdicts:

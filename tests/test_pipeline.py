@@ -162,6 +162,14 @@ def test_at_the_ends_the_path_is_the_ends(curve: str, make, config) -> None:
     assert table.rows[-1]["arc_length"] >= table.rows[0]["distance_to_end"] * (1 - 1e-6)
 
 
+def test_attention_which_has_no_fused_second_derivative_is_measured_by_lanczos(make) -> None:
+    words = tiny("architecture=vit_tiny", "architecture.depth=1", "architecture.width=8", "architecture.heads=2")
+    made = make(*words, "dataset.image_size=8", "architecture.patch_size=4", tiny=False, goal="evaluate")
+    found = json.loads((made["evaluate path"][0] / "summary.json").read_text())["curvature"]
+    assert found["method"] == "lanczos"
+    assert 0 <= found["largest_residual"] < 0.1
+
+
 def test_fitting_a_path_lowers_its_loss(make) -> None:
     words = ["training.epochs=20", "training.batch_size=8", "connection.epochs=30", "dataset.split.train=64"]
     made = make(*words, "dataset.noise=0.4")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mcr.attacks import ball
 from mcr.attacks.evasion import need, seed_from
+from mcr.errors import InputError
 from mcr.types import Classifier
 
 NORMS = {"linf": "Linf", "l2": "L2"}
@@ -32,6 +33,15 @@ def arguments(attack: Any, images: Tensor, generator: torch.Generator) -> dict[s
 
 
 def targets(classifier: Classifier, images: Tensor) -> int:
-    """How many classes a targeted attack aims at: all wrong ones, at most so many as in the standard version."""
+    """How many classes a targeted attack aims at: all wrong ones, at most so many as in the standard version.
+
+    Raises:
+        InputError: For fewer classes than its losses compare.
+    """
     with torch.no_grad():
-        return min(MOST_TARGETS, classifier(images[:1]).shape[1] - 1)
+        classes = classifier(images[:1]).shape[1]
+    if classes < LEAST_CLASSES_TARGETED:
+        raise InputError(
+            f"apgd_t and autoattack are defined for {LEAST_CLASSES_TARGETED} classes or more, not {classes}"
+        )
+    return min(MOST_TARGETS, classes - 1)

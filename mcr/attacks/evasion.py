@@ -91,7 +91,7 @@ def ordinary(tensor: Tensor) -> Tensor:
 def need(package: str, attack: str) -> None:
     """Raises InputError where an attack's library is not installed."""
     if importlib.util.find_spec(package) is None:
-        raise InputError(f"attack={attack} needs the package {package}: pip install 'mcr[attacks]'")
+        raise InputError(f"attack={attack} needs the package {package} (extra attacks): pip install {package}")
 
 
 def seed_from(generator: torch.Generator) -> int:
@@ -112,6 +112,6 @@ def undisturbed(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor
             torch.enable_grad(),
         ):
             warnings.simplefilter("ignore")  # of the packages' own making
-            yield ordinary(images), ordinary(labels)
+            yield ordinary(images).contiguous(), ordinary(labels)  # AutoAttack's views refuse channels_last
     finally:
         sys.settrace(tracer)

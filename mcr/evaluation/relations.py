@@ -50,7 +50,9 @@ def transfer(
     for network in networks:
         found = robust_risk(network, batches, attack, draw(), precision, len(batches.images))
         images = found.images.to(batches.images.device)
-        tried = [_scored(other, images, batches) for other in networks]
+        # White-box an image counts as broken if any candidate broke it, as everywhere else.
+        white = (found.losses, found.hits)
+        tried = [white if other is network else _scored(other, images, batches) for other in networks]
         losses.append(torch.stack([loss for loss, _ in tried]))
         hits.append(torch.stack([hit for _, hit in tried]))
     return Transfer(torch.stack(losses), torch.stack(hits))

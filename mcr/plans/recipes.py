@@ -42,16 +42,23 @@ def objective(cfg: Config, chosen: Config) -> dict[str, Any]:
 
 
 def evaluated(cfg: Config) -> dict[str, Any]:
-    """The attack of the evaluation."""
-    return overlay(cfg["attack"], cfg["evaluation"]["attack"])
+    """The attack of the evaluation: the root's with what differs, or another one in the root's ball."""
+    found = overlay(cfg["attack"], cfg["evaluation"]["attack"])
+    if "_target_" in cfg["evaluation"]["attack"] and "eps" in found:
+        return {**found, **_ball(cfg["attack"])}
+    return found
+
+
+def _ball(attack: Config) -> dict[str, Any]:
+    return {name: attack[name] for name in ("eps", "norm") if name in attack}
 
 
 def stronger(attack: Config, chosen: Config) -> dict[str, Any]:
-    """An attack of the guard: in the same ball as the evaluation's, with its step size where it names none."""
-    shared = {name: attack[name] for name in ("eps", "norm") if name in attack}
-    if named(chosen, "Pgd"):
-        return {"step_size": attack.get("step_size", attack["eps"]), **chosen, **shared}
-    return {**chosen, **shared}
+    """An attack of the guard in the evaluation's ball; PGD takes its step, or one with which it crosses the ball."""
+    if named(chosen, "Pgd") and "step_size" not in chosen:
+        crossing = 2.5 * attack["eps"] / chosen["steps"]  # Madry et al. (2018)
+        return {**chosen, "step_size": attack.get("step_size", crossing), **_ball(attack)}
+    return {**chosen, **_ball(attack)}
 
 
 def training(cfg: Config, part: Config, chosen: Config) -> dict[str, Any]:

@@ -30,5 +30,7 @@ def input_gradients(network: nn.Module, batches: Iterable[Batch]) -> Tensor:
 
 def cosine(first: Tensor, second: Tensor) -> Tensor:
     """The cosine between the rows of two matrices (N, D): (N,); NaN where a row is zero, which has no direction."""
+    # In float64: the squares of a confident network's gradients are below float32's range.
+    first, second = first.double(), second.double()
     lengths = torch.linalg.vector_norm(first, dim=1) * torch.linalg.vector_norm(second, dim=1)
-    return (first * second).sum(1) / torch.where(lengths > 0, lengths, torch.nan)
+    return ((first * second).sum(1) / torch.where(lengths > 0, lengths, torch.nan)).float()

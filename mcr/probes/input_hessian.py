@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mcr.attacks.evasion import ordinary
 from mcr.attacks.frozen import frozen
@@ -109,14 +110,14 @@ def _exact(network: nn.Module, images: Tensor, labels: Tensor) -> Curvature:
     factor = torch.diag_embed(roots) - probabilities[:, :, None] * roots[:, None, :]
     factor = factor[:, 1:, :]  # the most probable class's row meets a gradient of zero
     gram = factor.transpose(1, 2) @ (jacobian @ jacobian.transpose(1, 2)) @ factor
-    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = _eigh(gram)
     direction = torch.einsum("bkd,bk->bd", jacobian, (factor @ vectors[:, :, -1:])[:, :, 0])
     direction /= torch.linalg.vector_norm(direction, dim=1, keepdim=True).clamp_min(torch.finfo(direction.dtype).tiny)
     wrong = probabilities - (order == labels[:, None]).to(probabilities.dtype)
     gradient = torch.einsum("bkd,bk->bd", jacobian, wrong[:, 1:])
     return Curvature(
         "exact",
-        values[:, -1].clamp_min(0),
+        values[:, -1].clamp(min=0),
         direction.view_as(images),
         torch.linalg.vector_norm(gradient, dim=1),
         torch.zeros_like(values[:, -1]),
@@ -139,7 +140,8 @@ def lanczos(network: nn.Module, images: Tensor, labels: Tensor, steps: int, gene
     refuse_batch_statistics(network)
     size = images[0].numel()
     steps = min(steps, size)
-    with torch.inference_mode(False), torch.enable_grad():
+    # Fused attention has no second derivative.
+    with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         leaf = ordinary(images.detach()).requires_grad_(True)
         loss = cross_entropy(network(leaf), ordinary(labels)).sum()
         (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True)
@@ -174,12 +176,19 @@ def lanczos(network: nn.Module, images: Tensor, labels: Tensor, steps: int, gene
     if beside:
         off = torch.stack(beside, 1)
         tridiagonal = tridiagonal + torch.diag_embed(off, 1) + torch.diag_embed(off, -1)
-    values, vectors = torch.linalg.eigh(tridiagonal)
+    values, vectors = _eigh(tridiagonal)
     direction = _unit(torch.einsum("bkd,bk->bd", torch.stack(basis, 1), vectors[:, :, -1]))
     largest = values[:, -1]
     residual = torch.linalg.vector_norm(product(direction) - largest[:, None] * direction, dim=1)
     norm = torch.linalg.vector_norm(gradient.detach().flatten(1), dim=1)
     return Curvature("lanczos", largest, direction.view_as(images).detach(), norm, residual)
+
+
+def _eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (B, n) and eigenvectors (B, n, n); NaN for an image whose network gave no finite numbers."""
+    finite = torch.isfinite(matrices).flatten(1).all(1)
+    values, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], matrices, 0.0))
+    return torch.where(finite[:, None], values, torch.nan), vectors
 
 
 def _without(vectors: Tensor, basis: Tensor) -> Tensor:

@@ -68,5 +68,5 @@ def refuse_batch_statistics(network: nn.Module) -> None:
         if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
             raise InputError(
                 f"{name} is BatchNorm that uses the batch's own statistics: an image's curvature is defined in "
-                "evaluation mode only"
+                "evaluation mode only; evaluation.hessian_images=0 leaves it out"
             )

@@ -204,6 +204,12 @@ def _check_evaluation(label: str, part: Mapping[str, Any]) -> None:
             raise InputError(f"evaluation.attack_precision={part['attack_precision']} must be {allowed}")
     if part.get("hessian_images", "all") != "all" and part["hessian_images"] < 0:
         raise InputError(f"evaluation.hessian_images={part['hessian_images']} must be at least 0, or all")
+    counts = {"evaluation.hessian_images": part.get("hessian_images")} | {
+        f"evaluation.{name}.images": part[name]["images"] for name in ("relations", "guard") if name in part
+    }
+    for name, value in counts.items():
+        if isinstance(value, float):
+            raise InputError(f"{name}={value}: a whole number of images, or all")
     if "relations" in part:
         grid(part["relations"]["grid"], "evaluation.relations.grid")
         _positive("evaluation.relations.images", part["relations"]["images"], word="all")

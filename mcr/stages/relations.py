@@ -12,6 +12,7 @@ from torch import Tensor
 from mcr.attacks.none import NoAttack
 from mcr.build import build
 from mcr.datasets.batches import EvaluationBatches
+from mcr.errors import InputError
 from mcr.evaluation.locus import grid
 from mcr.evaluation.relations import Transfer, similarity, together, transfer
 from mcr.evaluation.summary import standard_error
@@ -68,7 +69,10 @@ def _samples(stage: Stage, inputs: dict[str, Path], test: Part, context: Context
     if "backdoor" not in stage.config:
         return {"clean": in_batches(test, part)}
     classes = len(read_spec(inputs["data"]).classes)
-    clean = attackable_part(stage.config, test, classes)
+    every = attackable_part(stage.config, read_split(inputs, "test", context.device_name), classes)
+    if not len(every.labels):
+        raise InputError("no test image can be attacked: all are of the class that is aimed at, or none of the sources")
+    clean = Part(every.images[: len(test.labels)], every.labels[: len(test.labels)])
     backdoor = build(stage.config["backdoor"])
     return {
         "clean": in_batches(clean, part),

@@ -121,17 +121,18 @@ def _names(stage: Stage) -> dict[str, str]:
     if "reference" in stage.needs:
         module = stage.needs["reference"].config["curve"]["_target_"].split(".")[-2]
         names["reference"] = "straight line" if module == "linear" else f"{module} reference"
-        if _objective(stage.needs["reference"]) != _objective(stage.needs["path"]) and module != "linear":
-            names["reference"] = f"{_objective(stage.needs['reference'])} connection"
+        own, other = (_objective(stage.needs[role]) for role in ("path", "reference"))
+        if own and other and own != other:
+            names["reference"] = f"{other} connection"
         if _attackers(stage.needs["reference"]):
             names["reference"] = "attacker's path"
     return names
 
 
 def _objective(evaluation: Stage) -> str:
-    """What the path of an evaluation was fitted with, as people call it."""
+    """What the path of an evaluation was fitted with, as people call it; empty where nothing was."""
     recipe = evaluation.needs["path"].config.get("recipe")
     if recipe is None:
-        return "no objective"
+        return ""
     module = recipe["objective"]["_target_"].split(".")[-2]
     return "regular" if module == "cross_entropy" else str(module)

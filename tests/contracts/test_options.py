@@ -208,7 +208,7 @@ BESIDE_OPTION = {
     ("attack", "fgsm"): ("attack=fgsm", "endpoint@endpoints.end=adversarial"),
     ("attack", "none"): ("attack=none",),
     # In a ball this wide nothing stands for long, so that the slow parts have little to do.
-    **{("attack", name): ("evaluation.attack.eps=1.0",) for name in ("apgd_t", "autoattack", "deepfool")},
+    **{("attack", name): ("attack.eps=1.0",) for name in ("apgd_t", "autoattack", "deepfool")},
     ("attack", "apgd_ce"): ("evaluation.attack.steps=5",),
     ("attack", "square"): ("evaluation.attack.queries=10",),
     ("attack", "fmn"): ("evaluation.attack.steps=5",),
