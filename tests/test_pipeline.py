@@ -164,7 +164,7 @@ def test_at_the_ends_the_path_is_the_ends(curve: str, make, config) -> None:
 
 def test_attention_which_has_no_fused_second_derivative_is_measured_by_lanczos(make) -> None:
     words = tiny("architecture=vit_tiny", "architecture.depth=1", "architecture.width=8", "architecture.heads=2")
-    made = make(*words, "dataset.image_size=8", "architecture.patch_size=4", tiny=False, goal="evaluate")
+    made = make(*words, "dataset.image_size=8", "architecture.patch=4", tiny=False, goal="evaluate")
     found = json.loads((made["evaluate path"][0] / "summary.json").read_text())["curvature"]
     assert found["method"] == "lanczos"
     assert 0 <= found["largest_residual"] < 0.1
