@@ -14,13 +14,13 @@ from mcr.evaluation.table import PathTable, write_csv
 from mcr.reports import document, figures, robustness
 from mcr.reports.claims import Verdict, judge
 from mcr.reports.document import Metrics
-from mcr.stages.artifacts import GUARD, RELATIONS
+from mcr.stages.artifacts import CURVATURE, GUARD, RELATIONS
 from mcr.stages.context import Context
 from mcr.store import Stage
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
-    """figure.png and .svg, path.csv, reference.csv, barriers.csv, report.md, summary.json; what is beside them."""
+    """figure.png and .svg, the tables along t, the points together, report.md, summary.json."""
     title, config, names = stage.config["title"], stage.config["report"], _names(stage)
     walked: dict[str, Path] = {role: inputs[role] for role in ("path", "reference") if role in inputs}
     tables = {role: PathTable.read_csv(place / "path.csv") for role, place in walked.items()}
@@ -41,6 +41,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     write_csv(folder / "barriers.csv", [dict(zip(document.BARRIER_COLUMNS, row, strict=True)) for row in rows])
     for role, place in walked.items():
         shutil.copyfile(place / "path.csv", folder / f"{role}.csv")
+    if "curvature" in found["path"]:
+        shutil.copyfile(inputs["path"] / CURVATURE, folder / CURVATURE)
     judged = _judged(stage, names, found, beside)
     with (inputs["path"] / "ends.csv").open(newline="") as stream:
         ends = list(csv.DictReader(stream))
