@@ -420,6 +420,7 @@ def train(module, folder: Path, steps: int = 3, epochs: int = 2) -> None:
         epochs=epochs,
         precision="fp32",
         keep="last",
+        patience=0,
         runtime=runtime,
         loggers=[],
     )
@@ -485,6 +486,7 @@ def curve_module(kind: type[CurveModule], points: int, decay: float = 0.0, dtype
     layout = Layout.of(network, "contiguous")
     ends = tuple(layout.pack(net(seed).to(dtype).state_dict()) for seed in (1, 2))
     common = {"curve": Bezier(points), "layout": layout, "ends": ends, "weight_decay": decay, "network": network}
+    common |= {"ema_decay": 0.0}
     return kind(**common, **recipe(**changes)), ends
 
 

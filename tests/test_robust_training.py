@@ -502,13 +502,12 @@ def test_a_clean_module_validates_and_tests_under_inference_mode() -> None:
 # ------------------------------------------------------------------------------------------------------- paths
 
 
-def curve_module(objective: Objective) -> CurveModule:
+def curve_module(objective: Objective, ema_decay: float = 0.0) -> CurveModule:
     network = make()
     layout = Layout.of(network, "contiguous")
     ends = tuple(layout.pack(dict(make(seed).state_dict())) for seed in (1, 2))
-    return CurveModule(
-        curve=Bezier(3), layout=layout, ends=ends, weight_decay=1e-4, network=network, objective=objective, **COMMON
-    )
+    places = {"curve": Bezier(3), "layout": layout, "ends": ends, "weight_decay": 1e-4, "ema_decay": ema_decay}
+    return CurveModule(**places, network=network, objective=objective, **COMMON)
 
 
 @quiet
@@ -567,3 +566,20 @@ def test_watching_a_robust_training_does_not_change_it(kind) -> None:
         trainer(max_epochs=3, num_sanity_val_steps=0).fit(module, TRAINING, watched)
         found.append([parameter.detach().clone() for parameter in module.learning()])
     assert all(map(torch.equal, *found))
+
+
+@quiet
+def test_a_path_s_average_trails_its_latest_point_and_changes_no_training() -> None:
+    latest, slow = curve_module(Adversarial(pgd())), curve_module(Adversarial(pgd()), ema_decay=0.9)
+    start = slow.fitted()[1].clone()
+    assert torch.equal(start, slow.points()[1])
+    for module in (latest, slow):
+        trainer(num_sanity_val_steps=0).fit(module, TRAINING, WATCHED)
+    assert torch.equal(latest.fitted()[1], latest.points()[1])
+    assert torch.equal(latest.points()[1], slow.points()[1])
+    moved = (slow.points()[1] - start).norm()
+    assert 0 < (slow.fitted()[1] - start).norm() < moved
+    assert torch.equal(slow.fitted()[0], slow.points()[0])
+    # The average is part of a checkpoint; without averaging there is none.
+    assert [name for name in latest.state_dict() if name.startswith("averaged")] == []
+    assert torch.equal(slow.state_dict()["averaged.0"], slow.fitted()[1])

@@ -122,6 +122,7 @@ def test_the_control_points_gradient_equals_an_explicit_oracle(memory_format: st
         layout=layout,
         ends=ends,
         weight_decay=decay,
+        ema_decay=0.0,
         network=network,
         objective=CrossEntropy(),
         optimizer=torch.optim.SGD,

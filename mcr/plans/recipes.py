@@ -104,7 +104,9 @@ def material(cfg: Config) -> dict[str, Any]:
 def connection(cfg: Config, chosen: Config) -> dict[str, Any]:
     """The recipe of fitting a path with an objective: so many epochs, or so many steps where these are given."""
     part = cfg["connection"]
-    return training(cfg, without(part, "images", "epochs" if part["steps"] else "steps"), chosen)
+    # Without averaging the recipe is that of before there was any.
+    unused = ["images", "epochs" if part["steps"] else "steps", *(() if part["ema_decay"] else ("ema_decay",))]
+    return training(cfg, without(part, *unused), chosen)
 
 
 def connection_material(cfg: Config) -> dict[str, Any]:

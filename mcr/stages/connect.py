@@ -64,6 +64,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         layout=layout,
         ends=(start, end),
         weight_decay=recipe["weight_decay"],
+        ema_decay=recipe.get("ema_decay", 0.0),
         network=network,
         num_classes=len(spec.classes),
         seed=config["seed"],
@@ -75,7 +76,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         rows = fit(module, training, watched, folder, label=stage.label, loggers=loggers, **arguments)
     free = {
         f"{index}/{name.removeprefix(PREFIX)}": view
-        for index, point in enumerate(module.points()[1:-1], start=1)
+        for index, point in enumerate(module.fitted()[1:-1], start=1)
         for name, view in layout.views(point.cpu()).items()
     }
     files.save(free, folder / CONTROL)
@@ -100,7 +101,7 @@ def _write_ends(module: FreeEndsModule, network: Normalized, training: TrainingB
     network.cpu()
     # The epoch at which a training ended, or was taken up again, must not change the statistics.
     training.set_epoch(0)
-    for role, point in (("start", module.points()[0]), ("end", module.points()[-1])):
+    for role, point in (("start", module.fitted()[0]), ("end", module.fitted()[-1])):
         network.load_state_dict(module.layout.views(point.cpu()), strict=False)
         batchnorm.refresh(network, (images.cpu() for images, _ in training))
         write_network(network, folder, f"{role}.safetensors")

@@ -12,23 +12,9 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mcr.attacks.frozen import frozen
 from mcr.seeding import generator
+from mcr.training.averaging import average
 from mcr.training.endpoint import EndpointModule
 from mcr.types import Batch
-
-
-def _average(averaged: list[Tensor], latest: list[Tensor], count: Any, decay: float) -> None:
-    """Exponential moving average in place, with a warm-up; counters are copied.
-
-    In the first steps the decay is (1 + n) / (10 + n), so that the first networks do not stay in a short training's
-    average. torch's own form has no warm-up and cannot go to a spawned process.
-    """
-    steps = int(count)
-    decay = min(decay, (1 + steps) / (10 + steps))
-    for mean, value in zip(averaged, latest, strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - decay)
-        else:
-            mean.copy_(value)
 
 
 class AdversarialModule(EndpointModule):
@@ -48,7 +34,7 @@ class AdversarialModule(EndpointModule):
 
     def __init__(self, ema_decay: float, validation_images: int, num_classes: int, **training: Any) -> None:
         super().__init__(num_classes=num_classes, **training)
-        update = partial(_average, decay=ema_decay)
+        update = partial(average, decay=ema_decay)
         self.averaged = AveragedModel(self.network, multi_avg_fn=update, use_buffers=True).requires_grad_(False)
         self.validation_images = validation_images
         self.robust_accuracy = MulticlassAccuracy(num_classes, average="micro")

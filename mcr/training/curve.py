@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mcr.attacks.frozen import frozen
 from mcr.seeding import generator
+from mcr.training.averaging import average
 from mcr.training.endpoint import EndpointModule
 from mcr.types import Batch
 from mcr.weightspace import batchnorm
@@ -29,11 +30,15 @@ class CurveModule(EndpointModule):
         layout: Of the network's parameters.
         ends: The two fixed ends, each (P,).
         weight_decay: Of theta(t).
+        ema_decay: Decay per step of the free control points' average; 0 keeps the latest points.
         num_classes: C.
         **training: See EndpointModule.
     """
 
     monitor: str = "validation/robust_accuracy"
+    start: Tensor
+    end: Tensor
+    averagings: Tensor
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class CurveModule(EndpointModule):
         layout: Layout,
         ends: tuple[Tensor, Tensor],
         weight_decay: float,
+        ema_decay: float,
         num_classes: int,
         **training: Any,
     ) -> None:
@@ -55,8 +61,12 @@ class CurveModule(EndpointModule):
         self.control = nn.ParameterList(nn.Parameter(torch.lerp(start, end, share)) for share in shares)
         # Several processes must neither wait for autograd to give the free points' gradients (on_after_backward does),
         # nor send the fixed ends around at every step.
-        free = [f"control.{index}" for index in range(len(shares))]
-        self._ddp_params_and_buffers_to_ignore = [*free, "start", "end"]
+        self.ema_decay = ema_decay
+        kept = [point.detach().clone() for point in self.control] if ema_decay else []
+        self.averaged = nn.ParameterList(nn.Parameter(point, requires_grad=False) for point in kept)
+        self.register_buffer("averagings", torch.zeros((), dtype=torch.long))
+        free = [f"{name}.{index}" for name in ("control", "averaged") for index in range(len(shares))]
+        self._ddp_params_and_buffers_to_ignore = [*free, "start", "end", "averagings"]
 
     def free(self) -> range:
         """The numbers of the control points that are fitted: all but the two ends."""
@@ -66,8 +76,15 @@ class CurveModule(EndpointModule):
         return list(self.control)
 
     def points(self) -> list[Tensor]:
-        """All control points, each (P,)."""
-        return [self.start, *(point.detach() for point in self.control), self.end]
+        """All control points of the latest step, each (P,)."""
+        return self._joined([point.detach() for point in self.control])
+
+    def fitted(self) -> list[Tensor]:
+        """All control points that training yields, each (P,): the latest, or their average."""
+        return self._joined([point.detach() for point in self.averaged]) if len(self.averaged) else self.points()
+
+    def _joined(self, free: list[Tensor]) -> list[Tensor]:
+        return [self.start, *free, self.end]
 
     def on_train_start(self) -> None:
         # Not earlier: Lightning moves the parameters to their device and drops all gradients before this hook,
@@ -89,12 +106,18 @@ class CurveModule(EndpointModule):
             self.latest = batch[0]
         return super().training_step(batch, index)
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if len(self.averaged):
+            with torch.no_grad():
+                average(list(self.averaged), list(self.control), self.averagings, self.ema_decay)
+            self.averagings += 1
+
     def on_validation_model_zero_grad(self) -> None:
         """Lightning would drop the gradients before it validates, and with them their place in the flat vector."""
 
     def on_validation_epoch_start(self) -> None:
         # Halfway between the ends, where a collapse of robustness shows first.
-        self.model.place(self.curve.coefficients(0.5), self.points())
+        self.model.place(self.curve.coefficients(0.5), self.fitted())
         batchnorm.refresh(self.network, [self.latest])
         self.validation_draw = generator(self.seed, "validation")
 
@@ -131,5 +154,5 @@ class FreeEndsModule(CurveModule):
     def free(self) -> range:
         return range(self.curve.points)
 
-    def points(self) -> list[Tensor]:
-        return [point.detach() for point in self.control]
+    def _joined(self, free: list[Tensor]) -> list[Tensor]:
+        return free

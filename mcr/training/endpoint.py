@@ -44,6 +44,7 @@ class EndpointModule(pl.LightningModule):
         self.network = network
         self.objective, self.make_optimizer, self.schedule = objective, optimizer, schedule
         self.seed = seed
+        self.total_steps = 1  # until the optimizer is made, when the length of training is known
         self.train_loss, self.train_accuracy = MeanMetric(), MeanMetric()
         # A loss that is not finite is refused at the epoch's end, in words of our own.
         self.validation_loss = MeanMetric(nan_strategy="ignore")
