@@ -212,7 +212,7 @@ BESIDE_OPTION = {
     ("attack", "apgd_ce"): ("evaluation.attack.steps=5",),
     ("attack", "square"): ("evaluation.attack.queries=10",),
     ("attack", "fmn"): ("evaluation.attack.steps=5",),
-    ("attack", "carlini_wagner"): ("evaluation.attack.steps=5", "evaluation.attack.searches=2"),
+    ("attack", "carlini_wagner"): ("attack.norm=l2", "evaluation.attack.steps=5", "evaluation.attack.searches=2"),
     ("backdoor", "none"): ("pair=regular_regular",),
     ("pair", "injected"): TINY_INJECTION,
     ("tamper", "inject"): ("injection=fault_sneaking", *TINY_INJECTION),
