@@ -56,7 +56,7 @@ def _ball(attack: Config) -> dict[str, Any]:
 def stronger(attack: Config, chosen: Config) -> dict[str, Any]:
     """An attack of the guard in the evaluation's ball; PGD takes its step, or one with which it crosses the ball."""
     if named(chosen, "Pgd") and "step_size" not in chosen:
-        crossing = 2.5 * attack["eps"] / chosen["steps"]  # Madry et al. (2018)
+        crossing = 2.5 * attack["eps"] / max(1, chosen["steps"])  # Madry et al. (2018)
         return {**chosen, "step_size": attack.get("step_size", crossing), **_ball(attack)}
     return {**chosen, **_ball(attack)}
 
