@@ -29,6 +29,7 @@ from mcr.probes.input_gradient import input_gradients
 from mcr.probes.input_hessian import curvature
 from mcr.probes.robust_risk import robust_accuracy, robust_risk
 from mcr.reports import robustness
+from mcr.reports import together as together_figure
 from mcr.seeding import generator
 from mcr.stages import artifacts, checks, model
 from mcr.stages.relations import _ensemble, _similar, _transferred
@@ -499,14 +500,14 @@ def test_a_masked_gradient_is_warned_of_without_a_guard_too() -> None:
 
 
 def test_the_figure_of_the_points_together_has_three_panels_or_one() -> None:
-    full = robustness.relations_figure(RELATED)
+    full = together_figure.relations_figure(RELATED)
     assert len(full.axes) == 4  # and the colour bar
     matrix, single, similar, _ = full.axes
     assert [float(text.get_text()) for text in matrix.texts] == [11, 22, 33, 44, 56, 67, 78, 89, 100]
     assert single.lines[0].get_ydata().tolist() == pytest.approx([11.1, 55.5, 99.9])
     assert single.lines[1].get_ydata()[0] == pytest.approx(43.2)
     assert len(similar.lines) == 4
-    (alone,) = robustness.relations_figure(ALONE).axes
+    (alone,) = together_figure.relations_figure(ALONE).axes
     assert len(alone.lines) == 4
     assert alone.get_legend() is not None
 

@@ -196,14 +196,14 @@ def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
         texts.append(done.stdout)
     helped, groups, attacks, plan, plans, composed, script, completions = texts
     assert "verbs" in helped
-    assert "attack: fgsm, none, pgd" in helped
+    assert "attack: apgd_ce, apgd_t, autoattack" in helped
     assert "zhao2020_fig4_barrier_digits" in groups
     assert "Madry" in attacks
-    assert plan.count("miss") == 9
+    assert plan.count("miss") == 11
     assert plans.count("job ") == plans.count("[8]") == 2
     assert "eps: 8/255" in composed
     assert "complete -o nospace" in script
-    assert completions.split() == ["attack=fgsm", "attack=none", "attack=pgd"]
+    assert {"attack=fgsm", "attack=none", "attack=pgd", "attack=square"} <= set(completions.split())
     assert not list(tmp_path.iterdir())
 
 
@@ -249,8 +249,9 @@ def test_a_sweep_over_replicates_ends_with_their_spread(tmp_path: Path) -> None:
     rises = [job["curve"]["metrics"]["robust_loss"]["interior"] for job in joint["jobs"][2:]]
     assert joint["replicates"]["bezier"]["robust_loss"]["mean"] == pytest.approx(sum(rises) / 2)
     assert "## Over replicates" in (sweep / "report.md").read_text()
-    # The README's pattern for wandb sync finds every run: four ends, two fitted curves, four evaluations.
-    assert len(list(tmp_path.glob("multirun/sweeps/*/*/wandb/offline-run-*"))) == 10
+    # The README's pattern for wandb sync finds every run: four ends, two fitted curves, and for each of the four
+    # paths an evaluation, a guard and the relations.
+    assert len(list(tmp_path.glob("multirun/sweeps/*/*/wandb/offline-run-*"))) == 18
 
 
 def test_a_single_run_says_where_everything_lies(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ def wandb_words(monkeypatch, tmp_path: Path) -> list[str]:
 def test_training_path_table_figure_and_barriers_are_in_the_run(make, wandb_words, tmp_path: Path) -> None:
     made = make(*wandb_words)
     found = {run.id: run for run in runs(tmp_path / "run")}
-    logged = [label for label in made if label.split()[0] in ("train", "evaluate") or label == "connect bezier"]
+    kinds = ("train", "evaluate", "guard", "relations")
+    logged = [label for label in made if label.split()[0] in kinds or label == "connect bezier"]
     assert set(found) == {made[label][0].name for label in logged}
     assert {run.group for run in found.values()} == {"tests"}
     assert {run.exit_code for run in found.values()} == {0}
@@ -56,6 +57,12 @@ def test_training_path_table_figure_and_barriers_are_in_the_run(make, wandb_word
     for metric, values in summary.items():
         for statistic, value in values.items():
             assert path.summary[f"{metric}/{statistic}"] == pytest.approx(value)
+    for label, file in (("guard", "guard.json"), ("relations", "relations.json")):
+        beside = found[made[label][0].name]
+        assert beside.job_type == label
+        for metric, values in json.loads((made[label][0] / file).read_text())["metrics"].items():
+            for statistic, value in values.items():
+                assert beside.summary[f"{metric}/{statistic}"] == pytest.approx(value, nan_ok=True)
     assert not list((tmp_path / "home").rglob("*wandb*"))
 
 

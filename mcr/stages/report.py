@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mcr.evaluation.table import PathTable, write_csv
-from mcr.reports import document, figures, robustness
+from mcr.reports import document, figures, robustness, together
 from mcr.reports.claims import Verdict, judge
 from mcr.reports.document import Metrics
 from mcr.stages.artifacts import CURVATURE, GUARD, RELATIONS
@@ -34,7 +34,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     panel = figures.Panel(title, tables["path"], tables.get("reference"), note)
     drawn = {"figure": figures.path_figure([panel], names.get("reference", ""))}
     if "relations" in beside:
-        drawn["relations"] = robustness.relations_figure(beside["relations"])
+        drawn["relations"] = together.relations_figure(beside["relations"])
     for name, figure in drawn.items():
         figures.save(figure, folder, name, config["formats"], config["dpi"])
     rows = [row for role in walked for row in document.barrier_rows(names[role], found[role]["metrics"])]

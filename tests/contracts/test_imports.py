@@ -43,7 +43,9 @@ HEAVY = {"torch", "pytorch_lightning", "torchvision", "torchmetrics"}
 LIGHT_ROOMS = ["__init__", "cli", "views", "overrides", "differences", "pipeline", "store", "identity", "build"]
 LIGHT = [f"{name}.py" for name in [*LIGHT_ROOMS, "run", "sweep", "terminal", "progress"]]
 LIGHT += [f"evaluation/{name}.py" for name in ("bootstrap", "table", "summary")]
-LIGHT += [f"reports/{name}.py" for name in ("figures", "document", "claims", "cards", "repairs", "robustness")]
+LIGHT += [
+    f"reports/{name}.py" for name in ("figures", "document", "claims", "cards", "repairs", "robustness", "together")
+]
 LIGHT += [f"plans/{name}.py" for name in ("node", "recipes", "ends", "paths", "defense")]
 LIGHT += [f"selection/{name}.py" for name in ("choice", "middle", "farthest")]
 
