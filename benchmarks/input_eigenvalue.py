@@ -7,19 +7,20 @@ import copy
 import torch
 
 from benchmarks import subject
-from benchmarks.paired import paired, publish
+from benchmarks.paired import publish, ratio, timed
+from benchmarks.peaks import floors
 from benchmarks.reference.power_iteration import power_iteration
 from mcr.attacks.frozen import frozen
 from mcr.probes.input_hessian import exact, lanczos
 from mcr.seeding import generator
 
 IMAGES = 64
-EXACT = "exact, 9 vector-Jacobian products"
+EXACT, POWER = "exact, 9 vector-Jacobian products", "10 power iterations, batched, parameters frozen"
 
 
 def main(repeats: int = 7) -> None:
     network = subject.trained()
-    pixels, labels = (part[:IMAGES] for part in subject.images())
+    pixels, labels = subject.images(IMAGES)
     with frozen(network):
         wide = copy.deepcopy(network).double()
         with frozen(wide):
@@ -30,14 +31,16 @@ def main(repeats: int = 7) -> None:
             return f"median {float(relative.median()):.1e}, largest {float(relative.max()):.1e}"
 
         forms = {
-            "10 power iterations, batched, parameters frozen": lambda: power_iteration(network, pixels, labels, 10),
+            POWER: lambda: power_iteration(network, pixels, labels, 10),
             EXACT: lambda: exact(network, pixels, labels).eigenvalue,
             "Lanczos, 10 products": lambda: lanczos(network, pixels, labels, 10, generator(0, "first")).eigenvalue,
         }
-        rows = paired(forms, {EXACT: 0.33}, repeats)
+        times = timed(forms, repeats)
+        rows = [ratio(times, EXACT, POWER, 0.33), ratio(times, "Lanczos, 10 products", POWER)]
         facts = {f"relative error to float64, {name}": error(form()) for name, form in forms.items()}
+        facts |= floors({"exact": (forms[EXACT], torch.float32)})
     what = f"Largest input-Hessian eigenvalue of {IMAGES} images 32x32 in float32, small_vgg width 32, 10 classes."
-    publish("input_eigenvalue", what, rows, facts)
+    publish("input_eigenvalue", what, rows, facts, times)
 
 
 if __name__ == "__main__":

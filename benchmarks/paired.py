@@ -2,69 +2,79 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+Times = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One form of a job beside the reference form.
+    """One measured number.
 
     Attributes:
-        name: Of the form.
-        seconds: Median.
-        ratio: Median over repeats of its time over the reference's in the same repeat, with the least and the most.
-        target: At most this ratio, or None.
+        job: What was done, in which form.
+        unit: What the number is: a ratio to another form, seconds, ...
+        value: Median over repeats, with the least and the most.
+        target: At most this, or None where the number is only told.
+        note: What stands in the way, or what the number is made of.
     """
 
-    name: str
-    seconds: float
-    ratio: tuple[float, float, float]
-    target: float | None
+    job: str
+    unit: str
+    value: tuple[float, float, float]
+    target: float | None = None
+    note: str = ""
 
     @property
     def verdict(self) -> str:
         if self.target is None:
             return ""
-        return "reached" if self.ratio[0] <= self.target else "missed"
+        return "reached" if self.value[0] <= self.target else "missed"
+
+    @property
+    def shown(self) -> str:
+        middle, least, most = (f"{value:.3g}" if abs(value) < 0.01 else f"{value:.3f}" for value in self.value)
+        return middle if len(set(self.value)) == 1 else f"{middle} [{least}, {most}]"
 
 
-def paired(forms: Mapping[str, Callable[[], Any]], targets: Mapping[str, float], repeats: int) -> list[Row]:
-    """Time every form once a repeat, one after the other; the first form is the reference.
+def timed(forms: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of every form, one after the other in each repeat, after one call of each that is not timed.
 
     Load from elsewhere hits neighbours alike, so ratios inside a repeat are worth more than times.
-
-    Args:
-        forms: Name to a call; each is made once before anything is timed.
-        targets: Name to the highest allowed ratio.
-        repeats: Of the whole round.
     """
     for form in forms.values():
         form()
     seconds: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(repeats):
         for name, form in forms.items():
+            gc.collect()  # not in the middle of a form that happens to fill the collector's count
             begin = time.perf_counter()
             form()
             seconds[name].append(time.perf_counter() - begin)
-    reference = seconds[next(iter(forms))]
-    rows = []
-    for name, times in seconds.items():
-        ratios = [one / other for one, other in zip(times, reference, strict=True)]
-        ratio = (statistics.median(ratios), min(ratios), max(ratios))
-        rows.append(Row(name, statistics.median(times), ratio, targets.get(name)))
-    return rows
+    return seconds
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Median, least and most."""
+    return statistics.median(values), min(values), max(values)
+
+
+def ratio(times: Times, form: str, over: str, target: float | None = None, note: str = "") -> Row:
+    """A form's time over another's in the same repeat."""
+    pairs = zip(times[form], times[over], strict=True)
+    return Row(form, f"of {over}", spread([one / other for one, other in pairs]), target, note)
 
 
 def machine() -> dict[str, Any]:
@@ -74,10 +84,12 @@ def machine() -> dict[str, Any]:
         platform.processor(),
     )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    flags = next((line for line in _lines("/proc/cpuinfo") if line.startswith("flags")), "")
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "bf16 instructions": "avx512_bf16" in flags or "amx_bf16" in flags,
         "gpu": device,
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -89,33 +101,62 @@ def _lines(path: str) -> list[str]:
     return place.read_text().splitlines() if place.is_file() else []
 
 
-def publish(name: str, what: str, rows: list[Row], facts: Mapping[str, Any]) -> None:
+def publish(name: str, what: str, rows: Sequence[Row], facts: Mapping[str, Any], times: Times | None = None) -> None:
     """Write results/NAME.json and results/NAME.md, and print the table.
 
     Args:
         name: Of the benchmark.
         what: One sentence: the job, the network, the batch.
-        rows: Reference first.
-        facts: Numbers that must agree between the forms (losses, accuracies), for the reader.
+        rows: What was measured.
+        facts: Numbers beside it, for the reader: milliseconds, losses that must agree, floors.
+        times: Seconds by form and repeat.
     """
     RESULTS.mkdir(exist_ok=True)
-    found = {"what": what, "rows": [{**vars(row), "verdict": row.verdict} for row in rows], "facts": dict(facts)}
-    (RESULTS / f"{name}.json").write_text(json.dumps({**found, "machine": machine()}, indent=2) + "\n")
-    lines = [
-        f"# {name}",
-        "",
-        what,
-        "",
-        "| form | ms | ratio [least, most] | at most | |",
-        "| :-- | --: | --: | --: | :-- |",
-    ]
-    for row in rows:
-        middle, least, most = row.ratio
-        goal = "" if row.target is None else f"{row.target:.2f}"
-        ratio = f"{middle:.3f} [{least:.3f}, {most:.3f}]"
-        lines.append(f"| {row.name} | {1000 * row.seconds:.1f} | {ratio} | {goal} | {row.verdict} |")
-    lines += ["", *(f"- {key}: {value}" for key, value in facts.items())]
+    median = {f"ms, {form}": f"{1000 * statistics.median(values):.1f}" for form, values in (times or {}).items()}
+    found = {
+        "what": what,
+        "rows": [{**asdict(row), "verdict": row.verdict} for row in rows],
+        "facts": {**median, **facts},
+        "seconds": times or {},
+        "machine": machine(),
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
+    lines = [f"# {name}", "", what, "", *_table(rows), ""]
+    lines += [f"- {key}: {value}" for key, value in found["facts"].items()]
     lines += ["", ", ".join(f"{key} {value}" for key, value in machine().items())]
     text = "\n".join(lines) + "\n"
     (RESULTS / f"{name}.md").write_text(text)
-    print(text)
+    print(text, flush=True)
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    lines = ["| job | unit | median [least, most] | at most | | |", "| :-- | :-- | --: | --: | :-- | :-- |"]
+    for row in rows:
+        goal = "" if row.target is None else f"{row.target:g}"
+        lines.append(f"| {row.job} | {row.unit} | {row.shown} | {goal} | {row.verdict} | {row.note} |")
+    return lines
+
+
+def summarize(names: Sequence[str]) -> None:
+    """One JSON and one Markdown table of every number that has a target, from the results of the benchmarks."""
+    found = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in names}
+    rows = {
+        name: [Row(**{key: value for key, value in row.items() if key != "verdict"}) for row in one["rows"]]
+        for name, one in found.items()
+    }
+    goals = {name: [row for row in every if row.target is not None] for name, every in rows.items()}
+    told = {
+        name: {"machine": found[name]["machine"], "rows": [{**asdict(row), "verdict": row.verdict} for row in every]}
+        for name, every in goals.items()
+    }
+    (RESULTS / "summary.json").write_text(json.dumps(told, indent=2) + "\n")
+    count = [row.verdict for every in goals.values() for row in every]
+    lines = [
+        "# All numbers with a target",
+        "",
+        f"{count.count('reached')} of {len(count)} reached. Made by `make bench`; each benchmark's own page has more.",
+    ]
+    for name, every in goals.items():
+        lines += ["", f"## [{name}]({name}.md)", "", found[name]["what"], "", *_table(every)]
+    machines = {", ".join(f"{key} {value}" for key, value in one["machine"].items()) for one in found.values()}
+    (RESULTS / "README.md").write_text("\n".join([*lines, "", *sorted(machines)]) + "\n")

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-import hydra.utils
-
 from mcr.errors import InputError
 from mcr.identity import numbers
 
@@ -113,5 +111,7 @@ def _parameters(target: str) -> Mapping[str, inspect.Parameter]:
 
 def _instantiate(config: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
     # Only the configuration goes through Hydra, which would turn dataclass instances among the values into configs.
-    made = hydra.utils.instantiate({**numbers(config), "_partial_": True}, _recursive_=False, _convert_="all")
+    from hydra.utils import instantiate
+
+    made = instantiate({**numbers(config), "_partial_": True}, _recursive_=False, _convert_="all")
     return made if config.get("_partial_") else made(**values)

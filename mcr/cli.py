@@ -10,7 +10,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from mcr import overrides, views
+from mcr import overrides, shorthands, views
 from mcr.build import nearest
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, InputError
 
@@ -63,19 +63,22 @@ def dispatch(words: list[str]) -> int:
     # A network or package beside the user is importable by the console script too, as it is by python -m.
     sys.path.insert(0, str(Path.cwd()))
     view, verb, files, words = _split_verbs(words)
-    words = [*overrides.checkpoints(files), *words]
+    words = [*shorthands.checkpoints(files), *words]
     if view == "list":
         views.list_options(conf_folder(), words)
         return 0
     args = overrides.parse_arguments(words)
     if overrides.is_view(args):
         if not args.shell_completion:
-            overrides.check_names(conf_folder(), args)
+            whole = overrides.check_names(conf_folder(), args)
+            if args.help:
+                print(views.help_text(conf_folder(), whole))
+                return 0
         _hide_verb_from_completion()
         _start_hydra(words)
         return 0
     flags = [word for word in words if word not in args.overrides]
-    args.overrides = overrides.imported_architecture(args.overrides)
+    args.overrides = shorthands.imported_architecture(args.overrides)
     request = overrides.compose_jobs(conf_folder(), args, verb)
     if view == "show":
         views.show_plans(request)
@@ -86,7 +89,7 @@ def dispatch(words: list[str]) -> int:
     kind, key = ("sweeps", "hydra.sweep.dir") if request.swept else ("runs", "hydra.run.dir")
     given = [word.split("=", 1)[1] for word in args.overrides if word.startswith(f"{key}=")]
     folder = Path(given[-1]) if given else _new_folder(Path(request.jobs[0].config["paths"]["root"]) / kind)
-    _start_hydra([*flags, *args.overrides, f"{key}={overrides.quoted(str(folder))}", f"verb={verb}"])
+    _start_hydra([*flags, *args.overrides, f"{key}={shorthands.quoted(str(folder))}", f"verb={verb}"])
     return sweep.finish(folder, len(request.jobs)) if request.swept else run.finish(folder)
 
 

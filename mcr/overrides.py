@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -23,10 +23,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mcr import build, differences, identity
 from mcr.errors import InputError
+from mcr.shorthands import quoted
 
 OVERLAYS = ("pair", "experiment", "debug")  # groups whose options only override others
 ADDED = ("attack@evaluation.attack", "attack@evaluation.guard.attacks.*")  # choices for places that are left empty
-ONE_MODEL = "permuted_copy"  # how the second network is made where a user has one
 VIEW_FLAGS = ("cfg", "info", "help", "hydra_help", "shell_completion", "experimental_rerun")
 
 
@@ -56,29 +56,6 @@ def is_view(args: argparse.Namespace) -> bool:
     return any(getattr(args, flag) for flag in VIEW_FLAGS)
 
 
-def imported_architecture(overrides: list[str]) -> list[str]:
-    """``architecture._target_=...`` alone means the user's own network, free of another option's arguments."""
-    keys = {override.split("=", 1)[0] for override in overrides}
-    if "architecture._target_" in keys and "architecture" not in keys:
-        return ["architecture=imported", *overrides]
-    return overrides
-
-
-def checkpoints(files: list[str]) -> list[str]:
-    """The overrides for which files on the command line of ``repair`` stand: one network, or two.
-
-    From a single network the second is made. Raises InputError for more than two, or one that is not there.
-    """
-    if len(files) > 2:
-        raise InputError(f"repair takes one or two networks, not {len(files)}: {' '.join(files)}")
-    words = []
-    for role, file in zip(("start", "end"), files, strict=False):
-        if not Path(file).is_file():
-            raise InputError(f"there is no file {file}")
-        words += [f"endpoint@endpoints.{role}=checkpoint", f"endpoints.{role}.path={quoted(file)}"]
-    return [*words, f"endpoint@endpoints.end={ONE_MODEL}"] if len(files) == 1 else words
-
-
 @dataclass(frozen=True)
 class Job:
     """One job of a command: its overrides and its resolved configuration."""
@@ -102,20 +79,28 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
         InputError: For an unknown key, group, option or a value of the wrong type, naming the nearest valid names.
     """
     with _Composer(conf, args) as extra, _explained(conf, args.overrides):
-        whole = _compose_first([*extra, *args.overrides])
+        whole = _compose_first([*extra, *args.overrides, f"verb={verb}"])
         swept = args.multirun or (whole.hydra.mode is not None and "MULTIRUN" in str(whole.hydra.mode))
         lines = _sweep(whole, args.overrides) if swept else [args.overrides]
         if not swept:
             _refuse_choices(args.overrides)
-        whole_lines = {tuple(line): [*extra, *line, f"verb={verb}"] for line in lines}
-        found = (Job(line, plain(_checked(words))) for line, words in whole_lines.items())
+        plain_trees = cache(_of_choices)
+        found = []
+        for line in lines:
+            words = [*extra, *line, f"verb={verb}"]
+            cfg = compose("config", overrides=words, return_hydra_config=True) if swept else whole
+            found.append(Job(tuple(line), plain(_checked(cfg, words, plain_trees))))
         return Request(tuple(found), bool(swept))
 
 
-def check_names(conf: Path, args: argparse.Namespace) -> None:
-    """Raises InputError for an unknown key, group or option; values may still be missing."""
+def check_names(conf: Path, args: argparse.Namespace) -> DictConfig:
+    """The whole configuration, Hydra's part included; values may still be missing.
+
+    Raises:
+        InputError: For an unknown key, group or option.
+    """
     with _Composer(conf, args) as extra, _explained(conf, args.overrides):
-        _compose_first([*extra, *args.overrides])
+        return _compose_first([*extra, *args.overrides])
 
 
 @contextmanager
@@ -158,11 +143,6 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return cast(dict[str, Any], identity.numbers(tree))
 
 
-def quoted(text: str) -> str:
-    """Text as a value in Hydra's grammar, whatever characters it has."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 class _Composer:
     """Hydra's compose API over this project's configuration folder, closed again afterwards.
 
@@ -196,27 +176,40 @@ def _compose_first(overrides: list[str]) -> DictConfig:
     return compose("config", overrides=single, return_hydra_config=True)
 
 
-def _checked(line: list[str]) -> DictConfig:
-    """The job's configuration, compared with that of its chosen options alone: keys must exist, types must fit."""
-    cfg = compose("config", overrides=line, return_hydra_config=True)
+def _checked(cfg: DictConfig, line: list[str], of_choices: Callable[[tuple[str, ...]], Any]) -> DictConfig:
+    """The job's configuration, compared with that of its chosen options alone: keys must exist, types must fit.
+
+    Args:
+        cfg: What the line gives, Hydra's part included, which is taken off.
+        line: The job's overrides.
+        of_choices: See the function of that name; jobs of a sweep often choose the same.
+    """
     choices = cast(dict[str, Any], OmegaConf.to_container(cfg.hydra.runtime.choices))
     kept = {g: o for g, o in choices.items() if g not in OVERLAYS and not g.startswith("hydra/")}
     added = {word[1:].partition("=")[0] for word in line if word.startswith("+")} & set(kept)
     for group in added:
         if not any(fnmatch(group, place) for place in ADDED):
             raise InputError(f"nothing reads +{group}; what may be added is {' or '.join(ADDED)}")
-    plain_choices = [f"{'+' if group in added else ''}{group}={option}" for group, option in kept.items()]
-    kept_words = [word for word in line if word.startswith(("~", "hydra.searchpath="))]
-    base = compose("config", overrides=[*plain_choices, *kept_words])
     with open_dict(cfg):
         del cfg["hydra"]
-    before, after = (OmegaConf.to_container(tree, resolve=False) for tree in (base, cfg))
+    overlaid = any(choices.get(group) for group in OVERLAYS)
+    if not overlaid and all(word.lstrip("+").partition("=")[0] in {*kept, "verb"} for word in line):
+        return cfg  # nothing but choices
+    plain_choices = [f"{'+' if group in added else ''}{group}={option}" for group, option in kept.items()]
+    kept_words = [word for word in line if word.startswith(("~", "hydra.searchpath="))]
+    before = of_choices((*plain_choices, *kept_words))
+    after = OmegaConf.to_container(cfg, resolve=False)
     for key, old, new in differences.changes(before, after, before):
         if old is differences.ABSENT:
             raise InputError(f"nothing reads {key}; {build.nearest(key, list(differences.keys(before)))}")
         if not differences.fits(key, old, new):
             raise InputError(f"{key}={new} is no {differences.kind(old)}: the configuration has {key}={old}")
     return cfg
+
+
+def _of_choices(words: tuple[str, ...]) -> Any:
+    """What chosen options alone give, as plain containers with their interpolations."""
+    return OmegaConf.to_container(compose("config", overrides=list(words)), resolve=False)
 
 
 def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:

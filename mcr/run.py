@@ -21,7 +21,6 @@ from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
 from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
 from mcr.store import Store
-from mcr.terminal import print_repairs, print_results
 
 log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
@@ -145,6 +144,8 @@ def wandb_place(folder: Path, below: str = "") -> dict[str, str]:
 
 
 def _print(folder: Path) -> None:
+    from mcr.terminal import print_repairs, print_results
+
     summary = json.loads((folder / "summary.json").read_text())
     if summary.get("kind") == "repair":
         places: dict[str, Path | str] = {"network": folder / CLEANED, "card": folder / "card.md"}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,9 @@ class Stage:
     label: str = ""
     places: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def key(self) -> str:
+        # Kept: a stage is reached on many ways through the plan, and each would hash all that lies below it.
         needs = {role: stage.key for role, stage in self.needs.items()}
         return identity.key({"stage": self.name, "version": self.version, "config": self.config, "needs": needs})
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import string
 from pathlib import Path
 
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -26,22 +28,38 @@ def description(path: Path) -> str:
 
 def list_options(conf: Path, words: list[str]) -> None:
     """Print the config groups, or the options of one with what they are."""
-    groups = {path.name: path for path in sorted(conf.iterdir()) if path.is_dir()}
+    groups = _groups(conf)
     table = Table(box=None, pad_edge=False)
     if not words:
         table.add_column("group", style="bold")
         table.add_column("options")
-        for name, folder in groups.items():
-            table.add_row(name, ", ".join(sorted(path.stem for path in folder.glob("*.yaml"))))
+        for name, options in groups.items():
+            table.add_row(name, ", ".join(options))
     else:
         name = words[0].split("@")[0]
         if name not in groups:
             raise InputError(f"there is no group {name}; {nearest(name, list(groups))}")
         table.add_column(name, style="bold")
         table.add_column("what it is")
-        for path in sorted(groups[name].glob("*.yaml")):
-            table.add_row(path.stem, escape(description(path)))
+        for option in groups[name]:
+            table.add_row(option, escape(description(conf / name / f"{option}.yaml")))
     Console(soft_wrap=False).print(table)
+
+
+def help_text(conf: Path, cfg: DictConfig) -> str:
+    """The text of ``--help``; Hydra's own way to it walks through all groups twice.
+
+    Args:
+        conf: Holds the groups.
+        cfg: The whole configuration, with Hydra's part.
+    """
+    lines = [f"{name}: {', '.join(options)}\n" for name, options in _groups(conf).items()]
+    return string.Template(cfg.hydra.help.template).substitute(APP_CONFIG_GROUPS="".join(lines))
+
+
+def _groups(conf: Path) -> dict[str, list[str]]:
+    folders = sorted(path for path in conf.iterdir() if path.is_dir())
+    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 
 def show_plans(request: Request) -> None:

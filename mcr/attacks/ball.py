@@ -26,21 +26,25 @@ def _lengths(delta: Tensor) -> Tensor:
 
 def project(images: Tensor, center: Tensor, eps: float, norm: str) -> Tensor:
     """The nearest point of the ball, then of [0, 1]; (B, D, H, W). Clamping after never leaves the ball."""
-    if norm == "linf":
-        return (center + (images - center).clamp(-eps, eps)).clamp_(0, 1)
     delta = images - center
-    return (center + delta * (eps / _lengths(delta)).clamp_max(1.0)).clamp_(0, 1)
+    delta = delta.clamp_(-eps, eps) if norm == "linf" else delta.mul_((eps / _lengths(delta)).clamp_max(1.0))
+    return delta.add_(center).clamp_(0, 1)
 
 
 def random_point(center: Tensor, eps: float, norm: str, generator: torch.Generator) -> Tensor:
     """A uniform point of the ball, clamped to [0, 1]; drawn on the CPU so that every device sees the same."""
     if norm == "linf":
-        noise = torch.rand(center.shape, generator=generator).to(center.device)
-        return (center + noise.mul_(2 * eps).sub_(eps)).clamp_(0, 1)
-    noise = torch.randn(center.shape, generator=generator).to(center.device)
-    radius = torch.rand(len(center), 1, 1, 1, generator=generator).to(center.device)
+        noise = _moved(torch.rand(center.shape, generator=generator), center.device)
+        return noise.mul_(2 * eps).sub_(eps).add_(center).clamp_(0, 1)
+    noise = _moved(torch.randn(center.shape, generator=generator), center.device)
+    radius = _moved(torch.rand(len(center), 1, 1, 1, generator=generator), center.device)
     dimensions = center[0].numel()
     return (center + noise / _lengths(noise) * eps * radius.pow(1 / dimensions)).clamp_(0, 1)
+
+
+def _moved(draws: Tensor, device: torch.device) -> Tensor:
+    """Draws on a device; from pinned memory, so that the CPU need not wait until the device has taken them."""
+    return draws.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else draws
 
 
 def ascent(gradient: Tensor, norm: str) -> Tensor:

@@ -130,5 +130,5 @@ class Pgd(Evasion):
 
     def _step(self, current: Tensor, gradient: Tensor, images: Tensor) -> Tensor:
         with torch.no_grad():
-            moved = current.detach() + self.step_size * ball.ascent(gradient, self.norm)
+            moved = ball.ascent(gradient, self.norm).mul_(self.step_size).add_(current)
             return ball.project(moved, images, self.eps, self.norm)

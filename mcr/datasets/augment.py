@@ -30,17 +30,36 @@ class Augmentation:
             raise InputError(f"dataset.augmentation: padding {self.padding} >= 0 and 0 <= flip {self.flip} <= 1 needed")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augmented copies: uint8 (B, D, H, W) to the same; draws on the CPU, so every device sees the same."""
+        """Augmented copies: uint8 (B, D, H, W) to the same."""
+        return self.apply(images, self.draw(len(images), generator).to(images.device))
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """A decision for each image: row and column of its window, and 1 where it is flipped; int64 (3, B).
+
+        Drawn on the CPU, so that every device sees the same.
+        """
+        offsets, flipped = torch.zeros(2, count, dtype=torch.int64), torch.zeros(1, count, dtype=torch.int64)
         if self.padding:
-            images = self._crop(images, generator)
+            offsets = torch.randint(0, 2 * self.padding + 1, (2, count), generator=generator)
         if self.flip:
-            flipped = torch.rand(len(images), generator=generator) < self.flip
-            images = torch.where(flipped.to(images.device)[:, None, None, None], images.flip(-1), images)
+            flipped = (torch.rand(1, count, generator=generator) < self.flip).long()
+        return torch.cat([offsets, flipped])
+
+    def apply(self, images: Tensor, decisions: Tensor) -> Tensor:
+        """Augmented copies: uint8 (B, D, H, W) to the same.
+
+        Args:
+            images: uint8 (B, D, H, W).
+            decisions: int64 (3, B), on the images' device.
+        """
+        if self.padding:
+            images = self._crop(images, decisions[:2])
+        if self.flip:
+            images = torch.where(decisions[2].bool()[:, None, None, None], images.flip(-1), images)
         return images
 
-    def _crop(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _crop(self, images: Tensor, offsets: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        offsets = torch.randint(0, 2 * self.padding + 1, (2, len(images)), generator=generator).to(images.device)
         # A strided view of all windows costs nothing; indexing it copies one window per image.
         windows = pad(images, (self.padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
         return windows[torch.arange(len(images), device=images.device), :, offsets[0], offsets[1]]

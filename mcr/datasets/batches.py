@@ -63,17 +63,21 @@ class TrainingBatches:
         rank, world = self.share()
         order = self.order(generator(self.seed, "order", self.epoch)).to(self.images.device)
         draw = generator(self.seed, "augment", self.epoch, rank)
-        for step in range(len(self)):
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size][rank::world]
-            yield to_unit(self.take(chosen, draw), self.memory_format), self.labels[chosen]
+        starts = range(0, len(self) * self.batch_size, self.batch_size)
+        shares = [order[start : start + self.batch_size][rank::world] for start in starts]
+        # All of an epoch's decisions go to the device at once: it need not wait for the CPU in between.
+        decisions = [self.augmentation.draw(len(chosen), draw) for chosen in shares]
+        moved = torch.cat(decisions, dim=1).to(self.images.device).split([len(chosen) for chosen in shares], dim=1)
+        for chosen, decision in zip(shares, moved, strict=True):
+            yield to_unit(self.take(chosen, decision), self.memory_format), self.labels[chosen]
 
     def order(self, draw: torch.Generator) -> Tensor:
         """Indices of the epoch's images, in the order in which they come."""
         return torch.randperm(len(self.images), generator=draw)
 
-    def take(self, chosen: Tensor, draw: torch.Generator) -> Tensor:
-        """The chosen images, augmented: uint8 (B, D, H, W)."""
-        return self.augmentation(self.images[chosen], draw)
+    def take(self, chosen: Tensor, decisions: Tensor) -> Tensor:
+        """The chosen images, augmented as decided: uint8 (B, D, H, W)."""
+        return self.augmentation.apply(self.images[chosen], decisions)
 
 
 class RepeatedBatches(TrainingBatches):
@@ -115,11 +119,10 @@ class StampedBatches(TrainingBatches):
         super().__init__(*recipe)
         self.stamp, self.stamped = stamp, stamped
 
-    def take(self, chosen: Tensor, draw: torch.Generator) -> Tensor:
-        images = super().take(chosen, draw)
-        marked = self.stamped[chosen]
-        images[marked] = self.stamp(images[marked])
-        return images
+    def take(self, chosen: Tensor, decisions: Tensor) -> Tensor:
+        images = super().take(chosen, decisions)
+        # All are stamped and some are kept: to pick these out first, the device would have to be asked how many.
+        return torch.where(self.stamped[chosen][:, None, None, None], self.stamp(images), images)
 
 
 class EvaluationBatches:

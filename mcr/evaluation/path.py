@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from mcr.attacks.none import NoAttack
 from mcr.datasets.batches import EvaluationBatches
+from mcr.precision import Precision, autocast
 from mcr.probes.input_hessian import curvature
 from mcr.probes.risk import risk
-from mcr.probes.robust_risk import Precision, robust_risk
+from mcr.probes.robust_risk import robust_risk
 from mcr.seeding import generator
 from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
@@ -31,7 +32,8 @@ class Questions:
         test: Clean test images.
         robust: Test images under attack.
         attack: Without any (``NoAttack``), robust metrics are left out.
-        precision: Of the attack's gradients; its points are scored in float32.
+        attack_precision: Of the attack's gradients; its points are scored in float32.
+        precision: Of the passes over images that no one attacks.
         curved: The first of the robust images, for the curvature of the loss in the input; None leaves it out.
         seed: Of the attack's random starts, the same at every point.
         hits: Metric to images with the labels that would be a hit: triggered images with the attacker's labels.
@@ -41,6 +43,7 @@ class Questions:
     test: EvaluationBatches
     robust: EvaluationBatches
     attack: Any
+    attack_precision: Precision
     precision: Precision
     curved: EvaluationBatches | None
     seed: int
@@ -50,10 +53,10 @@ class Questions:
         """Metric name to per-image values (N,)."""
         answers = {}
         for name, batches in (("train", self.train), ("test", self.test)):
-            answers[f"{name}_loss"], answers[f"{name}_accuracy"] = risk(network, batches)
+            answers[f"{name}_loss"], answers[f"{name}_accuracy"] = self._risk(network, batches)
         if not isinstance(self.attack, NoAttack):
             draw, keep = generator(self.seed, "attack"), len(self.curved.images) if self.curved else 0
-            attacked = robust_risk(network, self.robust, self.attack, draw, self.precision, keep)
+            attacked = robust_risk(network, self.robust, self.attack, draw, self.attack_precision, keep)
             answers["robust_loss"], answers["robust_accuracy"] = attacked.losses, attacked.hits
         if self.curved:
             found = curvature(network, self.curved, generator(self.seed, "curvature"))
@@ -64,8 +67,12 @@ class Questions:
                 clean = torch.cat([images for images, _ in self.curved]).cpu()
                 answers["eigenvector_alignment"] = found.alignment(attacked.images - clean)
         for name, batches in self.hits.items():
-            _, answers[name] = risk(network, batches)
+            _, answers[name] = self._risk(network, batches)
         return answers
+
+    def _risk(self, network: nn.Module, batches: EvaluationBatches) -> tuple[Tensor, Tensor]:
+        with autocast(self.precision, batches.images.device):
+            return risk(network, batches)
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,7 @@ def walk(
     """
     arc, before = 0.0, None
     for t in grid:
-        model = place(network, layout, curve, points, ends, t, calibration)
+        model = place(network, layout, curve, points, ends, t, calibration, questions.precision)
         arc += 0.0 if before is None else float(torch.dist(model.theta, before))
         before = model.theta
         where = {
@@ -124,6 +131,7 @@ def place(
     ends: tuple[State, State],
     t: float,
     calibration: Callable[[], Iterator[Tensor]],
+    precision: Precision,
 ) -> ModelAt:
     """Make the network the one at t: its parameters are theta(t).
 
@@ -132,10 +140,12 @@ def place(
 
     Args:
         network: Any module; see ``walk`` for the others.
+        precision: Of the passes that estimate the statistics.
     """
     nearer = ends[0] if t <= 0.5 else ends[1]
     network.load_state_dict({name: value for name, value in nearer.items() if name not in layout.names}, strict=False)
     model = ModelAt(network, layout)
     model.place(curve.coefficients(t), points)
-    batchnorm.refresh(network, calibration())
+    with autocast(precision, model.theta.device):
+        batchnorm.refresh(network, calibration())
     return model

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from mcr.attacks.evasion import Evasion
 from mcr.attacks.frozen import frozen
 from mcr.datasets.batches import EvaluationBatches
+from mcr.precision import Precision
 from mcr.probes.ensemble import Ensemble
 from mcr.probes.input_gradient import cosine, input_gradients
 from mcr.probes.risk import risk
-from mcr.probes.robust_risk import Precision, robust_risk
+from mcr.probes.robust_risk import robust_risk
 
 
 @dataclass(frozen=True)

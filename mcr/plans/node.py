@@ -18,12 +18,12 @@ VERSIONS = {
     "release": 1,
     "permute": 1,
     "connect": 1,
-    "evaluate": 2,  # curvature, correlations and intervals
-    "guard": 1,
-    "relations": 1,
+    "evaluate": 3,  # curvature, correlations and intervals; BatchNorm's statistics without torch's rounding
+    "guard": 2,  # BatchNorm's statistics, as for evaluate
+    "relations": 2,  # BatchNorm's statistics, as for evaluate
     "report": 2,  # the guard and the relations
     "vet": 1,
-    "repair": 1,
+    "repair": 2,  # BatchNorm's statistics, as for evaluate
     "card": 1,
 }
 ROLES = ("start", "end")

@@ -35,8 +35,9 @@ def connection(
 
 def evaluation(cfg: Config, role: str, path: Stage, ends: Stages, materials: Stages) -> Stage:
     """The table of a path."""
-    part = recipes.without(cfg["evaluation"], "guard", "relations")
-    config = {**_along(cfg, path), **trigger(cfg), "evaluation": {**part, "attack": recipes.evaluated(cfg)}}
+    names = [name for name in cfg["evaluation"] if name not in ("guard", "relations", "precision")]
+    part = {**recipes.measured(cfg, *names), "attack": recipes.evaluated(cfg)}
+    config = {**_along(cfg, path), **trigger(cfg), "evaluation": part}
     return node("evaluate", f"evaluate {role}", config, path=path, **ends, **materials)
 
 
@@ -71,7 +72,7 @@ def _along(cfg: Config, path: Stage) -> dict[str, Any]:
 
 
 def _walked(cfg: Config) -> dict[str, Any]:
-    return {name: cfg["evaluation"][name] for name in ("batch_size", "memory_format", "batchnorm_images", "seed")}
+    return recipes.measured(cfg, "batch_size", "memory_format", "batchnorm_images", "seed")
 
 
 def trigger(cfg: Config) -> dict[str, Any]:

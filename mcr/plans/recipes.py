@@ -49,6 +49,12 @@ def evaluated(cfg: Config) -> dict[str, Any]:
     return found
 
 
+def measured(cfg: Config, *names: str) -> dict[str, Any]:
+    """Some of the evaluation's keys, with its precision where that is not float32: a recipe from before it was one."""
+    part = cfg["evaluation"]
+    return {name: part[name] for name in (*names, *(("precision",) if part["precision"] != "fp32" else ()))}
+
+
 def _ball(attack: Config) -> dict[str, Any]:
     return {name: attack[name] for name in ("eps", "norm") if name in attack}
 
@@ -69,7 +75,7 @@ def training(cfg: Config, part: Config, chosen: Config) -> dict[str, Any]:
         part: Where the training is configured (an endpoint, the connection).
         chosen: Its objective.
     """
-    devices = cfg["runtime"]["devices"]
+    devices, found = cfg["runtime"]["devices"], overlay(cfg["optimizer"], part["optimizer"])
     processes = len(devices) if isinstance(devices, list) else devices
     return {
         # Without patience nothing stops a training: the recipe is that of before there was any.
@@ -77,7 +83,8 @@ def training(cfg: Config, part: Config, chosen: Config) -> dict[str, Any]:
         # Each process normalises and augments its own share of a batch: other numbers than one process gives.
         **({"processes": processes} if processes > 1 else {}),
         "objective": objective(cfg, chosen),
-        "optimizer": overlay(cfg["optimizer"], part["optimizer"]),
+        # Without a fused step the recipe is that of before there was one.
+        "optimizer": without(found, *(() if found.get("fused") else ("fused",))),
         "schedule": overlay(cfg["schedule"], part["schedule"]),
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +11,8 @@ from torch import Tensor, nn
 from mcr.attacks.evasion import Evasion
 from mcr.attacks.frozen import frozen
 from mcr.losses import cross_entropy
+from mcr.precision import Precision, autocast
 from mcr.types import Batch, Classifier
-
-PRECISIONS = ("fp32", "bf16")
-Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ def cheaper(network: nn.Module, precision: Precision, images: Tensor) -> Classif
         return network
 
     def classifier(points: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with autocast(precision, images.device):
             logits: Tensor = network(points)
         return logits.float()  # what libraries expect
 

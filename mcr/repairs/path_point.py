@@ -39,5 +39,6 @@ class PathPoint:
     def rebuild(self, bench: Bench, candidate: Candidate) -> nn.Module:
         """One candidate again, the same numbers as before."""
         points = bench.trained[candidate["rate"]]
-        path.place(bench.network, bench.layout, bench.curve, points, bench.ends, candidate["t"], bench.calibration)
+        where = (bench.layout, bench.curve, points, bench.ends, candidate["t"], bench.calibration)
+        path.place(bench.network, *where, "fp32")
         return bench.network

@@ -16,13 +16,12 @@ from mcr.datasets.split import split_indices
 from mcr.errors import InputError
 from mcr.evaluation.locus import grid
 from mcr.evaluation.summary import summarize
-from mcr.probes.robust_risk import PRECISIONS as ATTACK_PRECISIONS
+from mcr.precision import PRECISIONS
 from mcr.reports.claims import judge
 from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
 from mcr.stages.load import take
 from mcr.stages.train import parts
 from mcr.store import Stage, Store
-from mcr.training.fit import PRECISIONS
 
 FORMATS = {"png", "svg", "pdf"}
 MEMORY_FORMATS = ("channels_last", "contiguous")
@@ -199,9 +198,9 @@ def _check_evaluation(label: str, part: Mapping[str, Any]) -> None:
         grid(part["grid"])
     if "attack" in part:
         build.build(part["attack"])
-        if part["attack_precision"] not in ATTACK_PRECISIONS:
-            allowed = " or ".join(ATTACK_PRECISIONS)
-            raise InputError(f"evaluation.attack_precision={part['attack_precision']} must be {allowed}")
+    for name in ("precision", "attack_precision"):
+        if part.get(name, "fp32") not in PRECISIONS:
+            raise InputError(f"evaluation.{name}={part[name]} must be {' or '.join(PRECISIONS)}")
     if part.get("hessian_images", "all") != "all" and part["hessian_images"] < 0:
         raise InputError(f"evaluation.hessian_images={part['hessian_images']} must be at least 0, or all")
     counts = {"evaluation.hessian_images": part.get("hessian_images")} | {

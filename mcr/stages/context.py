@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mcr.errors import InputError
+from mcr.heap import keep_freed_memory
 
 LOGGERS = ("wandb", "csv", "none")
 WANDB_MODES = ("offline", "online", "disabled")
@@ -18,7 +19,7 @@ class Context:
     """The unhashed part of a run.
 
     Attributes:
-        runtime: The runtime group: accelerator, devices, strategy, threads.
+        runtime: The runtime group: accelerator, devices, strategy, threads, compile.
         logger: The logger group.
         group: Name under which W&B shows the runs of one command together.
         folder: The run's own folder (log files of a CSV logger, W&B's offline runs beside it).
@@ -63,14 +64,20 @@ class Context:
         if self.processes > 1 and not str(self.runtime["strategy"]).endswith("_spawn"):
             # Others start the whole command again in each process, which would wait for this one's locks for ever.
             raise InputError(f"runtime.strategy={self.runtime['strategy']}: several devices need runtime=ddp")
+        backend = self.runtime["compile"]
+        if backend != "none" and backend not in (known := torch.compiler.list_backends(exclude_tags=())):
+            raise InputError(f"runtime.compile={backend} must be one of none, {', '.join(known)}")
+        if backend != "none" and self.processes > 1:
+            raise InputError("runtime.compile needs a single device: a compiled network cannot be sent to others")
         if self.logger["kind"] not in LOGGERS or self.logger.get("mode", "offline") not in WANDB_MODES:
             raise InputError(f"logger.mode={self.logger.get('mode')} must be one of {', '.join(WANDB_MODES)}")
 
     def prepare(self) -> None:
-        """Set the number of CPU threads, and float32 that is float32 on every device. Raises InputError like check."""
+        """Set memory and CPU threads, and float32 that is float32 on every device. Raises InputError like check."""
         import torch
 
         self.check()
+        keep_freed_memory()
         if self.runtime["threads"]:
             torch.set_num_threads(self.runtime["threads"])
         # TF32 keeps 10 bits of a number: numbers of record would depend on the device.

@@ -32,7 +32,7 @@ from mcr.stages.artifacts import (
 )
 from mcr.stages.context import Context
 from mcr.stages.loggers import path_logger
-from mcr.stages.route import Route, fitted, in_batches
+from mcr.stages.route import Route, fitted, in_batches, route_precision
 from mcr.stages.tamper import attacked
 from mcr.store import Stage
 from mcr.types import Part
@@ -134,7 +134,8 @@ def _questions(stage: Stage, inputs: dict[str, Path], context: Context) -> Quest
         test=in_batches(test, part),
         robust=split("test", part["robust_images"]),
         attack=build(part["attack"]),
-        precision=part["attack_precision"],
+        attack_precision=part["attack_precision"],
+        precision=route_precision(part),
         curved=_curved(part, split),
         seed=part["seed"],
         hits={

@@ -15,6 +15,7 @@ from mcr.build import build
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, augmented_batches
 from mcr.evaluation.path import State, place
+from mcr.precision import Precision
 from mcr.stages import model
 from mcr.stages.artifacts import read_material, read_network, read_spec, read_split
 from mcr.stages.connect import read_control
@@ -36,6 +37,7 @@ class Route:
         points: Control points, K vectors (P,).
         ends: State dicts of the two ends.
         calibration: Gives the images for BatchNorm, anew at each call.
+        precision: Of the passes that estimate BatchNorm's statistics.
     """
 
     network: Normalized
@@ -44,6 +46,7 @@ class Route:
     points: list[Tensor]
     ends: tuple[State, State]
     calibration: Callable[[], Iterator[Tensor]]
+    precision: Precision
 
     @classmethod
     def of(cls, config: Mapping[str, Any], inputs: Mapping[str, Path], context: Context) -> Route:
@@ -62,12 +65,20 @@ class Route:
         layout = Layout.of(network, part["memory_format"])
         free = read_control(inputs["path"], curve.points, layout)
         points = [point.to(context.device_name) for point in (layout.pack(ends[0]), *free, layout.pack(ends[1]))]
-        return cls(network, layout, curve, points, ends, _calibration(config, inputs, context))
+        calibration = _calibration(config, inputs, context)
+        return cls(network, layout, curve, points, ends, calibration, route_precision(part))
 
     def place(self, t: float) -> Normalized:
         """The network at t, with BatchNorm's statistics of that place."""
-        place(self.network, self.layout, self.curve, self.points, self.ends, t, self.calibration)
+        where = (self.layout, self.curve, self.points, self.ends, t, self.calibration, self.precision)
+        place(self.network, *where)
         return self.network
+
+
+def route_precision(evaluation: Mapping[str, Any]) -> Precision:
+    """Of the passes without an attack; a recipe that names none is that of before there was a choice: float32."""
+    precision: Precision = evaluation.get("precision", "fp32")
+    return precision
 
 
 def fitted(config: Mapping[str, Any], inputs: Mapping[str, Path], context: Context, limit: int | str) -> Part:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
+import copy
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from torchmetrics.classification import MulticlassAccuracy
 
 from mcr.attacks.frozen import frozen
 from mcr.seeding import generator
-from mcr.training.averaging import average
+from mcr.training.averaging import Averaging
 from mcr.training.endpoint import EndpointModule
 from mcr.types import Batch
 
@@ -34,18 +34,20 @@ class AdversarialModule(EndpointModule):
 
     def __init__(self, ema_decay: float, validation_images: int, num_classes: int, **training: Any) -> None:
         super().__init__(num_classes=num_classes, **training)
-        update = partial(average, decay=ema_decay)
-        self.averaged = AveragedModel(self.network, multi_avg_fn=update, use_buffers=True).requires_grad_(False)
+        self.averaged = copy.deepcopy(self.network).requires_grad_(False)
+        self.ema_decay, self.averaging = ema_decay, Averaging()
         self.validation_images = validation_images
         self.robust_accuracy = MulticlassAccuracy(num_classes, average="micro")
 
     @property
     def scored(self) -> nn.Module:
-        averaged: nn.Module = self.averaged.module
-        return averaged
+        return self.averaged
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        self.averaged.update_parameters(self.network)
+        # The weights before training have no share in the average.
+        decay = self.ema_decay if self.averaging.count else 0.0
+        averaged, latest = (chain(one.parameters(), one.buffers()) for one in (self.averaged, self.network))
+        self.averaging.step(averaged, latest, decay)
 
     def on_validation_epoch_start(self) -> None:
         # The same random starts after every epoch, so that epochs are compared on equal terms.

@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mcr.attacks.frozen import frozen
 from mcr.seeding import generator
-from mcr.training.averaging import average
+from mcr.training.averaging import Averaging
 from mcr.training.endpoint import EndpointModule
 from mcr.types import Batch
 from mcr.weightspace import batchnorm
@@ -38,7 +38,6 @@ class CurveModule(EndpointModule):
     monitor: str = "validation/robust_accuracy"
     start: Tensor
     end: Tensor
-    averagings: Tensor
 
     def __init__(
         self,
@@ -64,9 +63,9 @@ class CurveModule(EndpointModule):
         self.ema_decay = ema_decay
         kept = [point.detach().clone() for point in self.control] if ema_decay else []
         self.averaged = nn.ParameterList(nn.Parameter(point, requires_grad=False) for point in kept)
-        self.register_buffer("averagings", torch.zeros((), dtype=torch.long))
+        self.averaging = Averaging()
         free = [f"{name}.{index}" for name in ("control", "averaged") for index in range(len(shares))]
-        self._ddp_params_and_buffers_to_ignore = [*free, "start", "end", "averagings"]
+        self._ddp_params_and_buffers_to_ignore = [*free, "start", "end"]
 
     def free(self) -> range:
         """The numbers of the control points that are fitted: all but the two ends."""
@@ -108,9 +107,7 @@ class CurveModule(EndpointModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if len(self.averaged):
-            with torch.no_grad():
-                average(list(self.averaged), list(self.control), self.averagings, self.ema_decay)
-            self.averagings += 1
+            self.averaging.step(self.averaged, self.control, self.ema_decay)
 
     def on_validation_model_zero_grad(self) -> None:
         """Lightning would drop the gradients before it validates, and with them their place in the flat vector."""
@@ -144,8 +141,11 @@ class CurveModule(EndpointModule):
             gradient.add_(self.model.theta, alpha=self.theta_decay)
             for view in self.frozen:  # a parameter that no one trains does not decay either
                 view.zero_()
-        for coefficient, point in zip(self.coefficients[self.free()].tolist(), self.control, strict=True):
-            point.grad = gradient * coefficient
+        *others, (last, point) = zip(self.coefficients[self.free()].tolist(), self.control, strict=True)
+        for coefficient, other in others:
+            other.grad = gradient * coefficient
+        # The last one takes over the vector itself, which the next step sets to zero: one vector less in memory.
+        point.grad = gradient.mul_(last)
 
 
 class FreeEndsModule(CurveModule):

@@ -13,12 +13,13 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from mcr.errors import InputError
+from mcr.precision import Precision
 from mcr.training.endpoint import EndpointModule
 from mcr.training.history import History
 from mcr.training.progress import ProgressCallback
 from mcr.training.watch import Watch
 
-PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
+PLUGINS: dict[Precision, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 # Importing Lightning resets its log level; its advertisements and device listings help nobody here.
 for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
     logging.getLogger(name).setLevel(logging.ERROR)
@@ -32,7 +33,7 @@ def fit(
     *,
     label: str,
     epochs: int,
-    precision: str,
+    precision: Precision,
     keep: str,
     patience: int,
     runtime: Mapping[str, Any],
@@ -51,19 +52,21 @@ def fit(
         precision: "fp32" or "bf16".
         keep: "last" or "best".
         patience: Epochs without a better ``monitor`` after which training stops; 0 for never.
-        runtime: accelerator, devices, strategy.
+        runtime: accelerator, devices, strategy, compile.
         loggers: Lightning loggers.
 
     Returns:
         The history: one mapping of metric to value per epoch.
     """
+    if runtime["compile"] != "none":
+        module.network.compile(backend=runtime["compile"])
     history = History()
     places = {name: folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best")}
     trainer = pl.Trainer(
         accelerator=runtime["accelerator"],
         devices=runtime["devices"],
         strategy=runtime["strategy"],
-        precision=PRECISIONS[precision],
+        precision=PLUGINS[precision],
         max_epochs=epochs,
         callbacks=[
             history,

@@ -20,7 +20,7 @@ ROWS = [
     {"reports"},
     {"repairs"},
     {"training", "evaluation"},
-    {"store", "build", "differences"},
+    {"store", "build", "differences", "shorthands"},
     {"objectives", "probes"},
     {
         "architectures",
@@ -33,14 +33,25 @@ ROWS = [
         "injections",
         "selection",
     },
-    {"losses", "seeding", "progress"},
+    {"losses", "seeding", "progress", "precision", "heap"},
     {"types", "identity"},
     {"errors"},
 ]
 LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
 HEAVY = {"torch", "pytorch_lightning", "torchvision", "torchmetrics"}
 # May not import torch at all: the command line's views and the reading of tables.
-LIGHT_ROOMS = ["__init__", "cli", "views", "overrides", "differences", "pipeline", "store", "identity", "build"]
+LIGHT_ROOMS = [
+    "__init__",
+    "cli",
+    "views",
+    "overrides",
+    "shorthands",
+    "differences",
+    "pipeline",
+    "store",
+    "identity",
+    "build",
+]
 LIGHT = [f"{name}.py" for name in [*LIGHT_ROOMS, "run", "sweep", "terminal", "progress"]]
 LIGHT += [f"evaluation/{name}.py" for name in ("bootstrap", "table", "summary")]
 LIGHT += [

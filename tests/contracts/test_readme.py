@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mcr import cli, overrides, pipeline, run
+from mcr import cli, pipeline, run, shorthands
 from mcr.stages.context import Context
 from mcr.store import Store
 
@@ -54,7 +54,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.F
 def words(command: str) -> tuple[str, list[str]]:
     """The verb and the overrides of a command."""
     _, verb, files, rest = cli._split_verbs(shlex.split(command)[1:])
-    return verb, [*overrides.checkpoints(files), *rest]
+    return verb, [*shorthands.checkpoints(files), *rest]
 
 
 def shrink(command: str) -> list[str]:

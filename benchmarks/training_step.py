@@ -1,0 +1,125 @@
+"""A training step of a network and of a path: plain against curve, this package's forms against the textbook's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks import subject
+from benchmarks.paired import Row, publish, ratio, timed
+from benchmarks.peaks import floors
+from benchmarks.reference import training
+from mcr.curves.bezier import Bezier
+from mcr.objectives.cross_entropy import CrossEntropy
+from mcr.precision import Precision, autocast
+from mcr.schedules.flat_linear_flat import FlatLinearFlat
+from mcr.training.curve import CurveModule
+from mcr.training.endpoint import EndpointModule
+from mcr.weightspace.layout import Layout
+
+REPEATS = {"small_vgg": 15, "preresnet26": 9, "vgg16": 5}
+DECAY = 1e-4
+
+
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=1e-3, momentum=0.9)
+
+
+def common() -> dict[str, Any]:
+    """What every module of training is given here."""
+    schedule = FlatLinearFlat(flat=0.5, fall=0.9, floor=0.01)
+    return {"optimizer": sgd, "schedule": schedule, "num_classes": 10, "seed": "benchmark"}
+
+
+def plain(name: str, objective: Any) -> EndpointModule:
+    """The package's module of an endpoint, ready for ``step``."""
+    network = subject.network(name).to(memory_format=torch.channels_last)
+    module = EndpointModule(network=network, objective=objective, **common())
+    module.on_train_epoch_start()
+    return module
+
+
+def curve(name: str, objective: Any, points: int = 3) -> CurveModule:
+    """The package's module of a path, ready for ``step``."""
+    network = subject.network(name).to(memory_format=torch.channels_last)
+    layout = Layout.of(network, "channels_last")
+    ends = tuple(layout.pack(subject.network(name, seed).state_dict()) for seed in (1, 2))
+    places = {"curve": Bezier(points), "layout": layout, "ends": ends, "weight_decay": DECAY, "ema_decay": 0.0}
+    module = CurveModule(**places, network=network, objective=objective, **common())
+    module.on_train_start()
+    module.on_train_epoch_start()
+    return module
+
+
+def stepper(module: EndpointModule, precision: Precision) -> Callable[[], None]:
+    """What Lightning does in a step of a module, and nothing else."""
+    optimizer = sgd(module.learning())
+    pixels, labels = subject.images()
+    images = pixels.contiguous(memory_format=torch.channels_last)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with autocast(precision, images.device):
+            loss = module.training_step((images, labels), 0)
+        loss.backward()
+        module.on_after_backward()
+        optimizer.step()
+        module.steps.clear()
+
+    return step
+
+
+def textbook(name: str) -> tuple[Callable[[], float], Callable[[], float]]:
+    """The plain step and the curve's step in their straightforward form."""
+    images, labels = subject.images()
+    network, moved = subject.network(name), subject.network(name)
+    start, end = (dict(subject.network(name, seed).named_parameters()) for seed in (1, 2))
+    ends = ({key: value.detach() for key, value in part.items()} for part in (start, end))
+    path = training.BezierCurve(moved, *ends)
+    draw = torch.Generator().manual_seed(0)
+
+    def on_curve() -> float:
+        t = float(torch.rand((), generator=draw))
+        return training.curve_step(path, bend, images, labels, t, DECAY)
+
+    bend = sgd(path.parameters())
+    return partial(training.step, network, sgd(network.parameters()), images, labels), on_curve
+
+
+def measure(name: str, repeats: int) -> tuple[list[Row], dict[str, str], dict[str, list[float]]]:
+    """Rows, facts and seconds of one network."""
+    simple, on_curve = textbook(name)
+    shapes = {"plain": partial(plain, name), "curve": partial(curve, name)}
+    ours = {
+        f"{name}, {kind}, {precision}": stepper(shape(CrossEntropy()), precision)
+        for precision in ("fp32", "bf16")
+        for kind, shape in shapes.items()
+    }
+    times = timed({f"{name}, plain, textbook": simple, f"{name}, curve, textbook": on_curve, **ours}, repeats)
+    rows = [
+        ratio(times, f"{name}, curve, {precision}", f"{name}, plain, {precision}", 1.05)
+        for precision in ("fp32", "bf16")
+    ]
+    for kind in shapes:
+        rows.append(ratio(times, f"{name}, {kind}, fp32", f"{name}, {kind}, textbook"))
+        rows.append(ratio(times, f"{name}, {kind}, bf16", f"{name}, {kind}, textbook", 0.55))
+    step = ours[f"{name}, plain, fp32"]
+    return rows, floors({f"{name} fp32": (step, torch.float32), f"{name} bf16": (step, torch.bfloat16)}), times
+
+
+def main() -> None:
+    rows, facts, times = [], {}, {}
+    for name, repeats in REPEATS.items():
+        found = measure(name, repeats)
+        rows += found[0]
+        facts |= found[1]
+        times |= found[2]
+    what = f"One optimizer step on a batch of {subject.BATCH} images 32x32; textbook: float32, NCHW."
+    publish("training_step", what, rows, facts, times)
+
+
+if __name__ == "__main__":
+    main()
