@@ -14,13 +14,13 @@ from mcr.probes.risk import risk
 from mcr.probes.robust_risk import robust_accuracy, robust_risk
 from mcr.seeding import generator
 
-IMAGES = 512
+IMAGES = 1536
 LITTLE = 16  # training steps after which about 30 % of the images withstand the attack
 TEXTBOOK, LOSS = "loss, textbook, fp32 NCHW", "loss, bf16 gradients, scored in fp32"
 EARLY = "accuracy only, early stop, bf16 confirmed in fp32"
 
 
-def main(repeats: int = 7) -> None:
+def main(repeats: int = 5) -> None:
     network = subject.trained(LITTLE)
     pixels, labels = subject.images(IMAGES)
     textbook = copy.deepcopy(network)

@@ -71,7 +71,7 @@ def dispatch(words: list[str]) -> int:
     if overrides.is_view(args):
         if not args.shell_completion:
             whole = overrides.check_names(conf_folder(), args)
-            if args.help:
+            if args.help and views.plain_help(args, whole):
                 print(views.help_text(conf_folder(), whole))
                 return 0
         _hide_verb_from_completion()

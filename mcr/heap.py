@@ -8,6 +8,7 @@ from contextlib import suppress
 # Parameters of glibc's mallopt (malloc.h), which no Python module names.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 LARGEST = 2**30  # bytes of a block that still comes from the heap
+LARGEST_BEFORE = 2**25
 MOST_FREE = 2**31 - 1  # bytes at the heap's end that are kept
 
 
@@ -20,5 +21,6 @@ def keep_freed_memory() -> None:
     """
     with suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(MMAP_THRESHOLD, LARGEST)
-        mallopt(TRIM_THRESHOLD, MOST_FREE)
+        # Before 2.35 glibc refuses more than 32 MiB; to set the other alone would make things worse there.
+        if mallopt(MMAP_THRESHOLD, LARGEST) or mallopt(MMAP_THRESHOLD, LARGEST_BEFORE):
+            mallopt(TRIM_THRESHOLD, MOST_FREE)

@@ -193,8 +193,9 @@ def _checked(cfg: DictConfig, line: list[str], of_choices: Callable[[tuple[str, 
     with open_dict(cfg):
         del cfg["hydra"]
     overlaid = any(choices.get(group) for group in OVERLAYS)
-    if not overlaid and all(word.lstrip("+").partition("=")[0] in {*kept, "verb"} for word in line):
-        return cfg  # nothing but choices
+    pairs = [word.lstrip("+").partition("=") for word in line]
+    if not overlaid and all(key in {*kept, "verb"} and not value.lstrip().startswith("{") for key, _, value in pairs):
+        return cfg  # nothing but choices; a mapping would be values for what a choice of that name gives
     plain_choices = [f"{'+' if group in added else ''}{group}={option}" for group, option in kept.items()]
     kept_words = [word for word in line if word.startswith(("~", "hydra.searchpath="))]
     before = of_choices((*plain_choices, *kept_words))

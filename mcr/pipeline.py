@@ -59,9 +59,11 @@ def ordered(goals: list[Stage]) -> list[Stage]:
     seen: dict[str, Stage] = {}
 
     def visit(stage: Stage) -> None:
+        if stage.key in seen:
+            return
         for need in stage.needs.values():
             visit(need)
-        seen.setdefault(stage.key, stage)
+        seen[stage.key] = stage
 
     for goal in goals:
         visit(goal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import string
 from pathlib import Path
 
@@ -44,6 +45,12 @@ def list_options(conf: Path, words: list[str]) -> None:
         for option in groups[name]:
             table.add_row(option, escape(description(conf / name / f"{option}.yaml")))
     Console(soft_wrap=False).print(table)
+
+
+def plain_help(args: argparse.Namespace, cfg: DictConfig) -> bool:
+    """Whether ``help_text`` shows all that Hydra's own form would: no folder of the user's, no template but ours."""
+    placeholders = string.Template(cfg.hydra.help.template).get_identifiers()
+    return args.config_dir is None and placeholders == ["APP_CONFIG_GROUPS"]
 
 
 def help_text(conf: Path, cfg: DictConfig) -> str:

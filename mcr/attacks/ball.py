@@ -35,7 +35,7 @@ def random_point(center: Tensor, eps: float, norm: str, generator: torch.Generat
     """A uniform point of the ball, clamped to [0, 1]; drawn on the CPU so that every device sees the same."""
     if norm == "linf":
         noise = _moved(torch.rand(center.shape, generator=generator), center.device)
-        return noise.mul_(2 * eps).sub_(eps).add_(center).clamp_(0, 1)
+        return (center + noise.mul_(2 * eps).sub_(eps)).clamp_(0, 1)
     noise = _moved(torch.randn(center.shape, generator=generator), center.device)
     radius = _moved(torch.rand(len(center), 1, 1, 1, generator=generator), center.device)
     dimensions = center[0].numel()

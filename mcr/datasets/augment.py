@@ -52,17 +52,25 @@ class Augmentation:
             images: uint8 (B, D, H, W).
             decisions: int64 (3, B), on the images' device.
         """
+        pixels = images.permute(0, 2, 3, 1)  # a row of an image is one piece of memory where it is channels_last
         if self.padding:
-            images = self._crop(images, decisions[:2])
+            pixels = self._crop(pixels, *decisions[:2])
         if self.flip:
-            images = torch.where(decisions[2].bool()[:, None, None, None], images.flip(-1), images)
-        return images
+            # The bits in which an image differs from its mirror image, where it is flipped: faster than a choice.
+            mask = (decisions[2] * 255).to(torch.uint8)[:, None, None, None]
+            pixels = pixels ^ ((pixels ^ pixels.flip(2)) & mask)
+        return pixels.permute(0, 3, 1, 2)
 
-    def _crop(self, images: Tensor, offsets: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        # A strided view of all windows costs nothing; indexing it copies one window per image.
-        windows = pad(images, (self.padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-        return windows[torch.arange(len(images), device=images.device), :, offsets[0], offsets[1]]
+    def _crop(self, pixels: Tensor, top: Tensor, left: Tensor) -> Tensor:
+        """Windows (B, H, W, D) of the padded images, copied row by row."""
+        count, height, width, channels = pixels.shape
+        tall, wide = height + 2 * self.padding, width + 2 * self.padding
+        padded = pad(pixels, (0, 0) + 2 * (self.padding, self.padding)).contiguous()
+        number, row = (torch.arange(size, device=pixels.device) for size in (count, height))
+        first = ((number * tall + top)[:, None] + row) * wide + left[:, None]  # pixel of each row of the window (B, H)
+        # All stretches of a row's length, overlapping: a view that costs nothing.
+        stretches = padded.as_strided((count * tall * wide - width + 1, width * channels), (channels, 1))
+        return stretches.index_select(0, first.flatten()).view(count, height, width, channels)
 
 
 def to_unit(images: Tensor, memory_format: str) -> Tensor:

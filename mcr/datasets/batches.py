@@ -12,6 +12,8 @@ from mcr.datasets.augment import Augmentation, to_unit
 from mcr.seeding import generator
 from mcr.types import Batch
 
+LAST, FIRST = torch.channels_last, torch.contiguous_format
+
 
 class TrainingBatches:
     """Shuffled, augmented batches; each epoch's order and augmentation follow from the seed and the epoch's number.
@@ -38,7 +40,8 @@ class TrainingBatches:
         memory_format: str,
         seed: int | str,
     ) -> None:
-        self.images, self.labels, self.batch_size = images, labels, batch_size
+        # Rows of pixels in one piece, whatever the network wants: they are cropped, flipped and moved that way.
+        self.images, self.labels, self.batch_size = images.contiguous(memory_format=LAST), labels, batch_size
         self.augmentation, self.memory_format, self.seed = augmentation, memory_format, seed
         self.epoch = 0
 
@@ -77,7 +80,9 @@ class TrainingBatches:
 
     def take(self, chosen: Tensor, decisions: Tensor) -> Tensor:
         """The chosen images, augmented as decided: uint8 (B, D, H, W)."""
-        return self.augmentation.apply(self.images[chosen], decisions)
+        # index_select copies an image as one piece of memory, indexing does so number by number.
+        pixels = self.images.permute(0, 2, 3, 1).index_select(0, chosen)
+        return self.augmentation.apply(pixels.permute(0, 3, 1, 2), decisions)
 
 
 class RepeatedBatches(TrainingBatches):
@@ -129,7 +134,8 @@ class EvaluationBatches:
     """All images in order, unaugmented; ``len`` counts batches."""
 
     def __init__(self, images: Tensor, labels: Tensor, batch_size: int, memory_format: str) -> None:
-        self.images, self.labels, self.batch_size, self.memory_format = images, labels, batch_size, memory_format
+        self.images = images.contiguous(memory_format=LAST if memory_format == "channels_last" else FIRST)
+        self.labels, self.batch_size, self.memory_format = labels, batch_size, memory_format
 
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)

@@ -33,4 +33,10 @@ Stages = Mapping[str, Stage]
 
 def node(name: str, label: str, config: Config, **needs: Stage) -> Stage:
     """The stage of a module below ``mcr.stages``."""
-    return Stage(name, VERSIONS[name], config, needs, label)
+    return Stage(name, VERSIONS[name] + _refreshing(name, config), config, needs, label)
+
+
+def _refreshing(name: str, config: Config) -> int:
+    """1 for a path whose fitting estimates BatchNorm's statistics, since that is done in two passes."""
+    attacks = "attack" in config.get("recipe", {}).get("objective", {})
+    return int(name == "connect" and (attacks or "free_ends" in config))

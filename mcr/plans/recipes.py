@@ -52,7 +52,7 @@ def evaluated(cfg: Config) -> dict[str, Any]:
 def measured(cfg: Config, *names: str) -> dict[str, Any]:
     """Some of the evaluation's keys, with its precision where that is not float32: a recipe from before it was one."""
     part = cfg["evaluation"]
-    return {name: part[name] for name in (*names, *(("precision",) if part["precision"] != "fp32" else ()))}
+    return {name: part[name] for name in (*names, *(("precision",) if part.get("precision", "fp32") != "fp32" else ()))}
 
 
 def _ball(attack: Config) -> dict[str, Any]:
@@ -76,6 +76,7 @@ def training(cfg: Config, part: Config, chosen: Config) -> dict[str, Any]:
         chosen: Its objective.
     """
     devices, found = cfg["runtime"]["devices"], overlay(cfg["optimizer"], part["optimizer"])
+    unfused = found["_target_"].startswith("torch.optim.") and not found.get("fused")
     processes = len(devices) if isinstance(devices, list) else devices
     return {
         # Without patience nothing stops a training: the recipe is that of before there was any.
@@ -84,7 +85,7 @@ def training(cfg: Config, part: Config, chosen: Config) -> dict[str, Any]:
         **({"processes": processes} if processes > 1 else {}),
         "objective": objective(cfg, chosen),
         # Without a fused step the recipe is that of before there was one.
-        "optimizer": without(found, *(() if found.get("fused") else ("fused",))),
+        "optimizer": without(found, *(("fused",) if unfused else ())),
         "schedule": overlay(cfg["schedule"], part["schedule"]),
     }
 

@@ -10,6 +10,8 @@ from typing import Any
 from mcr.errors import InputError
 from mcr.heap import keep_freed_memory
 
+# Backends of torch.compile: without one, graphs of kernels that are written anew, graphs of those there are.
+COMPILERS = ("none", "inductor", "cudagraphs")
 LOGGERS = ("wandb", "csv", "none")
 WANDB_MODES = ("offline", "online", "disabled")
 
@@ -64,11 +66,11 @@ class Context:
         if self.processes > 1 and not str(self.runtime["strategy"]).endswith("_spawn"):
             # Others start the whole command again in each process, which would wait for this one's locks for ever.
             raise InputError(f"runtime.strategy={self.runtime['strategy']}: several devices need runtime=ddp")
-        backend = self.runtime["compile"]
-        if backend != "none" and backend not in (known := torch.compiler.list_backends(exclude_tags=())):
-            raise InputError(f"runtime.compile={backend} must be one of none, {', '.join(known)}")
-        if backend != "none" and self.processes > 1:
-            raise InputError("runtime.compile needs a single device: a compiled network cannot be sent to others")
+        backend = self.runtime.get("compile", COMPILERS[0])
+        if backend not in COMPILERS:
+            raise InputError(f"runtime.compile={backend} must be one of {', '.join(COMPILERS)}")
+        if backend != COMPILERS[0] and self.processes > 1:
+            raise InputError("runtime.compile needs a single device: the network reaches the others uncompiled")
         if self.logger["kind"] not in LOGGERS or self.logger.get("mode", "offline") not in WANDB_MODES:
             raise InputError(f"logger.mode={self.logger.get('mode')} must be one of {', '.join(WANDB_MODES)}")
 
@@ -76,10 +78,10 @@ class Context:
         """Set memory and CPU threads, and float32 that is float32 on every device. Raises InputError like check."""
         import torch
 
+        from mcr.precision import full_float32
+
         self.check()
         keep_freed_memory()
         if self.runtime["threads"]:
             torch.set_num_threads(self.runtime["threads"])
-        # TF32 keeps 10 bits of a number: numbers of record would depend on the device.
-        torch.backends.cudnn.allow_tf32 = False
-        torch.set_float32_matmul_precision("highest")
+        full_float32()

@@ -40,7 +40,7 @@ from mcr.weightspace import files
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
-    """The table along t, the ends with their stored BatchNorm statistics, per-image values, the summary; in fp32."""
+    """The table along t, the ends with their stored BatchNorm statistics, per-image values, the summary."""
     route = Route.of(stage.config, inputs, context)
     questions = _questions(stage, inputs, context)
     stored = []

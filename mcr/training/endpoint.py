@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mcr.errors import InputError
 from mcr.losses import cross_entropy
+from mcr.precision import full_float32
 from mcr.seeding import generator, seed_for
 from mcr.types import Batch
 
@@ -59,6 +60,9 @@ class EndpointModule(pl.LightningModule):
     def learning(self) -> list[nn.Parameter]:
         """What the optimizer moves."""
         return list(self.network.parameters())
+
+    def setup(self, stage: str) -> None:
+        full_float32()  # here as well: spawned processes start with torch's own settings
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.learning())

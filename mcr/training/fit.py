@@ -58,7 +58,7 @@ def fit(
     Returns:
         The history: one mapping of metric to value per epoch.
     """
-    if runtime["compile"] != "none":
+    if runtime.get("compile", "none") != "none":
         module.network.compile(backend=runtime["compile"])
     history = History()
     places = {name: folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best")}
@@ -91,7 +91,7 @@ def fit(
         # A path is measured by its own stage, not while it is fitted.
         warnings.filterwarnings("ignore", ".*no `val_dataloader`.*")
         warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
-        resume = places["last"] if places["last"].is_file() else None
+        resume = places["last"] if _continues(places["last"], module) else None
         try:
             trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
         except SystemExit:  # Lightning's answer to Ctrl-C
@@ -104,6 +104,13 @@ def fit(
     callbacks = torch.load(places["last"], map_location="cpu", weights_only=True)["callbacks"]
     rows: list[dict[str, float]] = callbacks["History"]["rows"]
     return rows
+
+
+def _continues(checkpoint: Path, module: EndpointModule) -> bool:
+    """Whether there is a checkpoint that this training can go on from: an earlier version's may name other tensors."""
+    if not checkpoint.is_file():
+        return False
+    return set(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]) == set(module.state_dict())
 
 
 def _checkpoints(module: EndpointModule, places: Mapping[str, Path], keep: str) -> list[ModelCheckpoint]:

@@ -55,6 +55,9 @@ class PrunedModule(EndpointModule):
         self.gone = weakest(network, share)
         self._remove()
 
+    def on_train_start(self) -> None:
+        self.gone = {name: gone.to(self.device) for name, gone in self.gone.items()}
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         self._remove()
 
@@ -62,4 +65,4 @@ class PrunedModule(EndpointModule):
     def _remove(self) -> None:
         for name, parameter in self.network.named_parameters():
             if name in self.gone:
-                parameter[self.gone[name].to(parameter.device)] = 0
+                parameter.masked_fill_(self.gone[name].view(-1, *(1,) * (parameter.dim() - 1)), 0)

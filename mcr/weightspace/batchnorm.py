@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -30,19 +32,29 @@ def refresh(network: nn.Module, batches: Iterable[Tensor]) -> None:
         return
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
-    hooks = [average.layer.register_forward_pre_hook(average) for average in found]
     try:
-        for images in batches:
-            network(images)
+        for average in found:
+            average.begin()
+        with _uncompiled():
+            for images in batches:
+                network(images)
         for average in found:
             average.finish()
     finally:
-        for hook in hooks:
-            hook.remove()
+        for average in found:
+            average.end()
         for module, training in modes:
             module.training = training
         # Weights cast for autocast inside no_grad must not serve a later pass that needs gradients.
         torch.clear_autocast_cache()
+
+
+def _uncompiled() -> AbstractContextManager[object]:
+    """A compiled network would run its graph of an ordinary pass, which knows nothing of what is done here."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and to look would take a second
+        return nullcontext()
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 class _Average:
@@ -50,6 +62,8 @@ class _Average:
 
     In two passes: torch's own kernel for channels_last adds up a million numbers in one go on a CPU, which leaves
     errors of 1e-4 in a variance. It also asks the device for its count at every batch where no momentum is set.
+    Takes the place of the layer's ``forward``, however the network calls that. A network that hands the layer's
+    tensors to a function of its own gets torch's cumulative average, by the layer's training mode.
     """
 
     def __init__(self, layer: _BatchNorm) -> None:
@@ -58,28 +72,48 @@ class _Average:
         self.layer, self.running = layer, (layer.running_mean, layer.running_var)
         self.sums = tuple(torch.zeros_like(kept) for kept in self.running)
         self.count = 0
+        self.momentum, self.forward, self.own = layer.momentum, layer.forward, "forward" in vars(layer)
 
-    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        values = inputs[0]
-        number = values.numel() // values.shape[1]
+    def begin(self) -> None:
+        """Stand in for the layer's forward pass."""
+        self.layer.reset_running_stats()
+        self.layer.momentum = None
+        self.layer.train()
+        self.layer.forward = self  # type: ignore[method-assign]
+
+    def __call__(self, input: Tensor) -> Tensor:  # the name by which the layer takes it
+        number = input.numel() // input.shape[1]
         if number < 2:
-            raise ValueError(f"BatchNorm cannot be estimated from a single value per channel: {tuple(values.shape)}")
-        others = [dimension for dimension in range(values.dim()) if dimension != 1]
-        wide = torch.promote_types(values.dtype, torch.float32)
-        mean = values.mean(others, keepdim=True, dtype=wide)
-        variance = (values - mean).square_().mean(others)
+            raise ValueError(f"BatchNorm cannot be estimated from a single value per channel: {tuple(input.shape)}")
+        others = [dimension for dimension in range(input.dim()) if dimension != 1]
+        wide = torch.promote_types(input.dtype, torch.float32)
+        mean = input.mean(others, keepdim=True, dtype=wide)
+        variance = (input - mean).square_().mean(others)
         # A batch is normalised by its plain variance; what is kept is the unbiased one, as torch does it.
         for kept, found in zip(self.running, (mean.flatten(), variance), strict=True):
             kept.copy_(found)
         for total, found in zip(self.sums, (mean.flatten(), variance * (number / (number - 1))), strict=True):
             total += found
         self.count += 1
+        self.layer.eval()
+        try:
+            output: Tensor = self.forward(input)
+        finally:
+            self.layer.train()
+        return output
 
     def finish(self) -> None:
-        """The averages become the layer's running statistics; a layer that nothing reached has those of a new one."""
-        self.layer.reset_running_stats()
+        """The averages become the layer's running statistics."""
         if self.count:
             for kept, total in zip(self.running, self.sums, strict=True):
                 kept.copy_(total / self.count)
             assert self.layer.num_batches_tracked is not None
-            self.layer.num_batches_tracked += self.count
+            self.layer.num_batches_tracked.fill_(self.count)
+
+    def end(self) -> None:
+        """The layer is itself again."""
+        self.layer.momentum = self.momentum
+        if self.own:
+            self.layer.forward = self.forward  # type: ignore[method-assign]
+        elif "forward" in vars(self.layer):
+            del self.layer.forward
