@@ -17,7 +17,7 @@ from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.precision import Precision, autocast
 from mcr.training.fit import fit
 
-STEPS, EPOCHS = 60, 2
+STEPS, EPOCHS = 100, 2
 RUNTIME = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "compile": "none"}
 LIGHTNING, BARE = "fit, with CSV logging and checkpoints", "bare loop"
 

@@ -49,12 +49,17 @@ class Row:
         return middle if len(set(self.value)) == 1 else f"{middle} [{least}, {most}]"
 
 
-def timed(forms: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of every form, one after the other in each repeat, after one call of each that is not timed.
+def timed(forms: Mapping[str, Callable[[], Any]], repeats: int, warmups: int = 1) -> dict[str, list[float]]:
+    """Seconds of every form, one after the other in each repeat.
 
     Load from elsewhere hits neighbours alike, so ratios inside a repeat are worth more than times.
+
+    Args:
+        forms: Name to a call.
+        repeats: Of the whole round.
+        warmups: Rounds before it that are not timed; none for forms that take a minute.
     """
-    for form in forms.values():
+    for form in list(forms.values()) * warmups:
         form()
     seconds: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(repeats):

@@ -17,7 +17,7 @@ def step(network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, l
     loss = functional.cross_entropy(network(images), labels)
     loss.backward()
     optimizer.step()
-    return float(loss)
+    return float(loss.detach())
 
 
 def adversarial_step(
@@ -65,4 +65,4 @@ def curve_step(
     loss = functional.cross_entropy(logits, labels)
     (loss + decay / 2 * length).backward()
     optimizer.step()
-    return float(loss)
+    return float(loss.detach())
