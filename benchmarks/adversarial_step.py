@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
 from benchmarks import subject
 from benchmarks.paired import Row, publish, ratio, timed
-from benchmarks.peaks import floors
+from benchmarks.peaks import Jobs, floors
 from benchmarks.reference.training import adversarial_step
-from benchmarks.training_step import plain, sgd, stepper
+from benchmarks.training_step import DTYPES, plain, sgd, stepper
 from mcr.objectives.adversarial import Adversarial
 from mcr.objectives.cross_entropy import CrossEntropy
 
@@ -18,8 +16,8 @@ OVER_CLEAN = {"preresnet26": 8.2, "small_vgg": None}
 CLEAN_STEPS = 3  # in one timing, so that it is not much shorter than the other's
 
 
-def measure(name: str, repeats: int) -> tuple[list[Row], dict[str, str], dict[str, list[float]]]:
-    """Rows, facts and seconds of one network."""
+def measure(name: str, repeats: int) -> tuple[list[Row], Jobs, dict[str, list[float]]]:
+    """Rows, jobs whose floor is wanted, and seconds of one network."""
     images, labels = subject.images()
     network = subject.network(name)
     optimizer = sgd(network.parameters())
@@ -40,22 +38,22 @@ def measure(name: str, repeats: int) -> tuple[list[Row], dict[str, str], dict[st
         ratio(times, f"{name}, PGD-10, fp32", f"{name}, PGD-10, textbook"),
         ratio(times, f"{name}, PGD-10, bf16", f"{name}, PGD-10, textbook", 0.50),
     ]
-    step = forms[f"{name}, PGD-10, fp32"]
-    return rows, floors({f"{name} fp32": (step, torch.float32), f"{name} bf16": (step, torch.bfloat16)}), times
+    steps = [(precision, forms[f"{name}, PGD-10, {precision}"]) for precision in DTYPES]
+    return rows, {f"{name}, {precision}": (step, DTYPES[precision]) for precision, step in steps}, times
 
 
 def main() -> None:
-    rows, facts, times = [], {}, {}
+    rows, jobs, times = [], {}, {}
     for name, repeats in REPEATS.items():
         found = measure(name, repeats)
         rows += found[0]
-        facts |= found[1]
+        jobs |= found[1]
         times |= found[2]
     what = (
         f"One step of PGD-{subject.STEPS} adversarial training on {subject.BATCH} images 32x32; textbook: float32, "
         "NCHW, BatchNorm in evaluation mode under attack, parameters not frozen."
     )
-    publish("adversarial_step", what, rows, facts, times)
+    publish("adversarial_step", what, rows, floors(jobs), times)
 
 
 if __name__ == "__main__":

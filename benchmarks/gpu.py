@@ -12,7 +12,8 @@ import torch
 
 from benchmarks import overlays, subject
 from benchmarks.paired import Row, publish, spread
-from benchmarks.peaks import gemm, operations
+from benchmarks.peaks import gemm
+from benchmarks.peaks import work as work_of
 from benchmarks.training_step import curve, plain, stepper
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import TrainingBatches
@@ -64,7 +65,7 @@ def main() -> None:
     torch.set_float32_matmul_precision("highest")
     peaks = {precision: gemm(dtype, "cuda", 8192) for precision, dtype in DTYPES.items()}
     steps = IMAGES // subject.BATCH
-    work = {kind: operations(stepper(make(), "fp32")) * steps for kind, make in KINDS.items()}
+    work = {kind: work_of(stepper(make(), "fp32")).operations * steps for kind, make in KINDS.items()}
     rows, facts, best = [], {}, {}
     for precision in PRECISIONS:
         facts[f"peak, {precision}"] = f"{peaks[precision] / 1e12:.0f} TFLOP/s"

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+Jobs = dict[str, tuple[Callable[[], Any], torch.dtype]]
 SIDE = 2048  # of the square matrices
 
 
@@ -39,36 +41,56 @@ def bandwidth(device: str = "cpu", numbers: int = 2**26, tries: int = 7) -> floa
     return 12 * numbers / best
 
 
-def operations(job: Callable[[], Any]) -> int:
-    """Floating-point operations of a job's matrix products and convolutions, padding counted as work."""
-    with _Counter() as counter:
-        job()
-    return counter.count
+class Work(TorchDispatchMode):
+    """Counts what is done inside it.
 
+    torch's own counter also follows modules, by hooks that ``torch.autograd.grad`` does not bear.
 
-class _Counter(TorchDispatchMode):
-    """torch's own counter also follows modules, by hooks that ``torch.autograd.grad`` does not bear."""
+    Attributes:
+        operations: Floating-point operations of matrix products and convolutions, padding counted as work.
+        moved: Bytes of all tensors that operators take and give, each once an operator: what memory must carry where
+            nothing stays in a cache and no two operators are fused.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.operations, self.moved = 0, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
-            self.count += formula(*args, **(kwargs or {}), out_val=output)
+            self.operations += formula(*args, **(kwargs or {}), out_val=output)
+        if not func.is_view:
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, output)) if isinstance(leaf, torch.Tensor)]
+            self.moved += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         return output
 
 
-def floors(jobs: dict[str, tuple[Callable[[], Any], torch.dtype]]) -> dict[str, str]:
-    """For each job its operations and the milliseconds that the machine's matrix products would need for them."""
+def work(job: Callable[[], Any]) -> Work:
+    """What a job does."""
+    with Work() as found:
+        job()
+    return found
+
+
+def floors(jobs: Jobs) -> dict[str, str]:
+    """For each job what it does, and the milliseconds that the machine's best rates would need for it.
+
+    Args:
+        jobs: Name to a call and the type in which its products are computed.
+    """
     kinds = {dtype for _, dtype in jobs.values()}
     peak = {dtype: gemm(dtype, tries=25) for dtype in sorted(kinds, key=str)}
-    found = {f"peak, {str(dtype).removeprefix('torch.')}": f"{rate / 1e9:.0f} GFLOP/s" for dtype, rate in peak.items()}
+    rate = bandwidth()
+    found = {f"peak, {str(dtype).removeprefix('torch.')}": f"{best / 1e9:.0f} GFLOP/s" for dtype, best in peak.items()}
+    found["peak, memory"] = f"{rate / 1e9:.0f} GB/s"
     for name, (job, dtype) in jobs.items():
-        count = operations(job)
-        found[f"floor, {name}"] = f"{count / 1e9:.1f} GFLOP, {1000 * count / peak[dtype]:.1f} ms"
+        done = work(job)
+        found[f"floor, {name}"] = (
+            f"{done.operations / 1e9:.1f} GFLOP: {1000 * done.operations / peak[dtype]:.1f} ms; "
+            f"{done.moved / 1e9:.2f} GB through memory, unfused: {1000 * done.moved / rate:.1f} ms"
+        )
     return found
 
 

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import subject
 from benchmarks.paired import Row, publish, ratio, timed
-from benchmarks.peaks import floors
+from benchmarks.peaks import Jobs, floors
 from benchmarks.reference import training
 from mcr.curves.bezier import Bezier
 from mcr.objectives.cross_entropy import CrossEntropy
@@ -22,6 +22,7 @@ from mcr.weightspace.layout import Layout
 
 REPEATS = {"small_vgg": 15, "preresnet26": 9, "vgg16": 5}
 DECAY = 1e-4
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def sgd(parameters: Any) -> torch.optim.Optimizer:
@@ -89,8 +90,8 @@ def textbook(name: str) -> tuple[Callable[[], float], Callable[[], float]]:
     return partial(training.step, network, sgd(network.parameters()), images, labels), on_curve
 
 
-def measure(name: str, repeats: int) -> tuple[list[Row], dict[str, str], dict[str, list[float]]]:
-    """Rows, facts and seconds of one network."""
+def measure(name: str, repeats: int) -> tuple[list[Row], Jobs, dict[str, list[float]]]:
+    """Rows, jobs whose floor is wanted, and seconds of one network."""
     simple, on_curve = textbook(name)
     shapes = {"plain": partial(plain, name), "curve": partial(curve, name)}
     ours = {
@@ -106,19 +107,19 @@ def measure(name: str, repeats: int) -> tuple[list[Row], dict[str, str], dict[st
     for kind in shapes:
         rows.append(ratio(times, f"{name}, {kind}, fp32", f"{name}, {kind}, textbook"))
         rows.append(ratio(times, f"{name}, {kind}, bf16", f"{name}, {kind}, textbook", 0.55))
-    step = ours[f"{name}, plain, fp32"]
-    return rows, floors({f"{name} fp32": (step, torch.float32), f"{name} bf16": (step, torch.bfloat16)}), times
+    steps = [(precision, ours[f"{name}, plain, {precision}"]) for precision in DTYPES]
+    return rows, {f"{name}, {precision}": (step, DTYPES[precision]) for precision, step in steps}, times
 
 
 def main() -> None:
-    rows, facts, times = [], {}, {}
+    rows, jobs, times = [], {}, {}
     for name, repeats in REPEATS.items():
         found = measure(name, repeats)
         rows += found[0]
-        facts |= found[1]
+        jobs |= found[1]
         times |= found[2]
     what = f"One optimizer step on a batch of {subject.BATCH} images 32x32; textbook: float32, NCHW."
-    publish("training_step", what, rows, facts, times)
+    publish("training_step", what, rows, floors(jobs), times)
 
 
 if __name__ == "__main__":

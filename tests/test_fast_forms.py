@@ -43,8 +43,9 @@ from mcr.training.averaging import Averaging
 from mcr.training.curve import CurveModule
 from mcr.training.endpoint import EndpointModule
 from mcr.training.fit import fit
-from mcr.weightspace import batchnorm
+from mcr.weightspace import batchnorm, model_at
 from mcr.weightspace.layout import Layout
+from mcr.weightspace.model_at import ModelAt
 from tests.test_cli import TINY, environment, mcr
 
 IMAGES = torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -573,25 +574,57 @@ every_curve = pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES)
 
 @every_curve
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_every_free_point_has_its_share_of_the_gradient_and_the_last_one_has_the_vector_itself(curve, decay) -> None:
+def test_every_free_point_has_its_share_of_the_gradient_and_no_other_vector_is_left(curve, decay) -> None:
     module = curve_module(CrossEntropy(), curve, double=True, weight_decay=decay)
     module.on_train_start()
     module.on_train_epoch_start()
-    for t in (0.37, 0.81):  # the second step finds the vector as the first one left it
+    taken: list[Tensor] = []
+    take = module.model.take_gradient
+    module.model.take_gradient = lambda decay: taken.append(take(decay)) or taken[-1]
+    for t in (0.37, 0.81):
         module._draw_t = lambda t=t: t
         for point in module.control:
             point.grad = None
         module.training_step(BATCH, 0).backward()
-        gradient, theta = module.model.gradient.clone(), module.model.theta.clone()
-        parameters = [parameter.grad.flatten() for parameter in module.network.parameters()]
-        assert torch.equal(torch.cat(parameters), gradient)
+        theta = module.model.theta.clone()
+        gradient = torch.cat([parameter.grad.flatten() for parameter in module.network.parameters()])
         module.on_after_backward()
+        assert all(parameter.grad is None for parameter in module.network.parameters())
         shares = curve.coefficients(t)[1:-1].tolist()
         for share, point in zip(shares, module.control, strict=True):
             torch.testing.assert_close(point.grad, share * (gradient + decay * theta), rtol=1e-14, atol=1e-16)
         places = [point.grad.data_ptr() for point in module.control]
         assert len(set(places)) == curve.points - 2
-        assert places[-1] == module.model.gradient.data_ptr()
+        assert places[-1] == taken.pop().data_ptr()
+
+
+def test_a_gradient_is_taken_of_what_learns_whether_it_was_reached_or_not() -> None:
+    network = nn.Sequential(nn.Linear(3, 2), nn.Linear(3, 2), nn.Linear(3, 2)).double()
+    network[2].requires_grad_(False)
+    model = ModelAt(network, Layout.of(network, "contiguous"))
+    images = torch.rand(4, 3, dtype=torch.float64)
+    network[0](images).sum().backward()
+    expected = network[0].weight.grad + 0.1 * network[0].weight.detach()
+    views = model.layout.views(model.take_gradient(0.1))
+    torch.testing.assert_close(views["0.weight"], expected)
+    torch.testing.assert_close(views["1.weight"], 0.1 * network[1].weight.detach())
+    assert not views["2.weight"].any()
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_theta_is_the_same_sum_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Linear(7, 5)
+    layout = Layout.of(network, "contiguous")
+    points, coefficients = [torch.randn(layout.size) for _ in range(4)], Bezier(4).coefficients(0.3)
+    found = []
+    for block in (3, 2**19):
+        monkeypatch.setattr(model_at, "BLOCK", block)
+        model = model_at.ModelAt(network, layout)
+        model.place(coefficients, points)
+        found.append(model.theta)
+    assert torch.equal(*found)
+    expected = sum(c * point.double() for c, point in zip(coefficients, points, strict=True))
+    torch.testing.assert_close(found[0].double(), expected, rtol=1e-6, atol=1e-6)
 
 
 @every_curve

@@ -86,19 +86,14 @@ class CurveModule(EndpointModule):
         return [self.start, *free, self.end]
 
     def on_train_start(self) -> None:
-        # Not earlier: Lightning moves the parameters to their device and drops all gradients before this hook,
-        # which would tear both off their flat vectors.
+        # Not earlier: Lightning moves the parameters to their device before this hook, which would tear them off
+        # their flat vector.
         self.model = ModelAt(self.network, self.layout)
-        views = self.layout.views(self.model.gradient)
-        self.frozen = [
-            views[name] for name, parameter in self.network.named_parameters() if not parameter.requires_grad
-        ]
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         t = self._draw_t()
         self.coefficients = self.curve.coefficients(t)
         self.model.place(self.coefficients, self.points())
-        self.model.gradient.zero_()
         if self.objective.attacks:
             # The running statistics are a mixture over t; the attack needs those of theta(t).
             batchnorm.refresh(self.network, [batch[0]])
@@ -108,9 +103,6 @@ class CurveModule(EndpointModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if len(self.averaged):
             self.averaging.step(self.averaged, self.control, self.ema_decay)
-
-    def on_validation_model_zero_grad(self) -> None:
-        """Lightning would drop the gradients before it validates, and with them their place in the flat vector."""
 
     def on_validation_epoch_start(self) -> None:
         # Halfway between the ends, where a collapse of robustness shows first.
@@ -136,15 +128,11 @@ class CurveModule(EndpointModule):
         self.draw_t = generator(self.seed, "t", self.current_epoch)
 
     def on_after_backward(self) -> None:
-        gradient = self.model.gradient
-        if self.theta_decay:
-            gradient.add_(self.model.theta, alpha=self.theta_decay)
-            for view in self.frozen:  # a parameter that no one trains does not decay either
-                view.zero_()
+        gradient = self.model.take_gradient(self.theta_decay)
         *others, (last, point) = zip(self.coefficients[self.free()].tolist(), self.control, strict=True)
         for coefficient, other in others:
             other.grad = gradient * coefficient
-        # The last one takes over the vector itself, which the next step sets to zero: one vector less in memory.
+        # The last one takes over the vector itself: one vector less in memory.
         point.grad = gradient.mul_(last)
 
 

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from mcr.weightspace.layout import Layout
 
+BLOCK = 2**19  # numbers of a vector at a time
+
 
 class ModelAt:
     """Binds a module to a flat buffer; writing theta there moves the module through weight space.
@@ -16,19 +18,15 @@ class ModelAt:
 
     Attributes:
         theta: The current weights (P,); written by ``place``.
-        gradient: The gradient with respect to theta (P,); filled by an ordinary backward pass.
     """
 
     def __init__(self, network: nn.Module, layout: Layout) -> None:
-        parameters = dict(network.named_parameters())
-        first = next(iter(parameters.values()))
+        self.layout, self.parameters = layout, dict(network.named_parameters())
+        first = next(iter(self.parameters.values()))
         self.theta = torch.empty(layout.size, dtype=first.dtype, device=first.device)
-        self.gradient = torch.zeros_like(self.theta)
-        gradients = layout.views(self.gradient)
         for name, view in layout.views(self.theta).items():
-            view.copy_(parameters[name].detach())
-            parameters[name].data = view
-            parameters[name].grad = gradients[name]
+            view.copy_(self.parameters[name].detach())
+            self.parameters[name].data = view
 
     def place(self, coefficients: Tensor, points: list[Tensor]) -> None:
         """Write theta = sum of c_k times point k.
@@ -37,7 +35,30 @@ class ModelAt:
             coefficients: float64 (K,) on the CPU.
             points: K vectors (P,).
         """
-        torch.mul(points[0], coefficients[0].item(), out=self.theta)
-        for value, point in zip(coefficients[1:].tolist(), points[1:], strict=True):
-            if value != 0.0:
-                self.theta.add_(point, alpha=value)
+        first, *others = coefficients.tolist()
+        # Block by block, so that a sum stays in the CPU's cache until it is complete.
+        for theta, *parts in zip(*(vector.split(BLOCK) for vector in (self.theta, *points)), strict=True):
+            torch.mul(parts[0], first, out=theta)
+            for value, part in zip(others, parts[1:], strict=True):
+                if value != 0.0:
+                    theta.add_(part, alpha=value)
+
+    @torch.no_grad()
+    def take_gradient(self, decay: float) -> Tensor:
+        """The gradient with respect to theta (P,) of what went backward plus decay / 2 |theta|^2.
+
+        The parameters' own gradients are gone afterwards. One that learns but was not reached decays all the same;
+        one that does not learn has a gradient of zero.
+        """
+        found = torch.empty_like(self.theta)
+        places = self.layout.views(self.theta)
+        for name, view in self.layout.views(found).items():
+            parameter = self.parameters[name]
+            if not parameter.requires_grad:
+                view.zero_()
+            elif parameter.grad is None:
+                torch.mul(places[name], decay, out=view)
+            else:
+                torch.add(parameter.grad, places[name], alpha=decay, out=view)
+            parameter.grad = None
+        return found
