@@ -22,7 +22,7 @@ RUNTIME = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "compile": "n
 LIGHTNING, BARE = "fit, with CSV logging and checkpoints", "bare loop"
 
 
-def main(repeats: int = 5) -> None:
+def main(repeats: int = 4) -> None:
     images, labels = subject.pixels(STEPS * subject.BATCH)
     batches = TrainingBatches(images, labels, subject.BATCH, Augmentation(4, 0.5), "channels_last", 0)
 

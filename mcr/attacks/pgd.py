@@ -15,6 +15,7 @@ from mcr.losses import cross_entropy
 from mcr.types import Classifier
 
 STARTS = ("random", "zero")
+GRAIN = 16  # images that are left are attacked in batches of so many, twice so many, ...
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,16 @@ class Pgd(Evasion):
             upright = judge(images).argmax(1) == labels
         for _ in range(self.restarts):
             # Drawn for all images, so that the random starts do not depend on which are left.
-            rows, current = upright.nonzero()[:, 0], self._begin(images, generator)
-            current = current[rows]
+            current, rows = self._begin(images, generator), torch.arange(len(labels), device=labels.device)
             for _ in range(self.steps):
-                if not len(rows):
+                kept = _front(upright[rows])
+                if not len(kept):
                     break
-                current, rows = self._stand(classifier, current, images, labels, rows, judge, upright)
-            if len(rows):
+                current, rows = _picked(current, kept), rows[kept]
+                current = self._stand(classifier, current, images, labels, rows, judge, upright)
+            if upright[rows].any():
                 with torch.no_grad():
-                    upright[rows] = judge(current).argmax(1) == labels[rows]
+                    upright[rows] &= judge(current).argmax(1) == labels[rows]
         return upright
 
     def _stand(
@@ -105,23 +107,25 @@ class Pgd(Evasion):
         rows: Tensor,
         judge: Classifier,
         upright: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """One step of the images that still stand; those broken before it are marked in ``upright`` and left out."""
-        suspected: list[Tensor] = []
+    ) -> Tensor:
+        """The points after one more step; the images that are broken before it are marked in ``upright``."""
+        wrong: list[Tensor] = []
 
         def loss(point: Tensor) -> Tensor:
             logits = classifier(point)
-            suspected.append(logits.detach().argmax(1) != labels[rows])
+            wrong.append(logits.detach().argmax(1) != labels[rows])
             return cross_entropy(logits, labels[rows])
 
         _, gradient = ascend(loss, current)
-        broken = suspected[0]
-        if judge is not classifier and broken.any():
+        suspected = wrong[0] & upright[rows]
+        if judge is classifier:
+            upright[rows] &= ~suspected
+        elif suspected.any():
+            asked = _front(suspected)
             with torch.no_grad():
-                broken[broken.clone()] = judge(current[broken]).argmax(1) != labels[rows[broken]]
-        upright[rows[broken]] = False
-        left = ~broken
-        return self._step(current[left], gradient[left], images[rows[left]]), rows[left]
+                right = judge(_picked(current, asked)).argmax(1) == labels[rows[asked]]
+            upright[rows[asked]] &= right | ~suspected[asked]
+        return self._step(current, gradient, _picked(images, rows))
 
     def _begin(self, images: Tensor, generator: torch.Generator) -> Tensor:
         if self.start == "random":
@@ -132,3 +136,20 @@ class Pgd(Evasion):
         with torch.no_grad():
             moved = ball.ascent(gradient, self.norm).mul_(self.step_size).add_(current)
             return ball.project(moved, images, self.eps, self.norm)
+
+
+def _front(chosen: Tensor) -> Tensor:
+    """Numbers of the chosen images of a batch, bool (B,), and of so many others that a multiple of ``GRAIN`` is full.
+
+    The libraries behind torch prepare every convolution anew for a size of batch that they have not met lately, so a
+    batch that shrinks image by image would lose most of what it gains.
+    """
+    count = int(chosen.sum())
+    return chosen.int().argsort(descending=True, stable=True)[: -(-count // GRAIN) * GRAIN]
+
+
+def _picked(images: Tensor, numbers: Tensor) -> Tensor:
+    """Some of the images (B, D, H, W), in their memory format, which indexing would lose."""
+    if images.is_contiguous():
+        return images.index_select(0, numbers)
+    return images.permute(0, 2, 3, 1).index_select(0, numbers).permute(0, 3, 1, 2)
