@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import subject
-from benchmarks.paired import Row, publish, ratio, timed
+from benchmarks.paired import Row, Usual, publish, ratio, timed
 from benchmarks.peaks import Jobs, floors
 from benchmarks.reference.training import adversarial_step
 from benchmarks.training_step import DTYPES, plain, sgd, stepper
@@ -24,7 +24,7 @@ def measure(name: str, repeats: int) -> tuple[list[Row], Jobs, dict[str, list[fl
     attack = Adversarial(subject.pgd())
     clean = stepper(plain(name, CrossEntropy()), "fp32")
     forms = {
-        f"{name}, PGD-10, textbook": subject.usual(
+        f"{name}, PGD-10, textbook": Usual(
             lambda: adversarial_step(network, optimizer, images, labels, subject.EPS, subject.STEP, subject.STEPS)
         ),
         f"{name}, clean, fp32": lambda: [clean() for _ in range(CLEAN_STEPS)],

@@ -38,8 +38,12 @@ def main(repeats: int = 5) -> None:
             assert batch.dtype == torch.float32
 
     forms = {THEIRS: theirs, OURS: ours}
-    ours()
-    times = {name: [core_seconds(form) for _ in range(repeats)] for name, form in forms.items()}
+    for form in forms.values():
+        form()
+    times: dict[str, list[float]] = {name: [] for name in forms}
+    for _ in range(repeats):
+        for name, form in forms.items():
+            times[name].append(core_seconds(form))
     what = f"Random crop, flip and float batches of {IMAGES} images 32x32; core seconds, no worker processes."
     publish("loading", what, [ratio(times, OURS, THEIRS, 0.08)], {}, times)
 

@@ -16,7 +16,7 @@ from mcr.weightspace.layout import Layout
 
 NETWORK = "vgg16"
 POINTS = (3, 4, 5)
-MANY = 5  # from here on the optimizer's momenta alone exceed the target
+MANY = 5  # from here on the tensors that a step must hold reach the target
 STEPS = 2
 ROOT = Path(__file__).parent.parent
 
@@ -54,7 +54,7 @@ def main(repeats: int = 3) -> None:
     for points in POINTS:
         extra = [(in_own_process(points) - plain_peak) / vector for plain_peak in bare]
         unit = "parameter vectors above a plain step"
-        note = "" if points < MANY else f"K points and K - 2 momenta make it 2K - 2 = {2 * points - 2}"
+        note = "" if points < MANY else f"the tensors alone, K points and K - 2 momenta, make 2K - 3 = {2 * points - 3}"
         rows.append(Row(f"curve step, K = {points}", unit, spread(extra), points + 2, note))
     facts = {
         "one parameter vector": f"{vector / 2**20:.1f} MiB",
@@ -62,7 +62,7 @@ def main(repeats: int = 3) -> None:
     }
     what = (
         f"Peak resident memory of a training step, {NETWORK}, batch {subject.BATCH}, float32, SGD with momentum. "
-        "A path holds K points, theta(t), its gradient, and a momentum for each of the K - 2 free points."
+        "A path holds K points, theta(t), and a gradient and a momentum for each of the K - 2 free points."
     )
     publish("memory", what, rows, facts)
 

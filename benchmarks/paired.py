@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+
+from mcr.heap import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results"
 Times = Mapping[str, Sequence[float]]
@@ -49,10 +54,35 @@ class Row:
         return middle if len(set(self.value)) == 1 else f"{middle} [{least}, {most}]"
 
 
+class Usual:
+    """A straightforward form, under the memory settings of a program that does not choose any."""
+
+    # What glibc comes to by itself with large tensors: M_MMAP_THRESHOLD and M_TRIM_THRESHOLD at their limits.
+    SETTINGS: ClassVar = {-3: 2**25, -1: 2**26}
+
+    def __init__(self, form: Callable[[], Any]) -> None:
+        self.form = form
+
+    def __call__(self) -> Any:
+        return self.form()
+
+
+def _settle(form: Callable[[], Any]) -> None:
+    """Memory settings of a form, and one call that is not timed: it finds the heap as the other settings left it."""
+    if isinstance(form, Usual):
+        with suppress(OSError, AttributeError, TypeError):
+            for parameter, value in Usual.SETTINGS.items():
+                ctypes.CDLL(None).mallopt(parameter, value)
+    else:
+        keep_freed_memory()
+    form()
+
+
 def timed(forms: Mapping[str, Callable[[], Any]], repeats: int, warmups: int = 1) -> dict[str, list[float]]:
     """Seconds of every form, one after the other in each repeat.
 
-    Load from elsewhere hits neighbours alike, so ratios inside a repeat are worth more than times.
+    Load from elsewhere hits neighbours alike, so ratios inside a repeat are worth more than times. Forms run under this
+    package's memory settings, a ``Usual`` one under those of a program that does not choose any.
 
     Args:
         forms: Name to a call.
@@ -62,12 +92,17 @@ def timed(forms: Mapping[str, Callable[[], Any]], repeats: int, warmups: int = 1
     for form in list(forms.values()) * warmups:
         form()
     seconds: dict[str, list[float]] = {name: [] for name in forms}
+    latest = False
     for _ in range(repeats):
         for name, form in forms.items():
+            if isinstance(form, Usual) != latest:
+                _settle(form)
+                latest = isinstance(form, Usual)
             gc.collect()  # not in the middle of a form that happens to fill the collector's count
             begin = time.perf_counter()
             form()
             seconds[name].append(time.perf_counter() - begin)
+    keep_freed_memory()
     return seconds
 
 
@@ -96,9 +131,16 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "bf16 instructions": "avx512_bf16" in flags or "amx_bf16" in flags,
         "gpu": device,
+        "commit": _commit(),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--abbrev=12", "--exclude=*"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.strip() or "no checkout"
 
 
 def _lines(path: str) -> list[str]:

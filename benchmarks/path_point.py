@@ -81,7 +81,7 @@ def forms(name: str) -> dict[str, Callable[[], object]]:
     few = {"batchnorm": subject.pixels(FEW), "train": subject.pixels(FEW), "test": test}
     every = {"batchnorm": train, "train": train, "test": test}
     return {
-        f"{name}, published": subject.usual(procedure),
+        f"{name}, published": procedure,
         f"{name}, bf16": lambda: path.metrics([0.5], few, "bf16"),
         f"{name}, fp32": lambda: path.metrics([0.5], few, "fp32"),
         f"{name}, bf16, all images": lambda: path.metrics([0.5], every, "bf16"),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -28,24 +25,7 @@ CLASSES = {
     "preresnet26": (PreResNet, {"depth": 26}),
     "vgg16": (Vgg, {"depth": 16, "norm": "none", "dropout": 0.5}),
 }
-# What glibc comes to by itself with large tensors (M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, at their limits).
-USUAL_MEMORY = {-3: 2**25, -1: 2**26}
 keep_freed_memory()
-
-
-def usual(form: Callable[[], Any]) -> Callable[[], Any]:
-    """A straightforward form under the memory settings of a program that does not choose any."""
-
-    def run() -> Any:
-        with suppress(OSError, AttributeError, TypeError):
-            for parameter, value in USUAL_MEMORY.items():
-                ctypes.CDLL(None).mallopt(parameter, value)
-        try:
-            return form()
-        finally:
-            keep_freed_memory()
-
-    return run
 
 
 def network(name: str, seed: int = 0) -> nn.Module:

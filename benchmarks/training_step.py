@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks import subject
-from benchmarks.paired import Row, publish, ratio, timed
+from benchmarks.paired import Row, Usual, publish, ratio, timed
 from benchmarks.peaks import Jobs, floors
 from benchmarks.reference import training
 from mcr.curves.bezier import Bezier
@@ -99,7 +99,7 @@ def measure(name: str, repeats: int) -> tuple[list[Row], Jobs, dict[str, list[fl
         for precision in ("fp32", "bf16")
         for kind, shape in shapes.items()
     }
-    theirs = {f"{name}, plain, textbook": subject.usual(simple), f"{name}, curve, textbook": subject.usual(on_curve)}
+    theirs = {f"{name}, plain, textbook": Usual(simple), f"{name}, curve, textbook": Usual(on_curve)}
     times = timed({**theirs, **ours}, repeats)
     rows = [
         ratio(times, f"{name}, curve, {precision}", f"{name}, plain, {precision}", 1.05)

@@ -50,7 +50,7 @@ def list_options(conf: Path, words: list[str]) -> None:
 def plain_help(args: argparse.Namespace, cfg: DictConfig) -> bool:
     """Whether ``help_text`` shows all that Hydra's own form would: no folder of the user's, no template but ours."""
     placeholders = string.Template(cfg.hydra.help.template).get_identifiers()
-    return args.config_dir is None and placeholders == ["APP_CONFIG_GROUPS"]
+    return args.config_dir is None and not cfg.hydra.searchpath and placeholders == ["APP_CONFIG_GROUPS"]
 
 
 def help_text(conf: Path, cfg: DictConfig) -> str:

@@ -174,7 +174,7 @@ def test_what_stands_is_right_before_and_after_every_candidate(name, norm, netwo
         torch.manual_seed(0)
         found = [network(points).argmax(1) == labels for points in _points(attack, network, labels)]
         torch.manual_seed(0)
-        standing = attack.standing(network, IMAGES, labels, generator(7), network)
+        standing = attack.standing(network, IMAGES, labels, generator(7), network, len(IMAGES))
     assert torch.equal(standing, torch.stack(found).all(0))
     assert not standing[0]
 
@@ -190,7 +190,7 @@ def test_an_image_that_was_wrong_before_the_attack_does_not_stand_after_it() -> 
         return torch.stack([0.5 - images.mean((1, 2, 3)), images.mean((1, 2, 3)) - 0.5], 1)
 
     images = torch.stack([torch.full((1, 2, 2), value) for value in (0.2, 0.8)])
-    standing = Helpful().standing(bright, images, torch.ones(2, dtype=torch.int64), generator(0), bright)
+    standing = Helpful().standing(bright, images, torch.ones(2, dtype=torch.int64), generator(0), bright, len(images))
     assert standing.tolist() == [False, True]
 
 
@@ -336,16 +336,12 @@ def test_what_stands_is_right_at_every_point_that_the_attack_visits(attack, seed
     network = Counted(seed)
     labels = truth(network)
     expected = network(MANY).argmax(1) == labels
-    work = before = len(MANY)
-    for index, points in enumerate(visited(attack, network, MANY, labels, generator(seed))):
-        place = index % (attack.steps + 1)
-        before = len(MANY) if place == 0 else before
-        # The last points are looked at in the batch of the step before.
-        before = min(before, -(-int(expected.sum()) // GRAIN) * GRAIN) if place < attack.steps else before
-        work += before
+    work = len(MANY)
+    for points in visited(attack, network, MANY, labels, generator(seed)):
+        work += min(len(MANY), -(-int(expected.sum()) // GRAIN) * GRAIN)
         expected &= network(points).argmax(1) == labels
     network.calls = network.images = 0
-    found = attack.standing(network, MANY, labels, generator(seed), network)
+    found = attack.standing(network, MANY, labels, generator(seed), network, len(MANY))
     assert torch.equal(found, expected)
     assert not found[:2].any()
     # One pass over the images, then one for each point of the images that still stand, in whole grains: none to look
@@ -392,7 +388,7 @@ def test_random_starts_do_not_depend_on_which_images_are_left() -> None:
     states = []
     for labels in (truth(network), (network(MANY).argmax(1) + 1) % 3):
         draw = generator(0)
-        attack.standing(network, MANY, labels, draw, network)
+        attack.standing(network, MANY, labels, draw, network, len(MANY))
         states.append(draw.get_state())
     assert torch.equal(*states)
 
@@ -413,7 +409,7 @@ def test_a_cheap_classifier_that_calls_everything_broken_loses_no_image_that_the
     expected = judge(MANY).argmax(1) == labels
     for points in visited(attack, cheap, MANY, labels, generator(seed)):
         expected &= judge(points).argmax(1) == labels
-    assert torch.equal(attack.standing(cheap, MANY, labels, generator(seed), judge), expected)
+    assert torch.equal(attack.standing(cheap, MANY, labels, generator(seed), judge, len(MANY)), expected)
     assert expected.any()
 
 
@@ -429,7 +425,7 @@ def test_a_cheap_classifier_that_calls_everything_right_leaves_the_last_word_to_
     *_, last = visited(attack, cheap, images, labels, generator(seed))
     expected = judge(last).argmax(1) == labels
     assert 0 < expected.sum() < len(images)
-    assert torch.equal(attack.standing(cheap, images, labels, generator(seed), judge), expected)
+    assert torch.equal(attack.standing(cheap, images, labels, generator(seed), judge, len(images)), expected)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -575,7 +571,7 @@ def test_on_a_linear_binary_model_an_image_falls_where_its_margin_is_below_the_r
     broken = margins < 1
     assert (clear & broken).sum() >= 10
     assert (clear & ~broken).sum() >= 10
-    standing = attack.standing(model, images, labels, generator(0), model)
+    standing = attack.standing(model, images, labels, generator(0), model, len(images))
     assert torch.equal(standing[clear], ~broken[clear])
 
 

@@ -35,6 +35,7 @@ from mcr.evaluation.table import PathTable
 from mcr.objectives.adversarial import Adversarial
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.objectives.objective import Objective
+from mcr.probes import robust_risk
 from mcr.seeding import generator
 from mcr.stages.context import Context
 from mcr.store import Stage
@@ -481,7 +482,7 @@ def test_attacks_change_nothing_but_their_generator(attack: Any) -> None:
     state, weights = torch.get_rng_state(), copy.deepcopy(network.state_dict())
     before = images._version, labels._version
     attacked = attack(network, images, labels, generator(0))
-    attack.standing(network, images, labels, generator(0), network)
+    attack.standing(network, images, labels, generator(0), network, len(images))
     assert (images._version, labels._version) == before
     assert torch.equal(images, POINTS)
     assert torch.equal(labels, TARGETS)
@@ -578,9 +579,6 @@ def test_every_free_point_has_its_share_of_the_gradient_and_no_other_vector_is_l
     module = curve_module(CrossEntropy(), curve, double=True, weight_decay=decay)
     module.on_train_start()
     module.on_train_epoch_start()
-    taken: list[Tensor] = []
-    take = module.model.take_gradient
-    module.model.take_gradient = lambda decay: taken.append(take(decay)) or taken[-1]
     for t in (0.37, 0.81):
         module._draw_t = lambda t=t: t
         for point in module.control:
@@ -593,9 +591,7 @@ def test_every_free_point_has_its_share_of_the_gradient_and_no_other_vector_is_l
         shares = curve.coefficients(t)[1:-1].tolist()
         for share, point in zip(shares, module.control, strict=True):
             torch.testing.assert_close(point.grad, share * (gradient + decay * theta), rtol=1e-14, atol=1e-16)
-        places = [point.grad.data_ptr() for point in module.control]
-        assert len(set(places)) == curve.points - 2
-        assert places[-1] == taken.pop().data_ptr()
+        assert len({point.grad.data_ptr() for point in module.control}) == curve.points - 2
 
 
 def test_a_gradient_is_taken_of_what_learns_whether_it_was_reached_or_not() -> None:
@@ -605,7 +601,9 @@ def test_a_gradient_is_taken_of_what_learns_whether_it_was_reached_or_not() -> N
     images = torch.rand(4, 3, dtype=torch.float64)
     network[0](images).sum().backward()
     expected = network[0].weight.grad + 0.1 * network[0].weight.detach()
-    views = model.layout.views(model.take_gradient(0.1))
+    half, whole = model.take_gradients(0.1, [0.5, 1.0])
+    assert torch.equal(half, 0.5 * whole)
+    views = model.layout.views(whole)
     torch.testing.assert_close(views["0.weight"], expected)
     torch.testing.assert_close(views["1.weight"], 0.1 * network[1].weight.detach())
     assert not views["2.weight"].any()
@@ -751,6 +749,15 @@ def test_batchnorm_is_reached_however_the_network_calls_it(way) -> None:
     assert network.norm.momentum == 0.1
 
 
+def test_a_compiled_training_has_a_key_of_its_own(request_for) -> None:
+    """A compiled network rounds otherwise, and draws its dropout otherwise."""
+    plain, other = (
+        {s.label: s.key for s in pipeline.plan(request_for(*words).jobs[0].config)["train"]}
+        for words in ([], ["runtime.compile=inductor"])
+    )
+    assert not set(plain.values()) & set(other.values())
+
+
 def test_an_unknown_backend_or_several_devices_are_refused_in_one_line(tmp_path: Path) -> None:
     def check(**changes: Any) -> None:
         Context(RUNTIME | changes, {"kind": "none"}, "tests", tmp_path).check()
@@ -766,6 +773,20 @@ def test_an_unknown_backend_or_several_devices_are_refused_in_one_line(tmp_path:
         with pytest.raises(InputError, match=r"^runtime\.compile needs a single device") as refused:
             check(devices=devices, strategy="ddp_spawn", compile="inductor")
         assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("together", [1, 2, 16])
+def test_images_of_several_batches_that_are_attacked_together_stand_as_they_do_alone(together, monkeypatch) -> None:
+    network, images = small(), torch.rand(50, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    labels = network.eval()(images).argmax(1)
+    batches = list(zip(images.split(12), labels.split(12), strict=True))
+    attack = Pgd(eps=0.05, step_size=0.02, steps=4, norm="linf", start="random", restarts=1)
+    draw = generator(1)
+    alone = [attack.standing(network, *batch, draw, network, 12) for batch in batches]
+    monkeypatch.setattr(robust_risk, "TOGETHER", together)
+    found = robust_risk.robust_accuracy(network, batches, attack, generator(1), "fp32")
+    assert torch.equal(found, torch.cat(alone).float())
+    assert 0 < found.sum() < 50
 
 
 # ---------------------------------------------------------------------------------- keys

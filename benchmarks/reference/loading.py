@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
-from torchvision.transforms.functional import to_pil_image
 
 
 class Images(Dataset):  # type: ignore[type-arg]
     """uint8 images (N, D, H, W) and labels (N,), turned into PIL images and transformed when they are asked for."""
 
     def __init__(self, images: Tensor, labels: Tensor, augmented: bool) -> None:
-        self.images, self.labels = images, labels.tolist()
+        self.images, self.labels = images.permute(0, 2, 3, 1).numpy(), labels.tolist()  # as torchvision's CIFAR-10
         side = images.shape[-1]
         crop = [transforms.RandomCrop(side, padding=4), transforms.RandomHorizontalFlip()] if augmented else []
         self.transform = transforms.Compose([*crop, transforms.ToTensor()])
@@ -21,7 +21,7 @@ class Images(Dataset):  # type: ignore[type-arg]
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(to_pil_image(self.images[index])), self.labels[index]
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
 
 
 def loader(images: Tensor, labels: Tensor, augmented: bool, batch_size: int, workers: int) -> DataLoader:  # type: ignore[type-arg]

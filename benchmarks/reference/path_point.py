@@ -33,7 +33,7 @@ def risk(network: nn.Module, loader: Loader) -> tuple[float, float]:
     loss, right, count = 0.0, 0, 0
     for images, labels in loader:
         logits = network(images)
-        loss += float(functional.cross_entropy(logits, labels)) * len(labels)
+        loss += float(functional.cross_entropy(logits, labels).detach()) * len(labels)
         right += int((logits.argmax(1) == labels).sum())
         count += len(labels)
     return loss / count, right / count

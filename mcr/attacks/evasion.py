@@ -54,19 +54,24 @@ class Evasion(ABC):
         labels: Tensor,
         generator: torch.Generator,
         judge: Classifier,
+        size: int,
     ) -> Tensor:
-        """Which images are right before and after every candidate: bool (B,).
+        """Which images are right before and after every candidate: bool (N,).
 
         Where only accuracy is asked this may cost less than all candidates, because a broken image needs no more work.
 
         Args:
             judge: The classifier that decides, where gradients come from a cheaper form of it.
+            size: Images in one pass, at most.
         """
+        found = []
         with torch.no_grad():
-            upright = judge(images).argmax(1) == labels
-            for candidate in self.candidates(classifier, images, labels, generator):
-                upright &= judge(candidate).argmax(1) == labels
-        return upright
+            for points, answers in zip(images.split(size), labels.split(size), strict=True):
+                upright = judge(points).argmax(1) == answers
+                for candidate in self.candidates(classifier, points, answers, generator):
+                    upright &= judge(candidate).argmax(1) == answers
+                found.append(upright)
+        return torch.cat(found)
 
 
 def ascend(loss: Callable[[Tensor], Tensor], point: Tensor) -> tuple[Tensor, Tensor]:

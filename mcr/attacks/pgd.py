@@ -15,7 +15,7 @@ from mcr.losses import cross_entropy
 from mcr.types import Classifier
 
 STARTS = ("random", "zero")
-GRAIN = 16  # images that are left are attacked in batches of so many, twice so many, ...
+GRAIN = 16  # batches that are not full have so many images, twice so many, ...
 
 
 @dataclass(frozen=True)
@@ -75,27 +75,34 @@ class Pgd(Evasion):
         labels: Tensor,
         generator: torch.Generator,
         judge: Classifier,
+        size: int,
     ) -> Tensor:
-        """Which images are right at every point that the attack visits: bool (B,); a broken image takes no more steps.
+        """Which images are right at every point that the attack visits: bool (N,); a broken image takes no more steps.
 
         At least as strong as looking at the last points alone. What ``classifier`` calls broken is looked at again by
-        ``judge``, so that a cheaper classifier's errors do not count as the attack's.
+        ``judge``, so that a cheaper classifier's errors do not count as the attack's. All images go their steps
+        together, and those that are left are put into full batches anew after each.
         """
         images, labels = ordinary(images), ordinary(labels)
-        with torch.no_grad():
-            upright = judge(images).argmax(1) == labels
+        pieces = zip(images.split(size), labels.split(size), strict=True)
+        upright = torch.cat([_right(judge, *piece) for piece in pieces])
         for _ in range(self.restarts):
             # Drawn for all images, so that the random starts do not depend on which are left.
-            current, rows = self._begin(images, generator), torch.arange(len(labels), device=labels.device)
-            for _ in range(self.steps):
-                kept = _front(upright[rows])
-                if not len(kept):
+            current = torch.cat([self._begin(part, generator) for part in images.split(size)])
+            rows = upright.nonzero()[:, 0]
+            current = _picked(current, rows)
+            for _ in range(self.steps if len(rows) else 0):
+                parts = _batches(len(rows), size, rows.device)
+                moved = [
+                    self._stand(classifier, _picked(current, part), images, labels, rows[part], judge, upright)
+                    for part in parts
+                ]
+                left = upright[rows].nonzero()[:, 0]
+                current, rows = _picked(torch.cat(moved), left), rows[left]
+                if not len(rows):
                     break
-                current, rows = _picked(current, kept), rows[kept]
-                current = self._stand(classifier, current, images, labels, rows, judge, upright)
-            if upright[rows].any():
-                with torch.no_grad():
-                    upright[rows] &= judge(current).argmax(1) == labels[rows]
+            for part in _batches(len(rows), size, rows.device):
+                upright[rows[part]] = _right(judge, _picked(current, part), labels[rows[part]])
         return upright
 
     def _stand(
@@ -108,7 +115,7 @@ class Pgd(Evasion):
         judge: Classifier,
         upright: Tensor,
     ) -> Tensor:
-        """The points after one more step; the images that are broken before it are marked in ``upright``."""
+        """The points of some rows after one more step; those that are broken before it are marked in ``upright``."""
         wrong: list[Tensor] = []
 
         def loss(point: Tensor) -> Tensor:
@@ -117,14 +124,13 @@ class Pgd(Evasion):
             return cross_entropy(logits, labels[rows])
 
         _, gradient = ascend(loss, current)
-        suspected = wrong[0] & upright[rows]
+        suspected = wrong[0].nonzero()[:, 0]
         if judge is classifier:
-            upright[rows] &= ~suspected
-        elif suspected.any():
-            asked = _front(suspected)
-            with torch.no_grad():
-                right = judge(_picked(current, asked)).argmax(1) == labels[rows[asked]]
-            upright[rows[asked]] &= right | ~suspected[asked]
+            upright[rows[suspected]] = False
+        else:
+            for part in _batches(len(suspected), len(rows), rows.device):
+                asked = suspected[part]
+                upright[rows[asked]] = _right(judge, _picked(current, asked), labels[rows[asked]])
         return self._step(current, gradient, _picked(images, rows))
 
     def _begin(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -138,14 +144,20 @@ class Pgd(Evasion):
             return ball.project(moved, images, self.eps, self.norm)
 
 
-def _front(chosen: Tensor) -> Tensor:
-    """Numbers of the chosen images of a batch, bool (B,), and of so many others that a multiple of ``GRAIN`` is full.
+@torch.no_grad()
+def _right(judge: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+    return judge(images).argmax(1) == labels
 
-    The libraries behind torch prepare every convolution anew for a size of batch that they have not met lately, so a
-    batch that shrinks image by image would lose most of what it gains.
+
+def _batches(count: int, size: int, device: torch.device) -> Iterator[Tensor]:
+    """Numbers from 0 to ``count`` in batches; the last one is filled up by its first number to a multiple of ``GRAIN``.
+
+    The libraries behind torch prepare every convolution anew for a size of batch that they have not met lately, so
+    batches that shrink image by image would lose most of what they gain.
     """
-    count = int(chosen.sum())
-    return chosen.int().argsort(descending=True, stable=True)[: -(-count // GRAIN) * GRAIN]
+    for part in torch.arange(count, device=device).split(size) if count else ():
+        missing = min(-(-len(part) // GRAIN) * GRAIN, size) - len(part)
+        yield torch.cat([part, part[:1].expand(missing)]) if missing > 0 else part
 
 
 def _picked(images: Tensor, numbers: Tensor) -> Tensor:

@@ -83,6 +83,8 @@ def training(cfg: Config, part: Config, chosen: Config) -> dict[str, Any]:
         **without(part, *(() if part.get("patience") else ("patience",))),
         # Each process normalises and augments its own share of a batch: other numbers than one process gives.
         **({"processes": processes} if processes > 1 else {}),
+        # A compiled network draws its dropout otherwise, and rounds otherwise.
+        **({"compile": backend} if (backend := cfg["runtime"].get("compile", "none")) != "none" else {}),
         "objective": objective(cfg, chosen),
         # Without a fused step the recipe is that of before there was one.
         "optimizer": without(found, *(("fused",) if unfused else ())),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from mcr.attacks.frozen import frozen
 from mcr.losses import cross_entropy
 from mcr.precision import Precision, autocast
 from mcr.types import Batch, Classifier
+
+TOGETHER = 16  # batches whose images are attacked together where broken ones are left out
 
 
 @dataclass(frozen=True)
@@ -78,16 +81,18 @@ def robust_accuracy(
 ) -> Tensor:
     """Whether each image withstands the attack (N,), on the CPU: 1 or 0.
 
-    Cheaper than ``robust_risk`` where no loss is asked: an image that is broken takes no more steps.
+    Cheaper than ``robust_risk`` where no loss is asked: an image that is broken takes no more steps, and those that are
+    left of several batches share the next ones.
 
     Args:
         network: See ``robust_risk``, as for the others.
     """
+    hits, waiting = [], iter(batches)
     with frozen(network):
-        hits = [
-            attack.standing(cheaper(network, precision, images), images, labels, generator, network)
-            for images, labels in batches
-        ]
+        while group := list(islice(waiting, TOGETHER)):
+            images, labels = (torch.cat(parts) for parts in zip(*group, strict=True))
+            classifier = cheaper(network, precision, images)
+            hits.append(attack.standing(classifier, images, labels, generator, network, len(group[0][1])))
     return torch.cat(hits).float().cpu()
 
 

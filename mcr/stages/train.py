@@ -33,7 +33,18 @@ from mcr.types import Part
 PARTS = ("objective", "optimizer", "schedule")
 # The recipe's keys that are no argument of the module.
 FITTING = (
-    *("epochs", "steps", "batch_size", "precision", "memory_format", "floor", "keep", "patience", "processes"),
+    *(
+        "epochs",
+        "steps",
+        "batch_size",
+        "precision",
+        "memory_format",
+        "floor",
+        "keep",
+        "patience",
+        "processes",
+        "compile",
+    ),
     *PARTS,
 )
 STEPS_PER_EPOCH = 100  # between two checkpoints of a training whose budget is given in steps

@@ -128,12 +128,9 @@ class CurveModule(EndpointModule):
         self.draw_t = generator(self.seed, "t", self.current_epoch)
 
     def on_after_backward(self) -> None:
-        gradient = self.model.take_gradient(self.theta_decay)
-        *others, (last, point) = zip(self.coefficients[self.free()].tolist(), self.control, strict=True)
-        for coefficient, other in others:
-            other.grad = gradient * coefficient
-        # The last one takes over the vector itself: one vector less in memory.
-        point.grad = gradient.mul_(last)
+        gradients = self.model.take_gradients(self.theta_decay, self.coefficients[self.free()].tolist())
+        for point, gradient in zip(self.control, gradients, strict=True):
+            point.grad = gradient
 
 
 class FreeEndsModule(CurveModule):

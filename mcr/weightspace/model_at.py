@@ -37,22 +37,29 @@ class ModelAt:
         """
         first, *others = coefficients.tolist()
         # Block by block, so that a sum stays in the CPU's cache until it is complete.
-        for theta, *parts in zip(*(vector.split(BLOCK) for vector in (self.theta, *points)), strict=True):
+        size = BLOCK if self.theta.device.type == "cpu" else len(self.theta)
+        for theta, *parts in zip(*(vector.split(size) for vector in (self.theta, *points)), strict=True):
             torch.mul(parts[0], first, out=theta)
             for value, part in zip(others, parts[1:], strict=True):
                 if value != 0.0:
                     theta.add_(part, alpha=value)
 
     @torch.no_grad()
-    def take_gradient(self, decay: float) -> Tensor:
-        """The gradient with respect to theta (P,) of what went backward plus decay / 2 |theta|^2.
+    def take_gradients(self, decay: float, coefficients: list[float]) -> list[Tensor]:
+        """For each coefficient c, c times the gradient with respect to theta of what went backward: vectors (P,).
 
         The parameters' own gradients are gone afterwards. One that learns but was not reached decays all the same;
         one that does not learn has a gradient of zero.
+
+        Args:
+            decay: The gradient is that of the loss plus decay / 2 |theta|^2.
+            coefficients: At least one.
         """
-        found = torch.empty_like(self.theta)
+        found = [torch.empty_like(self.theta) for _ in coefficients]
+        *others, last = [self.layout.views(vector) for vector in found]
         places = self.layout.views(self.theta)
-        for name, view in self.layout.views(found).items():
+        # Parameter by parameter, so that a gradient is still in the CPU's cache when it is scaled.
+        for name, view in last.items():
             parameter = self.parameters[name]
             if not parameter.requires_grad:
                 view.zero_()
@@ -61,4 +68,7 @@ class ModelAt:
             else:
                 torch.add(parameter.grad, places[name], alpha=decay, out=view)
             parameter.grad = None
+            for coefficient, other in zip(coefficients[:-1], others, strict=True):
+                torch.mul(view, coefficient, out=other[name])
+            view.mul_(coefficients[-1])
         return found
