@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 help:
 	@echo "make demo    install, then the main job on a real data set that ships inside scikit-learn (minutes)"
 	@echo "make reproduce-small   the tables and figures of the other experiments on the same data (20 minutes for the repairs, then some)"
-	@echo "make bench   timings against straightforward forms, into benchmarks/results (minutes)"
+	@echo "make bench   timings against straightforward forms, into benchmarks/results (half an hour)"
 	@echo "make test    install, then style, types and the whole test-suite (minutes)"
 	@echo "make lint    style and types only"
 	@echo "make clean   remove the environment; results stay in multirun/"
