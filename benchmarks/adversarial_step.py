@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from benchmarks import subject
-from benchmarks.paired import Row, Usual, publish, ratio, timed
-from benchmarks.peaks import Jobs, floors
+from benchmarks.paired import Usual, publish, ratio, timed
+from benchmarks.peaks import floors
 from benchmarks.reference.training import adversarial_step
-from benchmarks.training_step import DTYPES, plain, sgd, stepper
+from benchmarks.training_step import DTYPES, Measured, over_networks, plain, sgd, stepper
 from mcr.objectives.adversarial import Adversarial
 from mcr.objectives.cross_entropy import CrossEntropy
 
@@ -16,7 +16,7 @@ OVER_CLEAN = {"preresnet26": 8.2, "small_vgg": None}
 CLEAN_STEPS = 3  # in one timing, so that it is not much shorter than the other's
 
 
-def measure(name: str, repeats: int) -> tuple[list[Row], Jobs, dict[str, list[float]]]:
+def measure(name: str, repeats: int) -> Measured:
     """Rows, jobs whose floor is wanted, and seconds of one network."""
     images, labels = subject.images()
     network = subject.network(name)
@@ -43,12 +43,7 @@ def measure(name: str, repeats: int) -> tuple[list[Row], Jobs, dict[str, list[fl
 
 
 def main() -> None:
-    rows, jobs, times = [], {}, {}
-    for name, repeats in REPEATS.items():
-        found = measure(name, repeats)
-        rows += found[0]
-        jobs |= found[1]
-        times |= found[2]
+    rows, jobs, times = over_networks(measure, REPEATS)
     what = (
         f"One step of PGD-{subject.STEPS} adversarial training on {subject.BATCH} images 32x32; textbook: float32, "
         "NCHW, BatchNorm in evaluation mode under attack, parameters not frozen."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from mcr.weightspace.layout import Layout
 
 REPEATS = {"small_vgg": 31, "preresnet26": 15, "vgg16": 9}
 DECAY = 1e-4
+Measured = tuple[list[Row], Jobs, dict[str, list[float]]]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -90,7 +91,7 @@ def textbook(name: str) -> tuple[Callable[[], float], Callable[[], float]]:
     return partial(training.step, network, sgd(network.parameters()), images, labels), on_curve
 
 
-def measure(name: str, repeats: int) -> tuple[list[Row], Jobs, dict[str, list[float]]]:
+def measure(name: str, repeats: int) -> Measured:
     """Rows, jobs whose floor is wanted, and seconds of one network."""
     simple, on_curve = textbook(name)
     shapes = {"plain": partial(plain, name), "curve": partial(curve, name)}
@@ -112,13 +113,19 @@ def measure(name: str, repeats: int) -> tuple[list[Row], Jobs, dict[str, list[fl
     return rows, {f"{name}, {precision}": (step, DTYPES[precision]) for precision, step in steps}, times
 
 
-def main() -> None:
+def over_networks(measured: Callable[[str, int], Measured], repeats: Mapping[str, int]) -> Measured:
+    """The rows, jobs and seconds of all networks together."""
     rows, jobs, times = [], {}, {}
-    for name, repeats in REPEATS.items():
-        found = measure(name, repeats)
+    for name, count in repeats.items():
+        found = measured(name, count)
         rows += found[0]
         jobs |= found[1]
         times |= found[2]
+    return rows, jobs, times
+
+
+def main() -> None:
+    rows, jobs, times = over_networks(measure, REPEATS)
     what = f"One optimizer step on a batch of {subject.BATCH} images 32x32; textbook: float32, NCHW."
     publish("training_step", what, rows, floors(jobs), times)
 

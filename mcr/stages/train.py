@@ -153,5 +153,6 @@ def fitting(recipe: Mapping[str, Any], context: Context) -> dict[str, Any]:
         "precision": recipe["precision"],
         "keep": recipe.get("keep", "last"),
         "patience": recipe.get("patience", 0),
+        "backend": recipe.get("compile", "none"),
         "runtime": context.runtime,
     }

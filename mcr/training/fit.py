@@ -36,6 +36,7 @@ def fit(
     precision: Precision,
     keep: str,
     patience: int,
+    backend: str,
     runtime: Mapping[str, Any],
     loggers: list[Any],
 ) -> list[dict[str, float]]:
@@ -52,14 +53,15 @@ def fit(
         precision: "fp32" or "bf16".
         keep: "last" or "best".
         patience: Epochs without a better ``monitor`` after which training stops; 0 for never.
-        runtime: accelerator, devices, strategy, compile.
+        backend: Of torch.compile for the network, or "none".
+        runtime: accelerator, devices, strategy.
         loggers: Lightning loggers.
 
     Returns:
         The history: one mapping of metric to value per epoch.
     """
-    if runtime.get("compile", "none") != "none":
-        module.network.compile(backend=runtime["compile"])
+    if backend != "none":
+        module.network.compile(backend=backend)
     history = History()
     places = {name: folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best")}
     trainer = pl.Trainer(

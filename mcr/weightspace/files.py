@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pickle  # for UnpicklingError, which torch.load raises; nothing is unpickled with it
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError  # what torch.load raises where a file wants to run code
 from typing import Any
 
 import torch
@@ -77,7 +77,7 @@ def _torch_load(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the file is refused or loads: that is said
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except UnpicklingError:
         raise InputError(
             f"{path} needs code to run when it is loaded, or is no PyTorch file: refused; "
             "save model.state_dict() with torch.save, or as safetensors"
