@@ -115,3 +115,18 @@ def _instantiate(config: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
 
     made = instantiate({**numbers(config), "_partial_": True}, _recursive_=False, _convert_="all")
     return made if config.get("_partial_") else made(**values)
+
+
+def build_tree(config: Mapping[str, Any]) -> Any:
+    """The object that a configuration names, its parts built first: mappings with a ``_target_`` at any depth."""
+
+    def made(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        parts = {name: made(part) for name, part in value.items()}
+        if "_target_" not in value:
+            return parts
+        plain = {name: part for name, part in parts.items() if not isinstance(value[name], Mapping)}
+        return build(plain, **{name: part for name, part in parts.items() if isinstance(value[name], Mapping)})
+
+    return made(config)

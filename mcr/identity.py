@@ -6,12 +6,14 @@ import hashlib
 import importlib.util
 import json
 import math
+import os
 import platform
 import re
+import stat
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from functools import cache
 from importlib import metadata
@@ -25,7 +27,9 @@ KEY_LENGTH = 16
 # Whose versions stand beside a result.
 PACKAGES = ("mcr", "torch", "torchvision", "pytorch-lightning", "numpy", "scipy", "foolbox", "pyautoattack")
 PLACES = frozenset({"root", "path", "store", "data"})
+SETTLED_SECONDS = 2.0  # after its last change: the coarsest clock of a file system
 _FRACTION = re.compile(r"\s*\d+(\.\d+)?\s*/\s*\d+(\.\d+)?\s*")
+_digests: dict[tuple[str | int, ...], str] = {}  # of the files that this process has read
 
 
 def number(value: Any) -> Any:
@@ -78,37 +82,42 @@ def key(tree: Any) -> str:
 
 
 def file_digest(path: str, most_megabytes: float = inf) -> str:
-    """SHA-256 of a file's bytes. Raises InputError where there is no such file, or it is larger than allowed."""
-    try:
-        size = Path(path).stat().st_size / 1e6
-        if size > most_megabytes:
-            raise InputError(f"{path} holds {size:.1f} MB, the limit is {most_megabytes:g} MB (most_megabytes)")
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read the file {path}: {error.strerror}") from None
+    """SHA-256 of a file's bytes.
 
-
-def folder_fingerprint(root: str, hint: str = "") -> str:
-    """SHA-256 over the names and contents of all files below a folder, blind to where the folder lies.
+    A file is read once a process: its digest is remembered, and forgotten with the next change of the file.
 
     Args:
-        root: The folder.
-        hint: What to do where it is missing, for the message.
+        path: The file, or a link to it.
+        most_megabytes: A larger file is refused unread.
 
     Raises:
-        InputError: Where there is no such folder.
+        InputError: Where there is no such file, or none that ends (a device, a pipe), or it is larger than allowed.
     """
-    folder = Path(root)
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {root}" + (f"; {hint}" if hint else ""))
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    with ThreadPoolExecutor() as pool:
-        digests = pool.map(file_digest, map(str, files))
-        lines = [
-            f"{path.relative_to(folder).as_posix()}\t{digest}\n" for path, digest in zip(files, digests, strict=True)
-        ]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    try:
+        before = os.stat(path)
+        if not stat.S_ISREG(before.st_mode):
+            raise InputError(f"{path} is no plain file")
+        size = before.st_size / 1e6
+        if size > most_megabytes:
+            raise InputError(f"{path} holds {size:.1f} MB, the limit is {most_megabytes:g} MB (most_megabytes)")
+        state = _state(path, before)
+        if state in _digests:
+            return _digests[state]
+        with open(path, "rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            after = os.fstat(stream.fileno())
+    except OSError as error:
+        raise InputError(f"cannot read the file {path}: {error.strerror}") from None
+    # Times are coarse: a file that has just changed could change again and look the same.
+    if state == _state(path, after) and time.time() - max(after.st_mtime, after.st_ctime) > SETTLED_SECONDS:
+        _digests[state] = digest
+    return digest
+
+
+def _state(path: str, found: os.stat_result) -> tuple[str | int, ...]:
+    """What differs after each change of a file, without reading it."""
+    times = (found.st_mtime_ns, found.st_ctime_ns)
+    return (os.path.abspath(path), found.st_dev, found.st_ino, found.st_size, *times)
 
 
 def source_digest(target: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -22,19 +22,26 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mcr import build, differences, identity
+from mcr.datasets import folder
 from mcr.errors import InputError
 from mcr.shorthands import quoted
 
-OVERLAYS = ("pair", "experiment", "debug")  # groups whose options only override others
-ADDED = ("attack@evaluation.attack", "attack@evaluation.guard.attacks.*")  # choices for places that are left empty
+OVERLAYS = ("ends", "experiment", "debug")  # groups whose options only override others
+# Places for choices beside those of the defaults list.
+ADDED = (
+    *("endpoint@endpoints.*", "probe@probes.*", "reference@references.*", "edit@endpoints.*.edits.*"),
+    "attack@probes.*.attacks.*",
+)
 VIEW_FLAGS = ("cfg", "info", "help", "hydra_help", "shell_completion", "experimental_rerun")
 
 
 def register_resolvers() -> None:
-    """Interpolations that the configuration uses: contents of files and folders as part of a stage's identity."""
+    """Interpolations that the configuration uses: contents of files and folders as identity, and numbers of entries."""
+    # Plain functions: launchers send the resolvers to their workers, and what a decorator made cannot be pickled.
     OmegaConf.register_new_resolver("file_digest", identity.file_digest, replace=True)
-    # A command composes its configuration several times; reading a folder once is enough.
-    OmegaConf.register_new_resolver("folder_fingerprint", cache(identity.folder_fingerprint), replace=True)
+    OmegaConf.register_new_resolver("folder_fingerprint", folder.image_folder_fingerprint, replace=True)
+    OmegaConf.register_new_resolver("tiny_imagenet_fingerprint", folder.tiny_imagenet_fingerprint, replace=True)
+    OmegaConf.register_new_resolver("count", len, replace=True)
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -89,7 +96,8 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
         for line in lines:
             words = [*extra, *line, f"verb={verb}"]
             cfg = compose("config", overrides=words, return_hydra_config=True) if swept else whole
-            found.append(Job(tuple(line), plain(_checked(cfg, words, plain_trees))))
+            choices = dict(cfg.hydra.runtime.choices)
+            found.append(Job(tuple(line), with_choices(plain(_checked(cfg, words, plain_trees)), choices)))
         return Request(tuple(found), bool(swept))
 
 
@@ -143,6 +151,15 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return cast(dict[str, Any], identity.numbers(tree))
 
 
+def with_choices(config: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with the names of the options that were chosen, by group; they are for people only."""
+    named = {str(group): str(option) for group, option in choices.items() if not str(group).startswith("hydra/")}
+    # An import path stands for the option that takes any.
+    if named.get("architecture") == "imported":
+        named["architecture"] = str(config["architecture"]["_target_"]).rsplit(".", 1)[-1]
+    return {**config, "choices": named}
+
+
 class _Composer:
     """Hydra's compose API over this project's configuration folder, closed again afterwards.
 
@@ -176,7 +193,7 @@ def _compose_first(overrides: list[str]) -> DictConfig:
     return compose("config", overrides=single, return_hydra_config=True)
 
 
-def _checked(cfg: DictConfig, line: list[str], of_choices: Callable[[tuple[str, ...]], Any]) -> DictConfig:
+def _checked(cfg: DictConfig, line: list[str], of_choices: Callable[..., Any]) -> DictConfig:
     """The job's configuration, compared with that of its chosen options alone: keys must exist, types must fit.
 
     Args:
@@ -186,19 +203,20 @@ def _checked(cfg: DictConfig, line: list[str], of_choices: Callable[[tuple[str, 
     """
     choices = cast(dict[str, Any], OmegaConf.to_container(cfg.hydra.runtime.choices))
     kept = {g: o for g, o in choices.items() if g not in OVERLAYS and not g.startswith("hydra/")}
-    added = {word[1:].partition("=")[0] for word in line if word.startswith("+")} & set(kept)
-    for group in added:
-        if not any(fnmatch(group, place) for place in ADDED):
+    for word in line:
+        group = word[1:].partition("=")[0]
+        if word.startswith("+") and "@" in group and not any(fnmatch(group, place) for place in ADDED):
             raise InputError(f"nothing reads +{group}; what may be added is {' or '.join(ADDED)}")
+    added = set(kept) - set(_defaults())
     with open_dict(cfg):
         del cfg["hydra"]
     overlaid = any(choices.get(group) for group in OVERLAYS)
     pairs = [word.lstrip("+").partition("=") for word in line]
     if not overlaid and all(key in {*kept, "verb"} and not value.lstrip().startswith("{") for key, _, value in pairs):
         return cfg  # nothing but choices; a mapping would be values for what a choice of that name gives
-    plain_choices = [f"{'+' if group in added else ''}{group}={option}" for group, option in kept.items()]
-    kept_words = [word for word in line if word.startswith(("~", "hydra.searchpath="))]
-    before = of_choices((*plain_choices, *kept_words))
+    plain_choices = tuple(f"{group}={option}" for group, option in kept.items() if group not in added)
+    kept_words = tuple(word for word in line if word.startswith(("~", "hydra.searchpath=")))
+    before = of_choices(plain_choices, tuple(sorted((g, str(kept[g])) for g in added)), kept_words)
     after = OmegaConf.to_container(cfg, resolve=False)
     for key, old, new in differences.changes(before, after, before):
         if old is differences.ABSENT:
@@ -208,9 +226,33 @@ def _checked(cfg: DictConfig, line: list[str], of_choices: Callable[[tuple[str, 
     return cfg
 
 
-def _of_choices(words: tuple[str, ...]) -> Any:
-    """What chosen options alone give, as plain containers with their interpolations."""
-    return OmegaConf.to_container(compose("config", overrides=list(words)), resolve=False)
+@cache
+def _defaults() -> tuple[str, ...]:
+    """The places of the defaults list that have a choice."""
+    return tuple(map(str, compose("config", overrides=[], return_hydra_config=True).hydra.runtime.choices))
+
+
+def _of_choices(chosen: tuple[str, ...], added: tuple[tuple[str, str], ...], others: tuple[str, ...]) -> Any:
+    """What chosen options alone give, as plain containers with their interpolations.
+
+    Args:
+        chosen: At places of the defaults list.
+        added: Group and option at further places; those that a chosen option brings itself are not added twice.
+        others: Words that take choices away, or say where options lie.
+    """
+    words = [*chosen, *others]
+    while True:
+        cfg = compose("config", overrides=words, return_hydra_config=True)
+        known = cfg.hydra.runtime.choices
+        left = [(group, option) for group, option in added if str(known.get(group)) != option]
+        if not left:
+            break
+        # An endpoint before its edits and its objective: it may bring them itself.
+        group, option = min(left, key=lambda pair: pair[0].count("."))
+        words.append(f"{'' if group in known else '+'}{group}={option}")
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return OmegaConf.to_container(cfg, resolve=False)
 
 
 def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:

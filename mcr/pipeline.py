@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcr.plans import defense, ends, paths, recipes
-from mcr.plans.node import VERSIONS, Config, node
+from mcr.plans import recipes, repair
+from mcr.plans.measures import measures
+from mcr.plans.networks import Networks
+from mcr.plans.node import Config, node
+from mcr.plans.subspaces import FITTED, connection, fit
 from mcr.store import Stage, Store
 
 if TYPE_CHECKING:
@@ -25,32 +27,37 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     """
     dataset = recipes.without(cfg["dataset"], "split", "augmentation", "root")
     places = {"root": cfg["dataset"]["root"]} if "root" in cfg["dataset"] else {}
-    data = Stage("data", VERSIONS["data"], {"dataset": dataset}, label="data", places=places)
+    data = Stage("data", 1, {"dataset": dataset}, label="data", places=places)
     split = node("split", "split", cfg["dataset"]["split"], data=data)
     model = {"architecture": recipes.architecture(cfg["architecture"]), "normalization": cfg["normalization"]}
     materials = {"data": data, "split": split}
-    plain, joined, attacker = ends.ends(cfg, model, materials)
-    lines = {"path": paths.connection(cfg, cfg["curve"], cfg["objective"], model, joined, materials)}
-    if attacker is not None:
-        lines["reference"] = attacker
-    elif "reference" in cfg:
-        reference = paths.connection(cfg, cfg["reference"], cfg["reference_objective"], model, joined, materials)
-        if reference.label == lines["path"].label:
-            reference = replace(reference, label=f"{reference.label} reference")
-        lines |= {"reference": reference} if reference.key != lines["path"].key else {}
-    tables = {role: paths.evaluation(cfg, role, path, joined, materials) for role, path in lines.items()}
-    beside = {
-        **paths.guard(cfg, lines["path"], tables["path"], joined, materials),
-        **paths.relations(cfg, lines["path"], joined, materials),
+    networks = Networks(cfg, model, materials)
+    ends = networks.final()
+    parts = {FITTED: {"curve": cfg["curve"], "objective": cfg["objective"]}, **cfg["references"]}
+    spaces = {name: connection(cfg, name, part, model, ends, materials) for name, part in parts.items()}
+    labels = {FITTED: "curve"} | {name: part["label"] for name, part in cfg["references"].items()}
+    # A reference that is the fitted path itself says nothing.
+    spaces = {name: one for name, one in spaces.items() if name == FITTED or one.key != spaces[FITTED].key}
+    if networks.attacker is not None:
+        spaces = {FITTED: spaces[FITTED], "attacker": networks.attacker}
+        labels["attacker"] = "attacker's path"
+    material = fit(cfg, parts[FITTED])["material"]
+    measured = {name: measures(cfg, name, one, ends, materials, material) for name, one in spaces.items()}
+    told = {
+        **{key: cfg[key] for key in ("report", "claims", "statistics")},
+        "title": title,
+        "labels": {name: labels[name] for name in spaces},
     }
-    told = {"report": cfg["report"], "claims": cfg["claims"], "title": title}
-    report = node("report", "report", told, **tables, **beside)
+    needs = {f"{name}/{probe}": stage for name, found in measured.items() for probe, stage in found.items()}
+    asked = [stage for found in measured.values() for stage in found.values()]
+    trained = {f"training {one.label}": one for one in ordered(asked) if one.name in ("train", "connect")}
+    report = node("report", "report", told, **needs, **trained)
     return {
-        "train": list(joined.values()),
-        "connect": list(lines.values()),
-        "evaluate": [*tables.values(), *beside.values()],
+        "train": list(ends.values()),
+        "connect": list(spaces.values()),
+        "evaluate": asked,
         "report": [report],
-        "repair": [defense.card(cfg, title, model, plain, joined, materials)],
+        "repair": [repair.card(cfg, title, networks, ends)] if cfg["verb"] == "repair" else [],
     }
 
 

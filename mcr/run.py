@@ -26,28 +26,23 @@ log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
 CLEANED = "cleaned.safetensors"
 REPORTED = ("report", "repair")  # verbs that end with files to open and send on
-TAMPERED = {"none": "", "poison": "backdoored", "tune": "backdoored", "inject": "injected", "path_aware": "path-aware"}
-END_NAMES = {"EndpointModule": "regular", "AdversarialModule": "robust"}
 
 
 def title(cfg: Mapping[str, Any]) -> str:
-    """What figures and tables call a run, from its configuration."""
+    """What figures and tables call a run, from its configuration: the names of what was chosen."""
 
-    def module(group: str) -> str:
-        return str(cfg[group]["_target_"]).split(".")[-2]
+    def end(name: str) -> str:
+        chosen = cfg["endpoints"][name]
+        edits = [edit["label"] for edit in chosen["edits"].values() if edit["label"] not in chosen["label"]]
+        # A copy says in its own name what was done to it.
+        return " ".join([*(edits if chosen["source"] != "copy" else []), chosen["label"]])
 
-    def end(role: str) -> str:
-        chosen = cfg["endpoints"][role]
-        if "copy" in chosen:
-            return f"its {chosen['copy']} copy"
-        name = chosen.get("_target_", "checkpoint").rsplit(".", 1)[-1]
-        tampered = TAMPERED[cfg["tampers"][role]["kind"]]
-        return f"{tampered} {END_NAMES.get(name, name)}".strip()
-
-    ends = f"{module('dataset')}, {module('architecture')}: {end('start')} to {end('end')}"
+    names, choices = [end(name) for name in cfg["endpoints"]], cfg["choices"]
+    ends = " to ".join(names) if len(names) == 2 else ", ".join(names)
+    whole = f"{choices['dataset']}, {choices['architecture']}: {ends}"
     if cfg["verb"] == "repair":
-        return f"{ends}, {cfg['repair']['name'].replace('_', ' ')} with {cfg['defense']['images']} clean images"
-    return f"{ends}, {module('curve')}"
+        return f"{whole}, {cfg['repair']['name'].replace('_', ' ')} with {cfg['defense']['images']} clean images"
+    return f"{whole}, {choices['curve'].replace('_', ' ')}"
 
 
 def check(request: overrides.Request) -> None:
@@ -88,7 +83,11 @@ def job(cfg: DictConfig) -> None:
     for stale in (FAILURE, "summary.json", CLEANED, "card.md", "card.json"):  # a named folder may hold an earlier run
         (folder / stale).unlink(missing_ok=True)
     try:
-        carry_out(overrides.plain(cfg), folder, Path(hydra.sweep.dir).name if swept else folder.name)
+        carry_out(
+            overrides.with_choices(overrides.plain(cfg), hydra.runtime.choices),
+            folder,
+            Path(hydra.sweep.dir).name if swept else folder.name,
+        )
     except Exception as error:
         foreseen = isinstance(error, InputError | OSError)
         if not (swept or foreseen):
@@ -132,7 +131,7 @@ def carry_out(cfg: Mapping[str, Any], folder: Path, group: str) -> None:
     if cfg["verb"] in REPORTED:
         _copy_report(store.folder(goals[0]), folder)
     if cfg["verb"] == "repair":
-        shutil.copyfile(store.folder(goals[0].needs["repair"]) / CLEANED, folder / CLEANED)
+        shutil.copyfile(store.folder(goals[0].needs["choose"]) / CLEANED, folder / CLEANED)
     if not made:
         log.info("nothing to compute: every stage was in %s", store.root)
 
@@ -151,7 +150,7 @@ def _print(folder: Path) -> None:
         places: dict[str, Path | str] = {"network": folder / CLEANED, "card": folder / "card.md"}
         print_repairs([summary], {**places, "figure": folder / "figure.png", **wandb_place(folder)})
         return
-    verdicts = [("curve", Verdict(**claim)) for claim in summary["claims"]]
+    verdicts = [("path", Verdict(**claim)) for claim in summary["claims"]]
     places = {"figure": folder / "figure.png", "tables": folder / "report.md"}
     print_results([(summary["title"], summary)], verdicts, {**places, **wandb_place(folder)})
 

@@ -13,10 +13,10 @@ import yaml
 from mcr import run
 from mcr.errors import STATUS_FAILED
 from mcr.evaluation.summary import over_replicates
-from mcr.evaluation.table import PathTable, write_csv
+from mcr.evaluation.table import Table, write_csv
 from mcr.reports import document, figures, repairs, robustness
 from mcr.reports.claims import Verdict
-from mcr.terminal import print_comparison, print_results
+from mcr.terminal import FITTED, print_comparison, print_results
 
 
 def finish(folder: Path, count: int) -> int:
@@ -65,55 +65,62 @@ def labels(jobs: list[Path], ignoring: Collection[str] = ()) -> list[str]:
 def _report(folder: Path, jobs: list[Path]) -> None:
     names = labels(jobs)
     summaries = [json.loads((job / "summary.json").read_text()) for job in jobs]
-    panels = [
-        figures.Panel(
-            name,
-            PathTable.read_csv(job / "path.csv"),
-            _reference(job),
-            robustness.correlation_note(summary["curve"].get("correlations", {})),
-        )
-        for name, summary, job in zip(names, summaries, jobs, strict=True)
-    ]
-    if len(panels) <= figures.MOST_COLUMNS:
-        references = [summary["reference"]["name"] for summary in summaries if "reference" in summary]
-        reference_name = " or ".join(dict.fromkeys(references))
-        figure = figures.path_figure(panels, reference_name)
-    else:
-        figure = figures.overlay_figure(panels)
-    settings = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())["report"]
-    figures.save(figure, folder, "figure", settings["formats"], settings["dpi"])
-    rows = []
-    for name, summary in zip(names, summaries, strict=True):
-        rows += document.barrier_rows(name, summary["curve"]["metrics"])
-        if "reference" in summary:
-            reference = summary["reference"]
-            rows += document.barrier_rows(f"{name}, {reference['name']}", reference["metrics"])
-    write_csv(folder / "barriers.csv", [dict(zip(document.BARRIER_COLUMNS, row, strict=True)) for row in rows])
+    config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())
+    panels = [_panel(job, name, summary) for job, name, summary in zip(jobs, names, summaries, strict=True)]
+    figure = _figure(panels)
+    figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
+    rows, records = [], []
+    for name, summary, panel in zip(names, summaries, panels, strict=True):
+        metrics = panel.table.metrics
+        for space, found in summary["subspaces"].items():
+            label = name if space == FITTED else f"{name}, {found['label']}"
+            rows += document.barrier_rows(label, metrics, found["metrics"], summary["ends"])
+            records += document.barrier_records(label, metrics, found["metrics"], summary["ends"])
+    write_csv(folder / "barriers.csv", records)
     verdicts = [
         (name, Verdict(**claim)) for name, summary in zip(names, summaries, strict=True) for claim in summary["claims"]
     ]
     heading = ", ".join(names) if len(names) <= figures.MOST_COLUMNS else f"{len(names)} paths"
-    warned = [
-        f"{name}: {line}"
-        for name, summary in zip(names, summaries, strict=True)
-        for line in summary.get("warnings", [])
-    ]
+    warned = [f"{name}: {line}" for name, summary in zip(names, summaries, strict=True) for line in summary["warnings"]]
     sections = [f"# {heading}\n", *robustness.warning_lines(warned), "![metrics along the paths](figure.png)\n"]
     sections.append(document.barrier_section(rows))
-    spread = _over_replicates(labels(jobs, ignoring=("replicate",)), summaries)
-    sections += [document.replicates_section(spread)] if spread else []
+    described = robustness.described({m.name: m for panel in panels for m in panel.table.metrics})
+    level = config["statistics"]["level"]
+    spread = _over_replicates(labels(jobs, ignoring=("replicate",)), summaries, list(described), level)
+    sections += [document.replicates_section(spread, described)] if spread else []
     sections += [document.claims_section(verdicts)] if verdicts else []
     for name, summary, panel in zip(names, summaries, panels, strict=True):
-        sections.append(document.path_section(name, panel.table, summary["curve"]["path_length"]))
-        beside = robustness.sections(summary["curve"], summary.get("beside", {}))
+        sections.append(document.path_section(name, panel.table))
+        beside = [robustness.stronger_section(summary["stronger"])] if summary["stronger"] else []
+        related = summary["subspaces"][FITTED]["correlations"]
+        beside += [robustness.correlation_section(related)] if related else []
         # One level below the path that they are about.
         sections += [f"#{section}" for section in beside]
-    (folder / "report.md").write_text("\n".join(sections))
+    (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     jobs_found = [{"name": name, **summary} for name, summary in zip(names, summaries, strict=True)]
     joint = {"jobs": jobs_found, "replicates": spread}
-    (folder / "summary.json").write_text(json.dumps(joint, indent=2) + "\n")
+    (folder / "summary.json").write_text(json.dumps(joint, indent=2) + "\n", encoding="utf-8")
     places = {"figure": folder / "figure.png", "tables": folder / "report.md"}
     print_results(list(zip(names, summaries, strict=True)), verdicts, {**places, **run.wandb_place(folder, "*/")})
+
+
+def _panel(job: Path, name: str, summary: dict[str, Any]) -> figures.Panel:
+    """What a figure shows of one job."""
+    spaces = {
+        space: (found["label"], Table.read(job, space, found["table"])) for space, found in summary["subspaces"].items()
+    }
+    _, table = spaces.pop(FITTED)
+    related = summary["subspaces"][FITTED]["correlations"]
+    notes = {metric.label: robustness.correlation_note(related, metric.name) for metric in table.metrics}
+    return figures.Panel(name, table, [figures.Line(*found) for found in spaces.values()], notes)
+
+
+def _figure(panels: list[figures.Panel]) -> Any:
+    """Paths side by side, or on top of each other where they are many; surfaces side by side."""
+    paths = [panel for panel in panels if len(panel.table.coordinates) == 1]
+    if not paths:
+        return figures.surface_figure(panels[: figures.MOST_COLUMNS])
+    return figures.path_figure(paths) if len(paths) <= figures.MOST_COLUMNS else figures.overlay_figure(paths)
 
 
 def _compare(folder: Path, jobs: list[Path]) -> None:
@@ -127,7 +134,8 @@ def _compare(folder: Path, jobs: list[Path]) -> None:
         for label, title in zip(labels(jobs, ignoring=aside), titles, strict=True)
     ]
     config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())
-    found = repairs.rows(names, summaries)
+    level = config["statistics"]["level"]
+    found = repairs.rows(names, summaries, level)
     write_csv(folder / "repairs.csv", found)
     figures.save(figures.methods_figure(found), folder, "figure", config["report"]["formats"], config["report"]["dpi"])
     verdicts = [
@@ -135,10 +143,11 @@ def _compare(folder: Path, jobs: list[Path]) -> None:
         for name, summary in zip(names, summaries, strict=True)
         for claim in summary["claims"]
     ]
-    verdicts += repairs.verdicts(names, summaries, config["claims"])
+    verdicts += repairs.verdicts(names, summaries, config["claims"], level)
     sections = ["# Repairs\n", "![repairs](figure.png)\n"]
     sections += [
-        repairs.section(name, [row for row in found if row["setting"] == name]) for name in dict.fromkeys(names)
+        repairs.section(name, [row for row in found if row["setting"] == name], summaries[names.index(name)])
+        for name in dict.fromkeys(names)
     ]
     sections += [document.claims_section(verdicts)] if verdicts else []
     (folder / "report.md").write_text("\n".join(sections))
@@ -147,22 +156,19 @@ def _compare(folder: Path, jobs: list[Path]) -> None:
     print_comparison(found, verdicts, {**places, **run.wandb_place(folder, "*/")})
 
 
-def _over_replicates(groups: list[str], summaries: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+def _over_replicates(
+    groups: list[str], summaries: list[dict[str, Any]], costs: list[str], level: float
+) -> dict[str, dict[str, dict[str, float]]]:
     """Group and metric to the spread of its barrier, for the groups that hold more than one replicate."""
     members: dict[str, list[dict[str, Any]]] = {}
     for group, summary in zip(groups, summaries, strict=True):
-        members.setdefault(group, []).append(summary["curve"]["metrics"])
+        members.setdefault(group, []).append(summary["subspaces"][FITTED]["metrics"])
     return {
         group: {
-            metric: over_replicates([metrics[metric]["interior"] for metrics in found])
-            for metric in document.SHOWN
-            if all(metric in metrics for metrics in found)
+            cost: over_replicates([metrics[cost]["interior"] for metrics in found], level)
+            for cost in costs
+            if all(cost in metrics for metrics in found)
         }
         for group, found in members.items()
         if len(found) > 1
     }
-
-
-def _reference(job: Path) -> PathTable | None:
-    path = job / "reference.csv"
-    return PathTable.read_csv(path) if path.is_file() else None

@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mcr.reports import cards, document, repairs, robustness
+from mcr.metric import Metric
+from mcr.reports import cards, document, repairs
 from mcr.reports.claims import Verdict
 
-COLUMNS = ("metric", "start", "inside", "at t", "end", "above higher end")
-WIDTHS = (14, 6, 6, 4, 6, 16)
+COLUMNS = ("metric", "ends", "inside", "at", "above highest end")
+WIDTHS = (14, 13, 6, 4, 17)
+FITTED = "path"
 
 
 def print_results(
@@ -25,30 +27,36 @@ def print_results(
     """The table of barriers, the claims, and where everything lies; eighty columns are enough.
 
     Args:
-        paths: Name and summary of each path.
+        paths: Name and summary of each run.
         verdicts: Path name and verdict.
         places: What, and where it lies.
     """
     console = Console()
     for name, summary in paths:
-        reference = summary.get("reference", {"name": "", "metrics": None})
+        spaces = dict(summary["subspaces"])
+        fitted = spaces.pop(FITTED)
+        metrics = [Metric(**found) for found in fitted["table"]["metrics"]]
+        others = [
+            (one["label"], {b.metric: b for b in document.barriers(metrics, one["metrics"], summary["ends"])})
+            for one in spaces.values()
+        ]
         # Area and the excess above the line are in the files.
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for index, (column, width) in enumerate(zip(COLUMNS, WIDTHS, strict=True)):
             table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True, min_width=width)
-        if reference["metrics"]:
-            table.add_column(reference["name"], justify="right", no_wrap=True)
-        for metric in (metric for metric in document.SHOWN if metric in summary["curve"]["metrics"]):
-            row = document.Barrier.of(metric, summary["curve"]["metrics"])
-            other = [document.Barrier.of(metric, reference["metrics"]).interior] if reference["metrics"] else []
-            table.add_row(row.metric, row.start, row.inside, row.at, row.end, f"{row.interior} ± {row.error}", *other)
+        for label, _ in others:
+            table.add_column(label, justify="right", no_wrap=True)
+        for row in document.barriers(metrics, fitted["metrics"], summary["ends"]):
+            beside = [found[row.metric].interior if row.metric in found else "" for _, found in others]
+            spoken = f"{row.interior} ± {row.error}"
+            table.add_row(row.metric, " / ".join(row.ends), row.inside, row.at, spoken, *beside)
         console.print()
         console.print(escape(name), style="bold", soft_wrap=True, highlight=False)
         console.print(table)
-        note = robustness.correlation_note(summary["curve"].get("correlations", {}))
-        if note:
-            console.print(f"input eigenvalue over t: {note}", highlight=False)
-        for warning in summary.get("warnings", []):
+        for pair, found in fitted["correlations"].items():
+            spoken = pair.replace("_and_", " and ").replace("_", " ")
+            console.print(f"{spoken}: Pearson {found['pearson']:.2f}", highlight=False, soft_wrap=True)
+        for warning in summary["warnings"]:
             console.print(f"[yellow]warning[/yellow]: {escape(warning)}", highlight=False, soft_wrap=True)
     if verdicts:
         console.print()
@@ -67,13 +75,15 @@ def print_repairs(summaries: Sequence[Mapping[str, Any]], places: Mapping[str, P
     """What each repair did to accuracy and attack, its warnings and claims, and where everything lies."""
     console = Console()
     for summary in summaries:
-        names = [name for name in cards.NETWORKS if name in summary["metrics"]["clean_accuracy"]]
+        clean = summary["metrics"]["clean_accuracy"]
+        names = cards.order([*summary["ends"], *(name for name in ("untampered", "after") if name in clean)])
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column("", no_wrap=True)
         for name in names:
-            table.add_column(cards.NETWORKS[name], justify="right", no_wrap=True)
-        for metric, values in cards.known(summary["metrics"]):
-            table.add_row(cards.METRICS[metric], *(cards.percent(values[name]) for name in names))
+            table.add_column(cards.spoken(name), justify="right", no_wrap=True)
+        for name, metric in cards.metrics_of(summary).items():
+            values = summary["metrics"][name]
+            table.add_row(metric.title(), *(cards.percent(values[network]) for network in names))
         console.print()
         console.print(escape(summary["title"]), style="bold", soft_wrap=True, highlight=False)
         console.print(table)

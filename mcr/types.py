@@ -19,7 +19,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Part:
+class LabelledImages:
     """Decoded images of one part of a source: uint8 (N, D, H, W), and their labels: int64 (N,)."""
 
     images: Tensor
@@ -27,8 +27,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Source:
+class RawDataset:
     """A decoded data set: the parts that its makers gave it ("train" and "test", or "all") and its class names."""
 
-    parts: dict[str, Part]
+    parts: dict[str, LabelledImages]
     classes: tuple[str, ...]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("WANDB_SILENT", "true")
@@ -17,6 +18,10 @@ os.environ.pop("MCR_DATA", None)
 from mcr import cli, overrides, pipeline, run, shorthands
 from mcr.stages.context import Context
 from mcr.store import Store
+
+# Machines are shared: how long an example takes says nothing about the code.
+settings.register_profile("mcr", deadline=None)
+settings.load_profile("mcr")
 
 Made = dict[str, tuple[Path, str]]
 # Small enough for a second: generated 8x8 images, one epoch, three points.

@@ -35,7 +35,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 3)).eval()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     eps=st.floats(0, 0.5),
     norm=st.sampled_from(["linf", "l2"]),

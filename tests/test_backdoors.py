@@ -193,7 +193,7 @@ def test_each_source_class_gives_its_share_and_the_target_none(aimed, ratio, sou
     assert (chosen.diff() > 0).all()  # sorted, and none twice
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     labels=st.lists(st.integers(0, 4), min_size=1, max_size=60),
     target=st.sampled_from([0, 3, "next"]),

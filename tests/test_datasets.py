@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,44 @@ def test_splits_are_disjoint_and_follow_the_seed(count: int, seed: int, own_test
     joined = torch.cat([found[name] for name in inside])
     assert len(joined.unique()) == len(joined) == count
     assert len(found["clean"]) == 5
+    assert len(found["test"]) == (30 if own_test else round(0.2 * count))
+
+
+@pytest.mark.parametrize(
+    ("size", "own", "divided"),
+    [("all", 30, 100), (0.2, 30, 20), (0.999, 30, 100), (7, 7, 7), (1, 1, 1), (0, 0, 0), (0.0, 0, 0)],
+)
+def test_a_share_divides_what_nobody_has_divided_and_a_number_takes_so_many(size, own, divided, caplog) -> None:
+    rest = {"seed": 0, "train": 0, "validation": 0, "clean": 0, "test": size}
+    with caplog.at_level(logging.INFO, logger="mcr"):
+        assert len(split_indices({"all": 100}, rest)["test"]) == divided
+        assert caplog.records == []
+        assert len(split_indices({"train": 100, "test": 30}, rest)["test"]) == own
+    assert [record.getMessage() for record in caplog.records] == (
+        []
+        if size == "all" or not 0 < size < 1
+        else [
+            f"  {'split':<22} the test part of the data is used whole, 30 images: dataset.split.test={size:g} is a "
+            "share of data without one; a number of images takes fewer"
+        ]
+    )
+    with pytest.raises(InputError, match="asks for 31"):
+        split_indices({"train": 100, "test": 30}, rest | {"test": 31})
+
+
+def test_an_image_folder_s_own_test_part_is_used_whole(config, tmp_path: Path) -> None:
+    folder(tmp_path / "images", count=20)
+    words = ("dataset=imagefolder", f"dataset.root={tmp_path / 'images'}")
+    sizes = config(*words, tiny=False)["dataset"]["split"]
+    counts = {name: len(part.labels) for name, part in load(tmp_path / "images").parts.items()}
+    found = split_indices(counts, sizes)
+    assert {name: len(indices) for name, indices in found.items()} == {
+        "train": 36,
+        "validation": 2,
+        "clean": 2,
+        "test": 40,
+    }
+    assert len(split_indices({"all": 40}, sizes)["test"]) == 8
 
 
 def test_a_split_that_asks_for_too_much_is_refused() -> None:
@@ -262,7 +301,11 @@ def test_tiny_imagenet_reads_its_two_layouts(tmp_path: Path) -> None:
     place = tmp_path / "val" / "images"
     place.mkdir(parents=True)
     Image.new("RGB", (64, 64)).save(place / "val_0.JPEG")
-    (tmp_path / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn02\t0\t0\t62\t62\n")
+    annotations = tmp_path / "val" / "val_annotations.txt"
+    annotations.write_text("\n")
+    with pytest.raises(InputError, match="names no image"):
+        TinyImageNet(str(tmp_path), "x").load()
+    annotations.write_text("val_0.JPEG\tn02\t0\t0\t62\t62\n")
     source = TinyImageNet(str(tmp_path), "x").load()
     assert source.parts["train"].images.shape == (2, 3, 64, 64)
     assert source.parts["test"].labels.tolist() == [1]

@@ -20,10 +20,10 @@ GOLDEN = json.loads((Path(__file__).parent / "golden" / "tables.json").read_text
 SMALL = (
     *("dataset.split={train: 200, validation: 60, clean: 40, test: 100}", "training.epochs=3", "training.floor=0"),
     *("connection.epochs=3", "evaluation.grid=3", "evaluation.robust_images=64", "evaluation.hessian_images=16"),
-    *("evaluation.train_images=64", "evaluation.guard.images=16", "evaluation.relations.images=16"),
-    *("evaluation.relations.grid=3", "logger=none", "runtime.threads=1"),
+    *("evaluation.train_images=64", "probes.stronger.images=16", "evaluation.group_images=16"),
+    *("evaluation.group_grid=3", "logger=none", "runtime.threads=1"),
 )
-DEMO = ("experiment=zhao2020_fig4_barrier_digits", "hydra.mode=RUN", *SMALL)
+DEMO = ("experiment=zhao2020_fig4_barrier_digits", "hydra.mode=RUN", "+probe@probes.alignment=alignment", *SMALL)
 # A network with BatchNorm.
 NORMED = ("dataset=digits", "architecture=small_vgg", "architecture.width=4", *SMALL)
 PATCH = ("backdoor.size=2", "backdoor.row=-3", "backdoor.column=-3", "poisoning.ratio=0.5")
@@ -31,28 +31,26 @@ DEFENDER = (
     *("defense.steps=6", "defense.batch_size=16", "defense.rates=[0.02,0.1]", "selection.standard_errors=9"),
     "card.reactivation.steps=[1,2]",
 )
-POISONED = (*NORMED, "pair=backdoored", *PATCH, *DEFENDER)
+POISONED = (*NORMED, "ends=backdoored", *PATCH, *DEFENDER)
 CASES = {
-    "demo regular_robust": ("report", *DEMO, "pair=regular_robust"),
-    "demo robust_robust": ("report", *DEMO, "pair=robust_robust"),
+    "demo regular_robust": ("report", *DEMO, "ends=regular_robust"),
+    "demo robust_robust": ("report", *DEMO, "ends=robust_robust"),
     "robust path": (
-        *("report", *NORMED, "pair=regular_robust", "objective=adversarial"),
+        *("report", *NORMED, "ends=regular_robust", "objective=adversarial"),
         *("attack.eps=0.1", "attack.step_size=0.05", "attack.steps=2"),
     ),
-    "backdoored path": ("report", *NORMED, "pair=backdoored", *PATCH, "attack=none", "connection.split=clean"),
-    "path aware": ("report", *NORMED, "pair=path_aware", *PATCH, "attack=none", "connection.split=clean"),
+    "backdoored path": ("report", *NORMED, "ends=backdoored", *PATCH, "attack=none", "connection.split=clean"),
+    "path aware": ("report", *NORMED, "ends=path_aware", *PATCH, "attack=none", "connection.split=clean"),
     "repair path": ("repair", *POISONED, "repair.grid=5"),
     "repair finetune": ("repair", *POISONED, "repair=finetune"),
     "repair prune": ("repair", *POISONED, "repair=prune"),
     "repair noise": ("repair", *POISONED, "repair=noise", "repair.draws=3"),
-    "repair injected": ("repair", *NORMED, "pair=injected", "injection=gaussian", *DEFENDER, "repair.grid=5"),
+    "repair injected": ("repair", *NORMED, "ends=injected", "injection=gaussian", *DEFENDER, "repair.grid=5"),
     "repair sneaking": (
-        *("repair", *NORMED, "pair=injected", *DEFENDER, "repair.grid=5", "training.epochs=40"),
+        *("repair", *NORMED, "ends=injected", *DEFENDER, "repair.grid=5", "training.epochs=40"),
         *("injection.attacked=1", "injection.kept=1", "injection.learning_rate=0.1"),
     ),
-    "repair copy": (
-        *("repair", *POISONED, "repair.grid=5", "endpoint@endpoints.end=permuted_copy", "tamper@tampers.end=none"),
-    ),
+    "repair copy": (*("repair", *POISONED, "repair.grid=5", "endpoint@endpoints.end=permuted_copy"),),
 }
 
 
@@ -79,4 +77,5 @@ def test_the_tables_are_those_of_the_first_measurement(name: str, request_for, r
         pass
     for table, golden in GOLDEN[name].items():
         found = columns(store.folder(goals[0]) / f"{table}.csv")
-        assert {column: pytest.approx(values, rel=1e-4, abs=1e-6) for column, values in golden.items()} == found
+        expected = {column: pytest.approx(values, rel=1e-4, abs=1e-6) for column, values in golden.items()}
+        assert expected == {column: found[column] for column in golden}

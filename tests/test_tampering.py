@@ -24,7 +24,7 @@ from mcr.stages import artifacts
 from mcr.stages.context import Context
 from mcr.stages.train import poisoned_batches
 from mcr.store import Store
-from mcr.types import Part
+from mcr.types import LabelledImages
 from mcr.weightspace import files
 
 # Batches
@@ -127,12 +127,12 @@ def only(config: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[...,
     return go
 
 
-def split(made: dict[str, Any], name: str) -> Part:
+def split(made: dict[str, Any], name: str) -> LabelledImages:
     """A split by its recorded numbers, without the program's own reader."""
     data, split = (made[label][0] if isinstance(made[label], tuple) else made[label] for label in ("data", "split"))
     numbers = files.load(split / "splits.safetensors")[name]
     whole = artifacts.read_part(data, "all")
-    return Part(whole.images[numbers], whole.labels[numbers])
+    return LabelledImages(whole.images[numbers], whole.labels[numbers])
 
 
 def answers(folder: Path, images: Tensor, data: Path) -> list[int]:
@@ -213,7 +213,7 @@ def test_the_recorded_poison_is_what_the_labels_say(words, ratio: float, aim, so
 def test_training_sees_triggers_and_the_attacker_s_labels_where_the_poison_says(stamp: str, only) -> None:
     made = only("pair=backdoored", f"poisoning.stamp={stamp}", labels=("poison",))
     train = split(made, "train")
-    before = Part(train.images.clone(), train.labels.clone())
+    before = LabelledImages(train.images.clone(), train.labels.clone())
     poison = files.load(made["poison"] / "poison.safetensors")
     augmentation = Augmentation(2, 0.5)
     loader = poisoned_batches(train, made["poison"], (len(train.labels), augmentation, "contiguous", "s"))

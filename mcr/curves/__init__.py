@@ -1,1 +1,1 @@
-"""Paths in weight space: a curve writes only its coefficients c(t) (K,); theta(t) = sum of c_k(t) times point k."""
+"""Curves, surfaces and simplexes in weight space: a curve writes c(u) (K,); theta(u) = sum of c_k(u) times point k."""

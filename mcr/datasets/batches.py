@@ -137,6 +137,10 @@ class EvaluationBatches:
         self.images = images.contiguous(memory_format=LAST if memory_format == "channels_last" else FIRST)
         self.labels, self.batch_size, self.memory_format = labels, batch_size, memory_format
 
+    def like(self, images: Tensor, labels: Tensor) -> EvaluationBatches:
+        """Other images uint8 (N, D, H, W) and labels (N,) in the same batches and memory format."""
+        return EvaluationBatches(images, labels, self.batch_size, self.memory_format)
+
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torchvision
 
 from mcr.datasets.torchvision_source import load_parts
-from mcr.types import Source
+from mcr.types import RawDataset
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Mnist:
 
     root: str
 
-    def load(self) -> Source:
+    def load(self) -> RawDataset:
         """Parts "train" and "test"."""
         parts = {"train": {"train": True}, "test": {"train": False}}
         classes = tuple("0123456789")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from mcr.errors import InputError
 from mcr.seeding import generator
 
+log = logging.getLogger("mcr")
 SPLITS = ("train", "validation", "clean", "test")
 
 
@@ -21,7 +23,8 @@ def split_indices(counts: Mapping[str, int], sizes: Mapping[str, int | float | s
     Args:
         counts: Part name to its number of images.
         sizes: ``seed``, and for each split a number of images (0 for none), a share of the part below 1, or "all" of
-            what is left.
+            what is left. A share for the test divides the part "all" only: a part "test", which its makers have kept
+            apart already, is then used whole, and a line says so.
 
     Returns:
         Split name to int64 (n,), disjoint within a part.
@@ -34,6 +37,7 @@ def split_indices(counts: Mapping[str, int], sizes: Mapping[str, int | float | s
         part: torch.randperm(count, generator=generator(str(sizes["seed"]), "split", part))
         for part, count in counts.items()
     }
+    sizes = {**sizes, "test": _test_size(counts, sizes["test"])}
     found = {}
     # Train comes last: it is the split that usually takes all that is left.
     for name in ("test", "validation", "clean", "train"):
@@ -41,6 +45,19 @@ def split_indices(counts: Mapping[str, int], sizes: Mapping[str, int | float | s
         wanted = _count(name, sizes[name], counts[part], len(left[part]))
         found[name], left[part] = left[part][:wanted], left[part][wanted:]
     return {name: found[name] for name in SPLITS}
+
+
+def _test_size(counts: Mapping[str, int], size: int | float | str) -> int | float | str:
+    if "test" not in counts or isinstance(size, str) or not 0 < size < 1:
+        return size
+    log.info(
+        "  %-22s the test part of the data is used whole, %d images: dataset.split.test=%g is a share of data without "
+        "one; a number of images takes fewer",
+        "split",
+        counts["test"],
+        size,
+    )
+    return "all"
 
 
 def _count(name: str, size: int | float | str, total: int, left: int) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from mcr.seeding import generator
-from mcr.types import Part, Source
+from mcr.types import LabelledImages, RawDataset
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Synthetic:
     noise: float
     seed: int
 
-    def load(self) -> Source:
+    def load(self) -> RawDataset:
         """One part, "all"."""
         draw = generator(self.seed, "synthetic")
         coarse = torch.rand(self.classes, self.channels, 4, 4, generator=draw)
@@ -36,4 +36,4 @@ class Synthetic:
         labels = torch.arange(self.images) % self.classes
         noise = torch.randn(self.images, self.channels, *size, generator=draw) * self.noise
         images = (prototypes[labels] + noise).clamp(0, 1).mul(255).round().to(torch.uint8)
-        return Source({"all": Part(images, labels)}, tuple(map(str, range(self.classes))))
+        return RawDataset({"all": LabelledImages(images, labels)}, tuple(map(str, range(self.classes))))

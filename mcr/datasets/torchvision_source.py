@@ -10,18 +10,18 @@ import numpy as np
 import torch
 
 from mcr.errors import InputError
-from mcr.types import Part, Source
+from mcr.types import LabelledImages, RawDataset
 
 
 def load_parts(
     name: str, root: str, parts: dict[str, dict[str, Any]], factory: Callable[..., Any], classes: tuple[str, ...]
-) -> Source:
-    """A Source from a torchvision data set class.
+) -> RawDataset:
+    """A RawDataset from a torchvision data set class.
 
     Args:
         name: The class's name in ``torchvision.datasets``, for the message.
         root: Folder of the downloaded files.
-        parts: Part name to the arguments that select it.
+        parts: LabelledImages name to the arguments that select it.
         factory: The torchvision class.
         classes: Class names.
 
@@ -40,8 +40,8 @@ def load_parts(
             )
             raise InputError(f"{name} ({part}) is not in {root}; get it with: {command}") from None
         labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels
-        loaded[part] = Part(_channels_first(dataset.data), torch.as_tensor(np.asarray(labels)).long())
-    return Source(loaded, classes)
+        loaded[part] = LabelledImages(_channels_first(dataset.data), torch.as_tensor(np.asarray(labels)).long())
+    return RawDataset(loaded, classes)
 
 
 def _channels_first(data: np.ndarray | torch.Tensor) -> torch.Tensor:

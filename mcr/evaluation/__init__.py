@@ -1,1 +1,1 @@
-"""Where to look (locus), the walk along a path, the table of it, and its summary. Table and summary import no torch."""
+"""Tables and summaries of what was measured over a subspace. No torch here."""

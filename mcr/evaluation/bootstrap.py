@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+from mcr.errors import InputError
+from mcr.statistics import Values
 
-DRAWS = 1000
 AT_ONCE = 100  # draws whose weights are held together
-LEVEL = 0.95
 ROUNDING = 1e-12  # relative: what sums of equal numbers differ by
 
 
-def resampled(metrics: Sequence[Values]) -> list[Values]:
-    """Means of per-image values under the bootstrap: of each metric (T, N) the means (DRAWS, T).
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are made.
+
+    Attributes:
+        draws: Resamples of the images.
+        level: Of the intervals, in (0, 1).
+    """
+
+    draws: int
+    level: float
+
+    def __post_init__(self) -> None:
+        if self.draws < 1 or not 0 < self.level < 1:
+            raise InputError(f"statistics: draws={self.draws} at least 1, level={self.level} between 0 and 1")
+
+
+def resampled(metrics: Sequence[Values], bootstrap: Bootstrap) -> list[Values]:
+    """Means of per-image values under the bootstrap: of each metric (T, N) the means (draws, T).
 
     Images get independent Poisson(1) weights instead of multinomial counts, the same weights in every metric: metrics
     of fewer images are of the first of them, so what images have in common stays in common (Hanley and MacGibbon 2006).
@@ -24,8 +40,8 @@ def resampled(metrics: Sequence[Values]) -> list[Values]:
     draw = np.random.default_rng(0)
     most = max(metric.shape[1] for metric in metrics)
     means: list[list[Values]] = [[] for _ in metrics]
-    for _ in range(DRAWS // AT_ONCE):
-        weights = draw.poisson(1.0, (AT_ONCE, most)).astype(np.float64)
+    for begin in range(0, bootstrap.draws, AT_ONCE):
+        weights = draw.poisson(1.0, (min(AT_ONCE, bootstrap.draws - begin), most)).astype(np.float64)
         for found, metric in zip(means, metrics, strict=True):
             count = metric.shape[1]
             share = weights[:, :count]
@@ -35,27 +51,27 @@ def resampled(metrics: Sequence[Values]) -> list[Values]:
     return [np.concatenate(found) for found in means]
 
 
-def interval(draws: Values) -> tuple[float, float]:
+def interval(draws: Values, bootstrap: Bootstrap) -> tuple[float, float]:
     """The percentile interval of a statistic over the draws in which it has a value; NaN if it has none in any."""
     known = draws[~np.isnan(draws)]
     if not len(known):
         return float("nan"), float("nan")
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(known, [(1 - bootstrap.level) / 2, (1 + bootstrap.level) / 2])
     return float(low), float(high)
 
 
-def correlations(first: Values, second: Values) -> dict[str, float]:
+def correlations(first: Values, second: Values, bootstrap: Bootstrap) -> dict[str, float]:
     """Pearson's and Spearman's correlation over t of the means of two per-image metrics (T, N) and (T, M).
 
     The intervals are over images: they say how well the two curves are known, not how two other networks would
     behave; neighbouring points of a path are not independent.
     """
     means = (first.mean(1)[None], second.mean(1)[None])
-    draws = resampled([first, second])
+    draws = resampled([first, second], bootstrap)
     found = {}
     for name, kind in (("pearson", _pearson), ("spearman", _spearman)):
         found[name] = float(kind(*means)[0])
-        found[f"{name}_low"], found[f"{name}_high"] = interval(kind(*draws))
+        found[f"{name}_low"], found[f"{name}_high"] = interval(kind(*draws), bootstrap)
     return found
 
 

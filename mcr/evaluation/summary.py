@@ -1,79 +1,115 @@
-"""What a path's metrics say: barriers, area, worst point, with standard errors over images. No torch."""
+"""What metrics over a subspace say: barriers, area, worst place, with standard errors over images. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from mcr.evaluation.bootstrap import Values, interval, resampled
+from mcr.evaluation.bootstrap import Bootstrap, interval, resampled
+from mcr.statistics import Values, standard_error
 
-NEUTRAL = ("eigenvector_alignment", "eigenvalue_residual")
+
+@dataclass(frozen=True)
+class Grid:
+    """The places at which metrics are known.
+
+    Attributes:
+        coordinates: What the coordinates of a place are called (dim).
+        places: (T, dim).
+        shares: Of each end in the initial blend there, (T, E): linear along a path, bilinear on a surface.
+        ends: Names of the ends (E).
+        arc: Arc length in weight space up to each place of a path (T,); empty for what is no path.
+    """
+
+    coordinates: tuple[str, ...]
+    places: Values
+    shares: Values
+    ends: tuple[str, ...]
+    arc: Values
+
+    @property
+    def corners(self) -> list[int]:
+        """Where each end lies."""
+        return [int(np.argmax(column == 1)) for column in self.shares.T]
+
+    @property
+    def inner(self) -> list[int]:
+        """The places that are no end."""
+        return [index for index in range(len(self.places)) if index not in self.corners]
+
+    def where(self, index: int) -> dict[str, float]:
+        """Coordinate to value of a place."""
+        return dict(zip(self.coordinates, map(float, self.places[index]), strict=True))
 
 
-def summarize(t: list[float], arc: list[float], values: Mapping[str, Values]) -> dict[str, dict[str, float]]:
+def summarize(grid: Grid, values: Mapping[str, Values], bootstrap: Bootstrap) -> dict[str, dict[str, float]]:
     """Barriers of each metric; every metric is worse when higher (losses, errors).
 
-    With m(t) the mean over images, line(t) the straight line between m(0) and m(1):
+    With m(u) the mean over images and blend(u) = sum_i w_i(u) m(end_i), w the shares of the initial blend (along a path
+    the straight line between the two ends):
 
-    - ``barrier``: max over t of m(t) - max(m(0), m(1)); 0 at an end, so it is never negative.
-    - ``interior``: the same maximum over interior points only; negative where the path stays below its higher end.
-    - ``barrier_above_line``: max over t of m(t) - line(t) (Frankle et al. 2020, with the line as reference).
-    - ``area``: the integral over t of the positive part of m(t) - line(t), trapezoidal rule.
-    - ``length_mean``: the mean of m weighted by arc length, trapezoidal rule (Garipov et al. 2018).
+    - the name of each end: its mean.
+    - ``barrier``: max over u of m(u) - max_i m(end_i); 0 at an end, so it is never negative.
+    - ``interior``: the same maximum over places that are no end; negative where the subspace stays below its highest.
+    - ``barrier_above_line``: max over u of m(u) - blend(u) (Frankle et al. 2020, with the line as reference).
+    - ``area``: the mean over the domain of the positive part of m(u) - blend(u); along a path by the trapezoidal rule.
+    - ``length_mean``: along a path, the mean of m weighted by arc length, trapezoidal rule (Garipov et al. 2018).
 
-    Each barrier has its standard error over images, from the per-image differences (the same images at every t),
-    at the t where the maximum lies; ``interior`` also has ``interior_low`` and ``interior_high``, a 95 % bootstrap
+    Each barrier has its standard error over images, from the per-image differences (the same images everywhere), at
+    the place where the maximum lies; ``interior`` also has ``interior_low`` and ``interior_high``, a bootstrap
     interval over images in which the maximum is taken anew in every draw.
 
     Args:
-        t: Grid (T,), from 0 to 1, with at least one point between.
-        arc: Arc length in weight space up to each t (T,).
+        grid: T places, at least one of them no end.
         values: Metric to per-image values (T, N).
+        bootstrap: Of the intervals.
     """
-    return {name: _metric(np.asarray(t), np.asarray(arc), per_image) for name, per_image in values.items()}
+    return {name: _metric(grid, per_image.astype(np.float64), bootstrap) for name, per_image in values.items()}
 
 
-def _metric(t: Values, arc: Values, per_image: Values) -> dict[str, float]:
-    per_image = per_image.astype(np.float64)
+def _metric(grid: Grid, per_image: Values, bootstrap: Bootstrap) -> dict[str, float]:
     mean = per_image.mean(axis=1)
-    line = (1 - t) * mean[0] + t * mean[-1]
-    lines = np.outer(1 - t, per_image[0]) + np.outer(t, per_image[-1])
-    higher = 0 if mean[0] >= mean[-1] else len(t) - 1
-    worst = int(np.argmax(mean))
-    inner = 1 + int(np.argmax(mean[1:-1]))
-    above = int(np.argmax(mean - line))
-    excess = np.clip(mean - line, 0, None)
-    drawn = resampled([per_image])[0]
-    low, high = interval(drawn[:, 1:-1].max(1) - drawn[:, [0, -1]].max(1))
+    corners, inside = grid.corners, np.asarray(grid.inner)
+    blend, blends = grid.shares @ mean[corners], grid.shares @ per_image[corners]
+    highest = max(corners, key=lambda index: mean[index])
+    worst, above = int(np.argmax(mean)), int(np.argmax(mean - blend))
+    inner = int(inside[np.argmax(mean[inside])])
+    excess = np.clip(mean - blend, 0, None)
+    drawn = resampled([per_image], bootstrap)[0]
+    low, high = interval(drawn[:, inside].max(1) - drawn[:, corners].max(1), bootstrap)
+    path = len(grid.coordinates) == 1
     return {
-        "start": float(mean[0]),
-        "end": float(mean[-1]),
+        **{name: float(mean[index]) for name, index in zip(grid.ends, corners, strict=True)},
         "min": float(mean.min()),
         "max": float(mean.max()),
         "mean": float(mean.mean()),
-        "length_mean": float(np.trapezoid(mean, arc) / arc[-1]) if arc[-1] > 0 else float(mean.mean()),
-        "worst_t": float(t[worst]),
-        "barrier": float(mean[worst] - mean[higher]),
-        "barrier_se": standard_error(per_image[worst] - per_image[higher]),
-        "interior": float(mean[inner] - mean[higher]),
-        "interior_se": standard_error(per_image[inner] - per_image[higher]),
+        **({"length_mean": _along(mean, grid.arc)} if path else {}),
+        **{f"worst_{name}": value for name, value in grid.where(worst).items()},
+        "barrier": float(mean[worst] - mean[highest]),
+        "barrier_se": standard_error(per_image[worst] - per_image[highest]),
+        "interior": float(mean[inner] - mean[highest]),
+        "interior_se": standard_error(per_image[inner] - per_image[highest]),
         "interior_low": low,
         "interior_high": high,
-        "interior_t": float(t[inner]),
-        "barrier_above_line": float(mean[above] - line[above]),
-        "barrier_above_line_se": standard_error(per_image[above] - lines[above]),
-        "area": float(np.trapezoid(excess, t)),
+        **{f"interior_{name}": value for name, value in grid.where(inner).items()},
+        "barrier_above_line": float(mean[above] - blend[above]),
+        "barrier_above_line_se": standard_error(per_image[above] - blends[above]),
+        "area": float(np.trapezoid(excess, grid.places[:, 0])) if path else float(excess.mean()),
     }
 
 
-def over_replicates(values: list[float]) -> dict[str, float]:
-    """One statistic over replicates (seeds): number, mean, standard error, 95 % interval (Student), extremes."""
+def _along(mean: Values, arc: Values) -> float:
+    return float(np.trapezoid(mean, arc) / arc[-1]) if arc[-1] > 0 else float(mean.mean())
+
+
+def over_replicates(values: Sequence[float], level: float) -> dict[str, float]:
+    """One statistic over replicates (seeds): number, mean, standard error, interval (Student), extremes."""
     from scipy.stats import t as student  # takes a second to load, which the views of the command line do not have
 
     array, error = np.asarray(values), standard_error(np.asarray(values))
-    half = float(student.ppf(0.975, len(array) - 1)) * error if len(array) > 1 else float("nan")
+    half = float(student.ppf((1 + level) / 2, len(array) - 1)) * error if len(array) > 1 else float("nan")
     return {
         "replicates": len(array),
         "mean": float(array.mean()),
@@ -83,25 +119,3 @@ def over_replicates(values: list[float]) -> dict[str, float]:
         "min": float(array.min()),
         "max": float(array.max()),
     }
-
-
-def standard_error(differences: Values) -> float:
-    """Of the mean of independent values (N,); NaN for a single one."""
-    return float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else float("nan")
-
-
-def as_costs(per_image: Mapping[str, Any]) -> dict[str, Values]:
-    """Per-image losses and correctness (T, N) as metrics that are worse when higher: accuracies become errors.
-
-    What is neither better nor worse when higher is left out.
-    """
-    costs = {}
-    for name, values in per_image.items():
-        if name in NEUTRAL:
-            continue
-        array = np.asarray(values, dtype=np.float64)
-        if name.endswith("_accuracy"):
-            costs[name.replace("_accuracy", "_error")] = 1 - array
-        else:
-            costs[name] = array
-    return costs

@@ -1,61 +1,61 @@
-"""The table of a path: one row per t. No torch."""
+"""The table of a subspace: one row a place. No torch."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-PLACE_COLUMNS = ("t", "arc_length", "distance_to_start", "distance_to_end")
-METRIC_COLUMNS = (
-    "train_loss",
-    "train_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "robust_loss",
-    "robust_accuracy",
-    "input_eigenvalue",
-    "input_gradient_norm",
-    "eigenvector_alignment",
-    "attack_success",
-    "without_trigger",
-    "injection_success",
-    "restored_accuracy",
-)
-
-
-def is_share(metric: str) -> bool:
-    """Whether people read a metric in percent: accuracies, errors and success rates, but no losses."""
-    return metric.endswith(("accuracy", "error", "success", "trigger"))
+from mcr.metric import Metric
 
 
 @dataclass(frozen=True)
-class PathTable:
-    """Rows of a walk along a path, in order of t.
+class Table:
+    """Means at the places of a subspace, one row a place.
 
     Attributes:
-        rows: Column name to value; distances are Euclidean in weight space, losses in nats, accuracies in [0, 1].
+        coordinates: Columns that say where a place lies.
+        metrics: Columns that were measured.
+        rows: Column to value; distances are Euclidean in weight space, losses in nats, accuracies in [0, 1].
+        fitted: Metrics on the images that the subspace was fitted on.
     """
 
+    coordinates: tuple[str, ...]
+    metrics: tuple[Metric, ...]
     rows: tuple[Mapping[str, float], ...]
+    fitted: frozenset[str]
 
     def column(self, name: str) -> list[float]:
+        """The values of a column, place by place."""
         return [row[name] for row in self.rows]
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The metric columns that this table has."""
-        return tuple(name for name in METRIC_COLUMNS if name in self.rows[0])
-
-    def write_csv(self, path: Path) -> None:
-        write_csv(path, self.rows)
+    def write(self, folder: Path, name: str) -> None:
+        """The rows as NAME.csv."""
+        write_csv(folder / f"{name}.csv", self.rows)
 
     @classmethod
-    def read_csv(cls, path: Path) -> PathTable:
-        with path.open(newline="") as stream:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
-        return cls(tuple(rows))
+    def read(cls, folder: Path, name: str, described: Mapping[str, Any]) -> Table:
+        """What ``write`` wrote.
+
+        Args:
+            folder: Where it lies.
+            name: Of the table.
+            described: ``coordinates``, ``metrics`` and ``fitted``, as ``describe`` gives them.
+        """
+        with (folder / f"{name}.csv").open(newline="") as stream:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+        metrics = tuple(Metric(**metric) for metric in described["metrics"])
+        return cls(tuple(described["coordinates"]), metrics, tuple(rows), frozenset(described["fitted"]))
+
+    def describe(self) -> dict[str, Any]:
+        """What a file of comma-separated values cannot say of its columns, as plain values."""
+        return {
+            "coordinates": self.coordinates,
+            "metrics": [asdict(metric) for metric in self.metrics],
+            "fitted": sorted(self.fitted),
+        }
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,13 @@ class Injected:
             "weights_changed": self.weights_changed,
             "l2": self.l2,
         }
+
+
+class Injection(Protocol):
+    """Tampering with a trained network."""
+
+    def inject(self, network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator) -> Injected:
+        """The changed weights, found on images (N, D, H, W) in [0, 1] and labels (N,); the network stays as it is."""
 
 
 def chosen(network: nn.Module, tensor: str) -> str:

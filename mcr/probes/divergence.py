@@ -36,3 +36,9 @@ def jensen_shannon(first: Tensor, second: Tensor) -> Tensor:
         return torch.where(part == -torch.inf, 0.0, part.exp() * (part - mean)).sum(1)
 
     return (relative(first) + relative(second)).clamp_min(0) / 2
+
+
+def classes(network: nn.Module, batches: Iterable[Batch]) -> int:
+    """C, as the network's answer to an image has it."""
+    images, labels = next(iter(batches))
+    return log_probabilities(network, [(images[:1], labels[:1])]).shape[1]

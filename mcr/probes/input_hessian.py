@@ -15,7 +15,6 @@ from mcr.losses import cross_entropy
 from mcr.probes.piecewise import piecewise_linear, refuse_batch_statistics
 from mcr.types import Batch
 
-LANCZOS_STEPS = 32
 MOST_NUMBERS = 2**27  # of logit gradients held at a time: 512 MiB in float32
 
 
@@ -48,7 +47,7 @@ class Curvature:
         return cosines.abs()
 
 
-def curvature(network: nn.Module, batches: Iterable[Batch], generator: torch.Generator) -> Curvature:
+def curvature(network: nn.Module, batches: Iterable[Batch], generator: torch.Generator, steps: int) -> Curvature:
     """Curvature at each image, on the CPU, by the method that fits the network.
 
     Piecewise linear networks get the exact form, all others batched Lanczos.
@@ -57,6 +56,7 @@ def curvature(network: nn.Module, batches: Iterable[Batch], generator: torch.Gen
         network: Run in evaluation mode.
         batches: Images and labels.
         generator: For the first vectors of Lanczos.
+        steps: Hessian-vector products of Lanczos.
     """
     found, method = [], ""
     with frozen(network):
@@ -66,7 +66,7 @@ def curvature(network: nn.Module, batches: Iterable[Batch], generator: torch.Gen
             if method == "exact":
                 found.append(exact(network, images, labels))
             else:
-                found.append(lanczos(network, images, labels, LANCZOS_STEPS, generator))
+                found.append(lanczos(network, images, labels, steps, generator))
     parts = ("eigenvalue", "direction", "gradient_norm", "residual")
     return Curvature(method, *(torch.cat([getattr(one, name).cpu() for one in found]) for name in parts))
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mcr.attacks.evasion import Evasion
 from mcr.attacks.frozen import frozen
+from mcr.datasets.batches import EvaluationBatches
 from mcr.losses import cross_entropy
+from mcr.metric import Metric
 from mcr.precision import Precision, autocast
 from mcr.types import Batch, Classifier
 
@@ -107,3 +110,27 @@ def cheaper(network: nn.Module, precision: Precision, images: Tensor) -> Classif
         return logits.float()  # what libraries expect
 
     return classifier
+
+
+@dataclass(frozen=True)
+class RobustRisk:
+    """Empirical risk under attack: the highest cross-entropy that the attack finds, and what withstands it.
+
+    Attributes:
+        attack: White-box.
+        precision: Of the attack's own passes; see ``robust_risk``.
+    """
+
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("loss", "nats", "lower", "robust loss"),
+        Metric("accuracy", "share", "higher", "accuracy"),
+    )
+    draws: ClassVar[str] = "attack"
+
+    attack: Evasion
+    precision: Precision
+
+    def __call__(self, network: nn.Module, data: EvaluationBatches, draw: torch.Generator) -> dict[str, Tensor]:
+        """``loss`` and ``accuracy`` under attack, each (N,)."""
+        found = robust_risk(network, data, self.attack, draw, self.precision, keep=0)
+        return {"loss": found.losses, "accuracy": found.hits}

@@ -44,11 +44,11 @@ class Noise:
 
     def rebuild(self, bench: Bench, candidate: Candidate) -> nn.Module:
         """One draw again."""
-        start, end = (bench.layout.pack(state).cpu() for state in bench.ends)
+        start, end, *_ = (bench.layout.pack(state).cpu() for state in bench.ends.values())
         center = (start + end) / 2 if self.center == "mean" else start
         noise = torch.randn(center.shape, generator=generator(bench.seed, "noise", int(candidate["draw"])))
         theta = center + self.scale * (end - start).abs() * noise
-        bench.network.load_state_dict(bench.ends[0])
+        bench.network.load_state_dict(dict(next(iter(bench.ends.values()))))
         # After it, and without the other names of tied weights, which would bring the first network's back.
         bench.network.load_state_dict(bench.layout.views(theta), strict=False)
         batchnorm.refresh(bench.network, bench.calibration())

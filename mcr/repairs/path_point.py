@@ -1,4 +1,4 @@
-"""Repair by a point on a path between two networks."""
+"""Repair by a point of a subspace through the networks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from mcr.evaluation import path
-from mcr.evaluation.locus import grid
-from mcr.repairs.bench import Bench, Candidate
+from mcr.repairs.bench import Bench, Candidate, Walked
+from mcr.weightspace.locus import coordinates
+from mcr.weightspace.subspace import shares_of_ends
 
 
 @dataclass(frozen=True)
@@ -19,26 +19,28 @@ class PathPoint:
     What the ends share is not shared by the points between them: their backdoors fade while the accuracy stays.
 
     Attributes:
-        grid: Values of t, evenly spaced from 0 to 1, or a list.
+        grid: Values of t, evenly spaced from 0 to 1, or a list; the plan has made the places of it.
     """
 
     grid: int | Sequence[float]
-
-    def __post_init__(self) -> None:
-        grid(self.grid, "repair.grid")
 
     def candidates(self, bench: Bench) -> Iterator[tuple[Candidate, nn.Module]]:
         """Every inner point of every path, in place: what was yielded before is gone.
 
         The ends are no candidates: they are what is to be repaired.
         """
-        for rate in bench.trained:
-            for t in grid(self.grid)[1:-1]:
-                yield {"rate": rate, "t": t}, self.rebuild(bench, {"rate": rate, "t": t})
+        for rate, walked in bench.trained.items():
+            assert isinstance(walked, Walked)
+            names = coordinates(walked.space.curve.dim)
+            for u in walked.places:
+                if float(shares_of_ends(walked.space.curve, u).max()) < 1:
+                    candidate = {"rate": rate, **dict(zip(names, u.tolist(), strict=True))}
+                    yield candidate, self.rebuild(bench, candidate)
 
     def rebuild(self, bench: Bench, candidate: Candidate) -> nn.Module:
-        """One candidate again, the same numbers as before."""
-        points = bench.trained[candidate["rate"]]
-        where = (bench.layout, bench.curve, points, bench.ends, candidate["t"], bench.calibration)
-        path.place(bench.network, *where, "fp32")
-        return bench.network
+        """One candidate again: the network that a report has there as well."""
+        walked = bench.trained[candidate["rate"]]
+        assert isinstance(walked, Walked)
+        wanted = [candidate[name] for name in coordinates(walked.space.curve.dim)]
+        index = walked.places.tolist().index(wanted)
+        return walked.space.back_at(walked.places[index], walked.statistics[index])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from mcr.repairs.bench import Bench, Candidate
+from mcr.repairs.bench import Bench, Candidate, Walked
 
 
 @dataclass(frozen=True)
@@ -21,5 +21,7 @@ class Trained:
 
     def rebuild(self, bench: Bench, candidate: Candidate) -> nn.Module:
         """One candidate again."""
-        bench.network.load_state_dict(bench.trained[candidate["rate"]])
+        state = bench.trained[candidate["rate"]]
+        assert not isinstance(state, Walked)
+        bench.network.load_state_dict(dict(state))
         return bench.network

@@ -7,28 +7,31 @@ from math import sqrt
 from typing import Any
 
 from mcr.evaluation.table import markdown
+from mcr.metric import Metric
 
-NETWORKS = {"start": "start", "end": "end", "untampered": "untampered", "after": "repaired"}
-METRICS = {
-    "clean_accuracy": "clean accuracy %",
-    "attack_success": "attack success %",
-    "without_trigger": "same label, no trigger %",
-    "injection_success": "injected errors %",
-    "restored_accuracy": "attacked images right %",
-}
-LABELS = ("rate", "t", "draw")  # what tells candidates apart
-NEAR_END = 0.1  # of t: nearer to an end, its tampering has seldom faded
-MUCH = 0.05  # of accuracy
-STILL_THERE = 0.1  # of an attack's success
+LABELS = ("rate", "t", "u", "v", "draw")  # what tells candidates apart
+
+
+def spoken(name: str) -> str:
+    """What people call a network on the card."""
+    return "repaired" if name == "after" else name
+
+
+def metrics_of(card: Mapping[str, Any]) -> dict[str, Metric]:
+    """Name to metric, of all shares on the card, in its order."""
+    return {name: Metric(**found) for name, found in card["descriptions"].items()}
+
+
+def order(names: Sequence[str]) -> list[str]:
+    """Networks as the card has them: the given ones, the untampered one, the repaired one."""
+    return [
+        *(name for name in names if name not in ("untampered", "after")),
+        *(n for n in ("untampered", "after") if n in names),
+    ]
 
 
 def percent(value: float) -> str:
     return f"{100 * value:.1f}"
-
-
-def known(metrics: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Mapping[str, float]]]:
-    """The metrics that every network has, in the order of the card."""
-    return [(name, metrics[name]) for name in METRICS if name in metrics]
 
 
 def intervals(rows: Sequence[Mapping[str, Any]]) -> list[list[float]]:
@@ -53,7 +56,7 @@ def warnings(card: Mapping[str, Any]) -> list[str]:
     if not card["kept"]:
         found.append("no candidate kept the held-out accuracy within the margin: the most accurate one was taken")
     # As if one more image were right and one more wrong: fifty of fifty are not known to no error at all.
-    share = (max(card["held_out"]["start"], card["held_out"]["end"]) * held + 1) / (held + 2)
+    share = (max(card["held_out"]["ends"].values()) * held + 1) / (held + 2)
     error = sqrt(share * (1 - share) / (held + 2))
     if error > card["selection"]["margin"] / 2:
         found.append(
@@ -61,9 +64,9 @@ def warnings(card: Mapping[str, Any]) -> list[str]:
             f"{percent(card['selection']['margin'])}: the choice is coarse, more clean images would sharpen it"
         )
     t = card["chosen"].get("t", 0.5)
-    if min(t, 1 - t) <= NEAR_END:
+    if min(t, 1 - t) <= card["warn"]["near_end"]:
         found.append(f"the chosen t = {t:.2f} lies near an end, where tampering seldom fades")
-    if metrics["clean_accuracy"]["lost"] > MUCH:
+    if metrics["clean_accuracy"]["lost"] > card["warn"]["lost"]:
         found.append(f"{percent(metrics['clean_accuracy']['lost'])} points of clean accuracy are lost")
     missing = [name for name, count in card["of_each_class"].items() if not count]
     if missing:
@@ -74,10 +77,10 @@ def warnings(card: Mapping[str, Any]) -> list[str]:
             "the agreement below says how far the network has moved"
         )
     for attack in ("attack_success", "injection_success"):
-        chance = metrics.get("without_trigger", {"after": 0.0})["after"] if attack == "attack_success" else 0.0
-        if attack in metrics and metrics[attack]["after"] > max(STILL_THERE, 2 * chance):
+        chance = metrics.get("attack_without_trigger", {"after": 0.0})["after"] if attack == "attack_success" else 0.0
+        if attack in metrics and metrics[attack]["after"] > max(card["warn"]["success"], 2 * chance):
             share = percent(metrics[attack]["after"])
-            found.append(f"the tampering is still there: {METRICS[attack].removesuffix(' %')} {share} %")
+            found.append(f"the tampering is still there: {attack.replace('_', ' ')} {share} %")
     if "held-out" in card["measured_on"]["which"]:
         found.append("there are no test images: the accuracy after repair is that of the images that chose it")
     if card["settings"]["one_model"]:
@@ -104,24 +107,28 @@ def document(card: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], claims:
             for c in claims
         ]
         sections.append("## Claims\n\n" + markdown(["claim", "statement", "measured", "verdict"], lines) + "\n")
-    sections += ["## Candidates\n\n" + _candidates(rows) + "\n", "## Files and settings\n\n" + _settings(card) + "\n"]
+    sections += [
+        "## Candidates\n\n" + _candidates(card, rows) + "\n",
+        "## Files and settings\n\n" + _settings(card) + "\n",
+    ]
     return "\n".join(sections)
 
 
 def _networks(card: Mapping[str, Any]) -> list[str]:
-    return [name for name in NETWORKS if name in card["metrics"]["clean_accuracy"]]
+    return order(list(next(iter(card["per_class"].values()))))
 
 
 def _before_after(card: Mapping[str, Any]) -> str:
     names = _networks(card)
     lines = []
-    for metric, values in known(card["metrics"]):
-        cells = [percent(values[name]) for name in names]
+    for name, metric in metrics_of(card).items():
+        values = card["metrics"][name]
+        cells = [percent(values[network]) for network in names]
         cells[-1] += f" ± {percent(values['after_se'])}"
-        lines.append([METRICS[metric], *cells])
+        lines.append([metric.title(), *cells])
     agreement = [percent(card["agreement"][name]) if name in card["agreement"] else "" for name in names]
     lines.append(["agrees with the repaired %", *agreement])
-    return markdown(["", *(NETWORKS[name] for name in names)], lines)
+    return markdown(["", *map(spoken, names)], lines)
 
 
 def _choice(card: Mapping[str, Any]) -> str:
@@ -131,11 +138,11 @@ def _choice(card: Mapping[str, Any]) -> str:
     lines = [
         f"Repair `{card['repair']}`, rule `{rule}` with a margin of {percent(card['selection']['margin'])} points and "
         f"{card['selection']['standard_errors']:g} standard error(s) of benefit of the doubt: {chosen}.",
-        f"It saw {card['held_out']['images']} held-out clean images only: no trigger and no test image. There the two "
-        f"networks are right on {percent(card['held_out']['start'])} and {percent(card['held_out']['end'])} %; "
+        f"It saw {card['held_out']['images']} held-out clean images only: no trigger and no test image. There the "
+        f"networks are right on {' and '.join(map(percent, card['held_out']['ends'].values()))} %; "
         f"less the margin that is {percent(card['better_less_margin'])} %. The chosen one is right on "
         f"{percent(card['chosen']['accuracy'])} %, {percent(card['chosen']['lost'])} ± "
-        f"{percent(card['chosen']['lost_se'])} points less than the better network.",
+        f"{percent(card['chosen']['lost_se'])} points less than the best network.",
     ]
     if card["rates"]:
         found = [
@@ -151,33 +158,40 @@ def _choice(card: Mapping[str, Any]) -> str:
 def _per_class(card: Mapping[str, Any]) -> str:
     names = _networks(card)
     lines = [[label, *(percent(found[name]) for name in names)] for label, found in card["per_class"].items()]
-    return markdown(["class", *(NETWORKS[name] for name in names)], lines)
+    return markdown(["class", *map(spoken, names)], lines)
 
 
 def _reactivation(found: Mapping[str, Mapping[str, float]]) -> str:
     steps = list(next(iter(found.values())))
-    lines = [[NETWORKS[name], *(percent(found[name][step]) for step in steps)] for name in NETWORKS if name in found]
+    lines = [[spoken(name), *(percent(found[name][step]) for step in steps)] for name in order(list(found))]
     text = (
         "Attack success in % after so many steps of tuning on a few triggered images; compare with the untampered row."
     )
     return f"## Does the backdoor come back?\n\n{text}\n\n{markdown(['network', *steps], lines)}\n"
 
 
-def _candidates(rows: Sequence[Mapping[str, Any]]) -> str:
-    measured = [name for name in METRICS if name in rows[0]]
+def _candidates(card: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    measured = metrics_of(card)
     places = [name for name in LABELS if name in rows[0]]
     lines = [
         [
             " ".join(f"{name} {row[name]:g}" for name in places),
             percent(row["accuracy"]),
-            f"{min(row['from_start'], row['from_end']):.3f}",
+            f"{min(value for name, value in row.items() if name.startswith('from_')):.3f}",
             "yes" if row["allowed"] else "",
             *(percent(row[name]) for name in measured),
             "chosen" if row["chosen"] else "",
         ]
         for row in rows
     ]
-    columns = ["candidate", "held-out acc %", "divergence", "allowed", *(METRICS[name] for name in measured), ""]
+    columns = [
+        "candidate",
+        "held-out acc %",
+        "divergence",
+        "allowed",
+        *(metric.title() for metric in measured.values()),
+        "",
+    ]
     return markdown(columns, lines)
 
 

@@ -1,4 +1,4 @@
-"""The written report of one path, or of a sweep's paths together."""
+"""The written report of one run, or of a sweep's runs together."""
 
 from __future__ import annotations
 
@@ -6,30 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcr.evaluation.table import PathTable, is_share, markdown
+from mcr.evaluation.table import Table, markdown
+from mcr.metric import Metric
 from mcr.reports.claims import Verdict
 
-Metrics = Mapping[str, Mapping[str, float]]
+Summary = Mapping[str, Mapping[str, float]]
 
-BARRIER_COLUMNS = ("path", "metric", "start", "end", "max inside", "at t", "above higher end", "above line", "area")
-SHOWN = (
-    *("test_loss", "test_error", "robust_loss", "robust_error", "input_eigenvalue"),
-    *("attack_success", "injection_success"),
-)
+COLUMNS = ("path", "metric", "ends", "max inside", "at", "above highest end", "above line", "area")
 EXPLANATION = (
-    "Above higher end: the highest value at an interior t minus the higher of the two ends, ± its standard error over "
-    "images; negative: no barrier. Above line: the largest excess over the straight line between the ends' values. "
-    "Area: the integral over t of that excess. Losses in nats, errors in percent."
+    "Above highest end: the highest value at a point that is no end minus the highest of the ends, ± its standard "
+    "error over images; negative: no barrier. Above line: the largest excess over the blend of the ends' values "
+    "(along a path the straight line between them). Area: the mean over the path of that excess. Losses in nats, errors in percent."
 )
 
 
 @dataclass(frozen=True)
 class Barrier:
-    """One metric of one path as text: losses with three digits, errors in percent with one."""
+    """One metric of one subspace as text: losses with three digits, errors in percent with one."""
 
     metric: str
-    start: str
-    end: str
+    ends: tuple[str, ...]
     inside: str
     at: str
     interior: str
@@ -38,61 +34,81 @@ class Barrier:
     area: str
 
     @classmethod
-    def of(cls, metric: str, metrics: Metrics) -> Barrier:
-        found = metrics[metric]
-        scale, digits = (100, 1) if is_share(metric) else (1, 3)
-        values = {name: f"{scale * value:.{digits}f}" for name, value in found.items()}
+    def of(cls, metric: Metric, found: Mapping[str, float], ends: Sequence[str]) -> Barrier:
+        """The barrier of a metric.
+
+        Args:
+            metric: What it is.
+            found: Its statistics.
+            ends: Names of the ends.
+        """
+        highest = max(found[name] for name in ends)
+        # Every coordinate of the place inside, whatever they are called.
+        where = [value for name, value in found.items() if name in ("interior_t", "interior_u", "interior_v")]
+        where = where or [value for name, value in found.items() if name.startswith("interior_u")]
         return cls(
-            metric.replace("_", " ").replace("error", "error %").replace("success", "success %"),
-            values["start"],
-            values["end"],
-            f"{scale * (found['interior'] + max(found['start'], found['end'])):.{digits}f}",
-            f"{found['interior_t']:.2f}",
-            f"{scale * found['interior']:+.{digits}f}",
-            values["interior_se"],
-            values["barrier_above_line"],
-            values["area"],
+            metric.title(metric.cost),
+            tuple(metric.text(found[name]) for name in ends),
+            metric.text(found["interior"] + highest),
+            " ".join(f"{value:.2f}" for value in where),
+            metric.text(found["interior"], "+"),
+            metric.text(found["interior_se"]),
+            metric.text(found["barrier_above_line"]),
+            metric.text(found["area"]),
         )
 
 
-def barrier_rows(name: str, metrics: Metrics) -> list[list[str]]:
-    """The barriers of one path, one row a metric, in the order of BARRIER_COLUMNS."""
-    found = [Barrier.of(metric, metrics) for metric in SHOWN if metric in metrics]
+def barriers(metrics: Sequence[Metric], summary: Summary, ends: Sequence[str]) -> list[Barrier]:
+    """The barriers of one subspace, of the metrics that figures show."""
     return [
-        [name, b.metric, b.start, b.end, b.inside, b.at, f"{b.interior} ± {b.error}", b.above_line, b.area]
-        for b in found
+        Barrier.of(metric, summary[metric.cost], ends) for metric in metrics if metric.label and metric.cost in summary
     ]
 
 
-def path_rows(table: PathTable) -> tuple[list[str], list[list[str]]]:
-    """The table along t as text: columns and rows."""
-    columns = ["t", *table.metrics]
+def barrier_rows(name: str, metrics: Sequence[Metric], summary: Summary, ends: Sequence[str]) -> list[list[str]]:
+    """The barriers of one subspace, one row a metric, in the order of COLUMNS."""
+    return [
+        [name, b.metric, " / ".join(b.ends), b.inside, b.at, f"{b.interior} ± {b.error}", b.above_line, b.area]
+        for b in barriers(metrics, summary, ends)
+    ]
+
+
+def barrier_records(
+    name: str, metrics: Sequence[Metric], summary: Summary, ends: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The same for a file: with the value at each end."""
+    rows = barrier_rows(name, metrics, summary, ends)
+    return [
+        {**dict(zip(COLUMNS, row, strict=True)), **dict(zip(ends, barrier.ends, strict=True))}
+        for row, barrier in zip(rows, barriers(metrics, summary, ends), strict=True)
+    ]
+
+
+def path_rows(table: Table) -> tuple[list[str], list[list[str]]]:
+    """A table as text: columns and rows."""
+    columns = [*table.coordinates, *(metric.title().replace("accuracy", "acc") for metric in table.metrics)]
     rows = [
         [
-            f"{row['t']:.3f}",
-            *(f"{100 * row[m]:.1f}" if is_share(m) else f"{row[m]:.3f}" for m in table.metrics),
+            *(f"{row[name]:.3f}" for name in table.coordinates),
+            *(metric.text(row[metric.name]) for metric in table.metrics),
         ]
         for row in table.rows
     ]
-    return [
-        name.replace("_", " ").replace("accuracy", "acc %").replace("success", "success %") for name in columns
-    ], rows
+    return columns, rows
 
 
-def replicates_section(spread: Mapping[str, Metrics]) -> str:
-    """The rise above the higher end over replicates, as a Markdown table."""
+def replicates_section(spread: Mapping[str, Summary], metrics: Mapping[str, Metric]) -> str:
+    """The rise above the highest end over replicates, as a Markdown table."""
     rows = []
-    for name, metrics in spread.items():
-        for metric, found in metrics.items():
-            scale, digits = (100, 1) if is_share(metric) else (1, 3)
-            low, mean, high = (f"{scale * found[key]:+.{digits}f}" for key in ("min", "mean", "max"))
-            label = metric.replace("_", " ").replace("error", "error %").replace("success", "success %")
-            rows.append(
-                [name, label, f"{found['replicates']}", f"{mean} ± {scale * found['se']:.{digits}f}", low, high]
-            )
-    columns = ["path", "metric", "replicates", "above higher end", "least", "most"]
+    for name, found in spread.items():
+        for cost, values in found.items():
+            metric = metrics[cost]
+            low, mean, high = (metric.text(values[key], "+") for key in ("min", "mean", "max"))
+            spoken = f"{mean} ± {metric.text(values['se'])}"
+            rows.append([name, metric.title(cost), f"{values['replicates']}", spoken, low, high])
+    columns = ["path", "metric", "replicates", "above highest end", "least", "most"]
     text = (
-        "The mean over replicates of the rise above the higher end, ± its standard error over replicates (not images)."
+        "The mean over replicates of the rise above the highest end, ± its standard error over replicates (not images)."
     )
     return f"## Over replicates\n\n{markdown(columns, rows)}\n\n{text}\n"
 
@@ -103,20 +119,22 @@ def claims_section(verdicts: Sequence[tuple[str, Verdict]]) -> str:
     return "## Claims\n\n" + markdown(["path", "claim", "statement", "measured", "verdict"], rows) + "\n"
 
 
-def ends_section(rows: Sequence[Mapping[str, str]]) -> str:
+def ends_section(rows: Sequence[Mapping[str, Any]]) -> str:
     """The ends with their stored BatchNorm statistics and with refreshed ones."""
     columns = list(rows[0])
-    text = [
-        [value if name in ("end", "batchnorm") else f"{float(value):.4f}" for name, value in row.items()]
-        for row in rows
-    ]
+    text = [[value if isinstance(value, str) else f"{value:.4f}" for value in row.values()] for row in rows]
     return "## Ends\n\n" + markdown([name.replace("_", " ") for name in columns], text) + "\n"
 
 
-def path_section(title: str, table: PathTable, length: float) -> str:
+def path_section(title: str, table: Table) -> str:
+    """The table of a subspace, and the length of a path."""
     columns, rows = path_rows(table)
-    return f"## {title}\n\nLength in weight space: {length:.2f}.\n\n{markdown(columns, rows)}\n"
+    length = (
+        f"Length in weight space: {table.rows[-1]['arc_length']:.2f}.\n\n" if "arc_length" in table.rows[-1] else ""
+    )
+    return f"## {title}\n\n{length}{markdown(columns, rows)}\n"
 
 
 def barrier_section(rows: Sequence[Sequence[Any]]) -> str:
-    return f"## Barriers\n\n{markdown(BARRIER_COLUMNS, rows)}\n\n{EXPLANATION}\n"
+    """The barriers of all subspaces."""
+    return f"## Barriers\n\n{markdown(COLUMNS, rows)}\n\n{EXPLANATION}\n"

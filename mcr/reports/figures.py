@@ -11,60 +11,84 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mcr.evaluation.table import PathTable, is_share
+from mcr.evaluation.table import Table
+from mcr.metric import Metric
+
+
+class Line(NamedTuple):
+    """One subspace of a panel: its name ("" for the fitted one) and its table."""
+
+    name: str
+    table: Table
 
 
 class Panel(NamedTuple):
-    """One path of a figure.
+    """One run of a figure.
 
     Attributes:
         title: Above its column.
-        table: Of the path.
-        reference: Of the path beside it (the straight line), if any.
-        note: Written into the row of the eigenvalue.
+        table: Of the fitted path.
+        references: Of what it is compared with.
+        notes: Axis label to a line that is written above it.
     """
 
     title: str
-    table: PathTable
-    reference: PathTable | None
-    note: str
+    table: Table
+    references: Sequence[Line]
+    notes: Mapping[str, str]
 
 
-BLUE, RED, GREY, ORANGE, PURPLE, GREEN = "#2166ac", "#b2182b", "#7a7a7a", "#d95f02", "#7b3294", "#1b7837"
-CURVATURE = "input eigenvalue"
-ROWS = (
-    ("clean loss", (("test_loss", "test", BLUE), ("train_loss", "train", "#92c5de"))),
-    ("robust loss", (("robust_loss", "under attack", RED),)),
-    (CURVATURE, (("input_eigenvalue", "largest, mean", GREEN),)),
-    ("accuracy %", (("test_accuracy", "clean", BLUE), ("robust_accuracy", "under attack", RED))),
-    ("attack success %", (("attack_success", "backdoor", ORANGE), ("injection_success", "injected errors", PURPLE))),
-)
-METHODS = (BLUE, RED, ORANGE, PURPLE, "#1b7837", "#4d4d4d")
+BLUE, RED, GREY, ORANGE, PURPLE, GREEN = "#0072b2", "#d55e00", "#7a7a7a", "#e69f00", "#7b3294", "#009e73"
+# Okabe and Ito (2008): told apart by the colour-blind; markers and line styles say the same once more.
+COLOURS = (BLUE, RED, GREEN, "#cc79a7", ORANGE, "#56b4e9", "#4d4d4d")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+STYLES = ("--", "-.", ":")
+METHODS = COLOURS
 MOST_COLUMNS = 6
 
 
-def path_figure(panels: Sequence[Panel], reference_name: str = "") -> Figure:
-    """One column per path; solid the curve, dashed the reference; dotted the level of the higher end.
+def rows_of(tables: Sequence[Table]) -> dict[str, list[Metric]]:
+    """Axis label to the metrics that share its panel, in order of appearance."""
+    found: dict[str, dict[str, Metric]] = {}
+    for table in tables:
+        for metric in table.metrics:
+            if metric.label:
+                found.setdefault(metric.label, {})[metric.name] = metric
+    return {label: list(metrics.values()) for label, metrics in found.items()}
+
+
+def axis_title(metrics: Sequence[Metric]) -> str:
+    """What an axis says."""
+    first = metrics[0]
+    return f"{first.label} %" if first.unit == "share" else first.label
+
+
+def _line_label(metric: Metric, metrics: Sequence[Metric]) -> str:
+    """What tells a metric from the others of its panel: the probe's name."""
+    return metric.name.split("_")[0] if len(metrics) > 1 else metric.name.replace("_", " ")
+
+
+def path_figure(panels: Sequence[Panel]) -> Figure:
+    """One column per run; solid the fitted path, dashed what it is compared with; dotted the level of the highest end.
 
     Args:
         panels: What the columns show, at most MOST_COLUMNS.
-        reference_name: What the legend calls the reference.
     """
-    rows = [row for row in ROWS if any(name in panel.table.metrics for panel in panels for name, _, _ in row[1])]
+    rows = rows_of([panel.table for panel in panels])
     size = (3.0 * len(panels) + 2.4, 2.15 * len(rows) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), len(panels), sharex=True, sharey="row", squeeze=False)
     for column, panel in enumerate(panels):
-        for (label, lines), axis in zip(rows, axes[:, column], strict=True):
-            _draw(axis, lines, panel.table, panel.reference, reference_name)
+        for (label, metrics), axis in zip(rows.items(), axes[:, column], strict=True):
+            _draw(axis, metrics, panel)
             if column == 0:
-                axis.set_ylabel(label)
-            if label == CURVATURE and panel.note:
-                axis.set_title(panel.note, fontsize=8, color=GREY)
+                axis.set_ylabel(axis_title(metrics))
+            if panel.notes.get(label):
+                axis.set_title(panel.notes[label], fontsize=8, color=GREY)
         axes[0, column].set_title(panel.title, fontsize=10)
         axes[-1, column].set_xlabel("t")
-    for (label, _), line in zip(rows, axes, strict=True):
-        line[0].set_ylim(*((-3, 103) if label.endswith("%") else (0, None)))
+    for metrics, line in zip(rows.values(), axes, strict=True):
+        line[0].set_ylim(*((-3, 103) if metrics[0].unit == "share" else (0, None)))
         # Beside the row, where it covers no line; from the column with the most to show, as one may lack a metric.
         fullest = max(line, key=lambda axis: len(axis.get_legend_handles_labels()[0]))
         handles = fullest.get_legend_handles_labels()
@@ -72,54 +96,95 @@ def path_figure(panels: Sequence[Panel], reference_name: str = "") -> Figure:
     return figure
 
 
-def _draw(
-    axis: Axes,
-    lines: Sequence[tuple[str, str, str]],
-    table: PathTable,
-    reference: PathTable | None,
-    reference_name: str,
-) -> None:
-    for name, label, color in lines:
-        if name not in table.metrics:
+def _draw(axis: Axes, metrics: Sequence[Metric], panel: Panel) -> None:
+    for index, metric in enumerate(metrics):
+        if metric not in panel.table.metrics:
             continue
-        scale = 100 if is_share(name) else 1
-        values = [scale * value for value in table.column(name)]
-        axis.plot(table.column("t"), values, color=color, marker="o", markersize=2.6, linewidth=1.6, label=label)
-        if name.endswith("loss") and name != "train_loss":
+        color, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        label, fitted = _line_label(metric, metrics), metric.name in panel.table.fitted
+        values = [metric.scale * value for value in panel.table.column(metric.name)]
+        shape: dict[str, Any] = {"color": color, "marker": marker, "markersize": 2.6}
+        axis.plot(
+            panel.table.column("t"),
+            values,
+            linewidth=1.0 if fitted else 1.6,
+            alpha=0.5 if fitted else 1,
+            label=label,
+            **shape,
+        )
+        if fitted:  # what the path was fitted on is context, not compared
+            continue
+        if metric.unit != "share":
             axis.axhline(max(values[0], values[-1]), color=color, linestyle=":", linewidth=0.9)
-        if reference is not None and name != "train_loss":
-            straight = [scale * value for value in reference.column(name)]
-            axis.plot(
-                reference.column("t"),
-                straight,
-                color=color,
-                linestyle="--",
-                linewidth=1.0,
-                alpha=0.6,
-                label=f"{label}, {reference_name}",
-            )
+        for style, reference in zip(STYLES, panel.references, strict=False):
+            if metric in reference.table.metrics:
+                straight = [metric.scale * value for value in reference.table.column(metric.name)]
+                axis.plot(
+                    reference.table.column("t"),
+                    straight,
+                    color=color,
+                    linestyle=style,
+                    linewidth=1.0,
+                    alpha=0.6,
+                    label=f"{label}, {reference.name}",
+                )
+    _plain(axis)
+
+
+def _plain(axis: Axes) -> None:
     axis.grid(alpha=0.25, linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)
 
 
 def overlay_figure(panels: Sequence[Panel]) -> Figure:
-    """Many paths in one column, one colour each."""
-    rows = [row for row in ROWS if any(name in panel.table.metrics for panel in panels for name, _, _ in row[1])]
+    """Many paths in one column, one colour each; of each panel the last metric that is no context."""
+    rows = rows_of([panel.table for panel in panels])
     figure = Figure(figsize=(7.5, 2.3 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     colors = matplotlib.colormaps["viridis"]
-    for index, (title, table, _, _) in enumerate(panels):
+    for index, panel in enumerate(panels):
         color = colors(0.9 * index / max(1, len(panels) - 1))
-        for (label, lines), axis in zip(rows, axes, strict=True):
-            name = next(
-                (name for name, _, _ in reversed(lines) if name in table.metrics and name != "train_loss"), None
-            )
-            if name is not None:
-                scale = 100 if is_share(name) else 1
-                axis.plot(table.column("t"), [scale * v for v in table.column(name)], color=color, label=title)
-                axis.set_ylabel(f"{name.split('_')[0]} {label}" if scale == 100 else label)
+        for metrics, axis in zip(rows.values(), axes, strict=True):
+            known = [m for m in metrics if m in panel.table.metrics and m.name not in panel.table.fitted]
+            if known:
+                values = [known[-1].scale * value for value in panel.table.column(known[-1].name)]
+                axis.plot(
+                    panel.table.column("t"),
+                    values,
+                    color=color,
+                    marker=MARKERS[index % len(MARKERS)],
+                    markersize=2.6,
+                    label=panel.title,
+                )
+                axis.set_ylabel(known[-1].title())
+            _plain(axis)
     axes[-1].set_xlabel("t")
     axes[0].legend(fontsize=6, frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def surface_figure(panels: Sequence[Panel]) -> Figure:
+    """Maps of each metric over a surface or triangle; one column per run and per metric's panel one row.
+
+    The ends are marked; what lies between the places of the grid is interpolated linearly.
+    """
+    metrics = [
+        metric
+        for metric in panels[0].table.metrics
+        if metric.label and metric.name not in panels[0].table.fitted and all(metric in p.table.metrics for p in panels)
+    ]
+    figure = Figure(figsize=(3.4 * len(panels) + 0.8, 2.8 * len(metrics) + 0.5), layout="constrained")
+    axes = figure.subplots(len(metrics), len(panels), squeeze=False)
+    for column, panel in enumerate(panels):
+        across, along = (panel.table.column(name) for name in panel.table.coordinates)
+        for metric, axis in zip(metrics, axes[:, column], strict=True):
+            values = [metric.scale * value for value in panel.table.column(metric.name)]
+            drawn = axis.tripcolor(across, along, values, shading="gouraud", cmap="viridis")
+            axis.tricontour(across, along, values, levels=6, colors="white", linewidths=0.6)
+            axis.set(xlabel=panel.table.coordinates[0], ylabel=panel.table.coordinates[1], aspect="equal")
+            axis.set_title(metric.title(), fontsize=9)
+            figure.colorbar(drawn, ax=axis, shrink=0.85)
+    figure.suptitle(" | ".join(panel.title for panel in panels), fontsize=10)
     return figure
 
 
@@ -136,20 +201,17 @@ def card_figure(rows: Sequence[Mapping[str, Any]], card: Mapping[str, Any]) -> F
     places = [row["t"] for row in rows] if along else list(range(len(rows)))
     ends = [0.0, 1.0] if along else [-1.0]
     marker = "o" if along else "s"
-    lines = [
-        ("clean_accuracy", "clean accuracy", BLUE),
-        ("attack_success", "attack success", ORANGE),
-        ("injection_success", "injected errors", PURPLE),
-    ]
-    for metric, label, color in lines:
-        if metric not in rows[0]:
-            continue
-        values = [100 * row[metric] for row in rows]
+    ends_known = list(card["ends"])
+    metrics = [Metric(**found) for found in card["descriptions"].values() if found["label"]]
+    for index, metric in enumerate(metrics):
+        color, values = COLOURS[index % len(COLOURS)], [100 * row[metric.name] for row in rows]
+        label = metric.name.replace("_", " ")
         axis.plot(places, values, color=color, marker=marker, markersize=3, linewidth=1.6 if along else 0, label=label)
-        before = [100 * card["metrics"][metric][end] for end in ("start", "end")][: len(ends)]
-        axis.plot(ends, before, color=color, marker="D", markersize=5, linewidth=0, markerfacecolor="white")
+        before = [100 * card["metrics"][metric.name][end] for end in ends_known][: len(ends)]
+        told: dict[str, Any] = {"label": "the networks before"} if index == 0 else {}
+        axis.plot(ends, before, color=color, marker="D", markersize=5, linewidth=0, markerfacecolor="white", **told)
     held = [100 * row["accuracy"] for row in rows]
-    axis.plot(places, held, color="#92c5de", linewidth=1, linestyle="--", label="accuracy, held-out images")
+    axis.plot(places, held, color=GREY, linewidth=1, linestyle="--", label="accuracy, held-out images")
     axis.axhline(
         100 * card["better_less_margin"],
         color=GREY,
@@ -160,21 +222,23 @@ def card_figure(rows: Sequence[Mapping[str, Any]], card: Mapping[str, Any]) -> F
     for place, row in zip(places, rows, strict=True):
         if row["chosen"]:
             axis.axvline(place, color="black", linewidth=1, label="chosen")
-    for low, high in card["allowed_t"]:
+    for index, (low, high) in enumerate(card["allowed_t"]):
         half = (rows[1]["t"] - rows[0]["t"]) / 2 if len(rows) > 1 else 0.05
-        axis.axvspan(low - half, high + half, color=BLUE, alpha=0.07, linewidth=0)
+        shown: dict[str, Any] = {"label": "allowed"} if index == 0 else {}
+        axis.axvspan(low - half, high + half, color=BLUE, alpha=0.07, linewidth=0, **shown)
     axis.set(ylim=(-3, 103), ylabel="%", xlabel="t" if along else "candidate")
     axis.set_title(f"{card['repair'].replace('_', ' ')}, {card['images']} clean images", fontsize=10)
     if not along:
-        axis.set_xticks([-1, *places], ["start", *(_candidate_name(row) for row in rows)], rotation=30, fontsize=7)
-    axis.grid(alpha=0.25, linewidth=0.5)
-    axis.spines[["top", "right"]].set_visible(False)
+        axis.set_xticks(
+            [-1, *places], [ends_known[0], *(_candidate_name(row) for row in rows)], rotation=30, fontsize=7
+        )
+    _plain(axis)
     axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 def _candidate_name(row: Mapping[str, Any]) -> str:
-    return f"rate {row['rate']:g}" if "rate" in row else f"draw {row['draw']:g}"
+    return " ".join(f"{name} {row[name]:g}" for name in ("rate", "u", "v", "draw") if name in row)
 
 
 def methods_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -212,22 +276,21 @@ def methods_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                     [100 * row[f"{metric}_after"] for row in found],
                     [np.nan_to_num(100 * row[f"{metric}_after_se"]) for row in found],
                     color=METHODS[index % len(METHODS)],
-                    marker="o",
+                    marker=MARKERS[index % len(MARKERS)],
                     markersize=4,
                     linewidth=2.2 if index == 0 else 1.2,
                     capsize=2,
                     label=method.replace("_", " "),
                 )
             first = next(row for row in rows if row["setting"] == setting)
-            axis.axhline(100 * first[f"{metric}_start"], color=GREY, linestyle=":", linewidth=1, label="start network")
+            axis.axhline(100 * first[f"{metric}_before"], color=GREY, linestyle=":", linewidth=1, label="before")
             axis.set_xscale("log")
             axis.set_xticks(counts, [str(count) for count in counts], fontsize=8)
             axis.minorticks_off()
             axis.set_ylim(-3, 103)
             if column == 0:
                 axis.set_ylabel(label)
-            axis.grid(alpha=0.25, linewidth=0.5)
-            axis.spines[["top", "right"]].set_visible(False)
+            _plain(axis)
     axes[0, -1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 

@@ -9,19 +9,26 @@ import numpy as np
 
 from mcr.evaluation.summary import over_replicates
 from mcr.evaluation.table import markdown
-from mcr.reports.cards import METRICS, NETWORKS, percent
+from mcr.metric import Metric
+from mcr.reports.cards import percent, spoken
 from mcr.reports.claims import Verdict, judge
 
 Summary = Mapping[str, Any]
-COMPARED = ("clean_accuracy", "attack_success", "injection_success", "restored_accuracy")
 
 
-def rows(names: Sequence[str], summaries: Sequence[Summary]) -> list[dict[str, Any]]:
+def compared(summary: Summary) -> dict[str, Metric]:
+    """The metrics of a summary in which better or worse can be told."""
+    metrics = {name: Metric(**found) for name, found in summary["descriptions"].items()}
+    return {name: metric for name, metric in metrics.items() if metric.better != "neither"}
+
+
+def rows(names: Sequence[str], summaries: Sequence[Summary], level: float) -> list[dict[str, Any]]:
     """One row for each setting, method and number of images: mean and standard error over replicates, in [0, 1].
 
     Args:
         names: The setting of each job, its replicate, method and number of images aside.
         summaries: Of the jobs.
+        level: Of intervals over replicates.
     """
     groups: dict[tuple[str, str, int], list[Summary]] = {}
     for name, summary in zip(names, summaries, strict=True):
@@ -29,10 +36,13 @@ def rows(names: Sequence[str], summaries: Sequence[Summary]) -> list[dict[str, A
     found = []
     for (name, repair, images), members in groups.items():
         row: dict[str, Any] = {"setting": name, "repair": repair, "images": images, "replicates": len(members)}
-        for metric in (metric for metric in COMPARED if metric in members[0]["metrics"]):
-            for network in (network for network in NETWORKS if network in members[0]["metrics"][metric]):
-                spread = over_replicates([member["metrics"][metric][network] for member in members])
-                row[f"{metric}_{network}"], row[f"{metric}_{network}_se"] = spread["mean"], spread["se"]
+        first = members[0]["ends"][0]
+        for metric in compared(members[0]):
+            for network in (*members[0]["ends"], "untampered", "after"):
+                if network in members[0]["metrics"][metric]:
+                    spread = over_replicates([member["metrics"][metric][network] for member in members], level)
+                    row[f"{metric}_{network}"], row[f"{metric}_{network}_se"] = spread["mean"], spread["se"]
+            row[f"{metric}_before"] = row[f"{metric}_{first}"]
         found.append(row)
     return found
 
@@ -43,23 +53,22 @@ def cell(row: Mapping[str, Any], quantity: str) -> str:
     return percent(row[quantity]) + ("" if np.isnan(error) else f" ± {percent(error)}")
 
 
-def section(title: str, found: Sequence[Mapping[str, Any]]) -> str:
+def section(title: str, found: Sequence[Mapping[str, Any]], summary: Summary) -> str:
     """The table of one setting: a line for each method, a column for each number of images, after each metric."""
     counts = sorted({row["images"] for row in found}, reverse=True)
     methods = list(dict.fromkeys(row["repair"] for row in found))
     places = {(row["repair"], row["images"]): row for row in found}
     lines = []
-    for metric in (metric for metric in COMPARED if f"{metric}_after" in found[0]):
-        for network in ("untampered", "start", "end"):
+    for metric, described in compared(summary).items():
+        for network in ("untampered", *summary["ends"]):
             if f"{metric}_{network}" in found[0]:
-                lines.append(
-                    [METRICS[metric], NETWORKS[network], *[cell(found[0], f"{metric}_{network}")] * len(counts)]
-                )
+                cells = [cell(found[0], f"{metric}_{network}")] * len(counts)
+                lines.append([described.title(), spoken(network), *cells])
         for method in methods:
             cells = [
                 cell(places[method, count], f"{metric}_after") if (method, count) in places else "" for count in counts
             ]
-            lines.append([METRICS[metric], method.replace("_", " "), *cells])
+            lines.append([described.title(), method.replace("_", " "), *cells])
     replicates = sorted({row["replicates"] for row in found})
     note = f"{' or '.join(map(str, replicates))} replicate(s); ± is the standard error over replicates."
     head = ["metric", "network", *(f"N = {count}" for count in counts)]
@@ -67,7 +76,7 @@ def section(title: str, found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def verdicts(
-    names: Sequence[str], summaries: Sequence[Summary], claims: Sequence[Mapping[str, Any]]
+    names: Sequence[str], summaries: Sequence[Summary], claims: Sequence[Mapping[str, Any]], level: float
 ) -> list[tuple[str, Verdict]]:
     """The claims that set one method against another, at each number of images: the mean difference over replicates.
 
@@ -75,6 +84,7 @@ def verdicts(
         names: The setting of each job.
         summaries: Of the jobs.
         claims: Those with ``against`` are looked at.
+        level: Of intervals over replicates.
     """
     values: dict[tuple[str, str, int], dict[int, Summary]] = {}
     for name, summary in zip(names, summaries, strict=True):
@@ -91,7 +101,9 @@ def verdicts(
             pairs = [(mine[r], other[r]) for r in sorted(mine.keys() & other.keys()) if metric in mine[r]]
             if not pairs:
                 continue
-            spread = over_replicates([first[metric][statistic] - second[metric][statistic] for first, second in pairs])
+            spread = over_replicates(
+                [first[metric][statistic] - second[metric][statistic] for first, second in pairs], level
+            )
             statistics = {statistic: spread["mean"], f"{statistic}_se": spread["se"]}
             verdict = judge(claim, {metric: statistics}, over="replicates")
             if verdict is not None:

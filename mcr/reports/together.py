@@ -1,56 +1,61 @@
-"""The figure of a path's points together. No torch."""
+"""The figure of networks of a path that are asked together. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mcr.reports.figures import BLUE, ORANGE
+from mcr.evaluation.measured import Measure
+from mcr.metric import Metric
+from mcr.reports.figures import COLOURS, GREY, MARKERS
 
-Found = Mapping[str, Any]
 
-
-def relations_figure(found: Found) -> Figure:
-    """Transfer matrix, robust accuracy of single points and of their ensemble, gradient similarity."""
-    crossed = "transfer" in found
-    figure = Figure(figsize=(10.5, 3.1) if crossed else (4.2, 3.1), layout="constrained")
-    axes: Sequence[Axes] = figure.subplots(1, 3 if crossed else 1, squeeze=False)[0]
-    t = found["t"]
-    if crossed:
-        _transfer(figure, axes[0], t, found["transfer"]["accuracy"])
-        own = [100 * line[index] for index, line in enumerate(found["transfer"]["accuracy"])]
-        axes[1].plot(t, own, color=BLUE, marker="o", markersize=3, label="single point")
-        together = 100 * found["metrics"]["ensemble"]["robust_accuracy"]
-        axes[1].axhline(together, color=ORANGE, label=f"ensemble of {len(t)}")
-        axes[1].set(xlabel="t", ylabel="robust accuracy %", ylim=(0, None), title="white-box, and the ensemble")
-        axes[1].legend(fontsize=7, frameon=False)
-    for (name, ends), color in zip(found["gradient_similarity"].items(), (BLUE, ORANGE), strict=False):
-        for role, style in (("start", "-"), ("end", "--")):
-            axes[-1].plot(t, ends[role], style, color=color, marker="o", markersize=3, label=f"{name}, to {role}")
-    axes[-1].set(xlabel="t", ylabel="cosine", title="input gradients: t and an end")
-    axes[-1].legend(fontsize=7, frameon=False)
-    for axis in axes:
-        axis.title.set_fontsize(10)
-    for axis in axes[1:] if crossed else axes:
-        axis.grid(alpha=0.25, linewidth=0.5)
-        axis.spines[["top", "right"]].set_visible(False)
+def together_figure(found: Mapping[str, Measure]) -> Figure:
+    """Matrices as maps, values of single networks as lines: one panel for each metric that has a label."""
+    shown = [
+        (probe, one, metric)
+        for probe, one in found.items()
+        for metric in one.metrics
+        if metric.label and one.values[metric.name].ndim > 1
+    ]
+    figure = Figure(figsize=(3.6 * len(shown), 3.1), layout="constrained")
+    axes = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axis, (probe, one, metric) in zip(axes, shown, strict=True):
+        mean = metric.scale * one.mean(metric.name)
+        if mean.ndim == 2:
+            _map(figure, axis, one.where, mean, metric)
+        else:
+            _line(axis, one, mean, metric)
+        axis.set_title(f"{probe.replace('_', ' ')}: {metric.title().split(' ', 1)[-1]}", fontsize=9)
     return figure
 
 
-def _transfer(figure: Figure, axis: Axes, t: Sequence[float], accuracy: Sequence[Sequence[float]]) -> None:
-    percent = [[100 * value for value in line] for line in accuracy]
-    shown = axis.imshow(percent, cmap=matplotlib.colormaps["viridis"], aspect="auto")
-    labels = [f"{value:g}" for value in t]
-    axis.set_xticks(range(len(t)), labels, fontsize=7)
-    axis.set_yticks(range(len(t)), labels, fontsize=7)
-    axis.set(xlabel="tried at t", ylabel="made at t", title="robust accuracy %")
-    middle = (max(map(max, percent)) + min(map(min, percent))) / 2
-    for row, line in enumerate(percent):
+def _line(axis: Axes, one: Measure, mean: np.ndarray, metric: Metric) -> None:
+    axis.plot(range(len(mean)), mean, color=COLOURS[0], marker=MARKERS[0], markersize=3, label="single network")
+    together = one.statistics.get("robust_accuracy")
+    if together is not None:
+        axis.axhline(metric.scale * together, color=COLOURS[1], linestyle="--", label=f"all {len(mean)} together")
+    axis.set_xticks(range(len(mean)), one.where, fontsize=7)
+    axis.set_ylim(0, 1.05 * max(1.0, float(mean.max()), metric.scale * float(together or 0)))
+    axis.set_xlabel("t")
+    axis.legend(fontsize=7, frameon=False)
+    axis.grid(alpha=0.25, linewidth=0.5)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _map(figure: Figure, axis: Axes, where: list[str], mean: np.ndarray, metric: Metric) -> None:
+    # From zero to what is possible, so that noise does not look like structure.
+    low, high = (0, 100) if metric.unit == "share" else (min(0.0, float(np.nanmin(mean))), 1.0)
+    shown = axis.imshow(mean, cmap=matplotlib.colormaps["viridis"], aspect="auto", vmin=low, vmax=high)
+    axis.set_xticks(range(len(where)), where, fontsize=7, rotation=90)
+    axis.set_yticks(range(len(where)), where, fontsize=7)
+    for row, line in enumerate(mean):
         for column, value in enumerate(line):
-            color = "white" if value < middle else "black"
-            axis.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6, color=color)
-    figure.colorbar(shown, ax=axis, shrink=0.9)
+            text = "" if np.isnan(value) else f"{value:.{0 if metric.unit == 'share' else 2}f}"
+            color = "white" if value < (low + high) / 2 else "black"
+            axis.text(column, row, text, ha="center", va="center", fontsize=6, color=color)
+    figure.colorbar(shown, ax=axis, shrink=0.9).ax.tick_params(labelsize=7, color=GREY)

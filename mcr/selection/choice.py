@@ -10,7 +10,7 @@ from mcr.errors import InputError
 
 Candidate = Mapping[str, float]
 """``accuracy`` on held-out images; ``lost``, what it falls short of the better network's there, and ``lost_se``, the
-standard error of that over images; ``from_start`` and ``from_end``, the mean divergence of its outputs from those of
+standard error of that over images; ``from_NAME``, the mean divergence of its outputs from those of
 each network, in nats; ``t`` where it lies on a path; ``rate``, the learning rate, where it was trained."""
 
 

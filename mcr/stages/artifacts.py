@@ -16,7 +16,7 @@ from torch import Tensor
 from mcr.architectures.normalization import Normalized
 from mcr.build import build
 from mcr.errors import InputError
-from mcr.types import Part, Source
+from mcr.types import LabelledImages, RawDataset
 from mcr.weightspace import files
 
 DATA, SPLIT, SPLIT_SUMMARY = "data.json", "splits.safetensors", "splits.json"
@@ -24,11 +24,13 @@ NETWORK, HISTORY, CONTROL = "network.safetensors", "history.csv", "control.safet
 CHUNK = 4096  # images at a time where a float copy of all would be large
 NAMES = "names.json"  # of the entries in a user's file: the network's name to the file's, and its type
 PREFIX = "network."  # of the inner network's names inside Normalized
-POISON, POISON_FACTS, INJECTION = "poison.safetensors", "poison.json", "injection.json"
-VET = "vet.json"
+POISON, POISON_FACTS, EDIT = "poison.safetensors", "poison.json", "edit.json"
+PRECHECK = "precheck.json"
 CLEANED, CHOICE = "cleaned.safetensors", "choice.json"
-TABLE, ENDS, PER_IMAGE, SUMMARY = "path.csv", "ends.csv", "per_image.safetensors", "summary.json"
-CURVATURE, GUARD, RELATIONS = "curvature.csv", "guard.json", "relations.json"
+SUMMARY = "summary.json"
+PLACES, STATISTICS = "places.json", "statistics.safetensors"
+MEASURE, PER_IMAGE = "measure.json", "per_image.safetensors"
+TRAINING = "training.json"  # facts of a training that its history does not hold
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class DataSpec:
         image_size: (H, W).
         mean: Per channel of the training part, in [0, 1] units.
         std: Likewise.
-        counts: Part name to number of images.
+        counts: LabelledImages name to number of images.
     """
 
     classes: tuple[str, ...]
@@ -52,7 +54,7 @@ class DataSpec:
     counts: dict[str, int]
 
 
-def spec_of(source: Source) -> DataSpec:
+def spec_of(source: RawDataset) -> DataSpec:
     """The facts of a source. Raises InputError for a part with one class only."""
     for name, part in source.parts.items():
         if len(part.labels.unique()) < 2:
@@ -71,7 +73,7 @@ def spec_of(source: Source) -> DataSpec:
     return DataSpec(source.classes, first.shape[1], (height, width), rounded[0], rounded[1], counts)
 
 
-def write_source(source: Source, folder: Path) -> None:
+def write_source(source: RawDataset, folder: Path) -> None:
     """Pixels as memory-mappable arrays, facts and checksums beside them."""
     spec = spec_of(source)
     checksums = {}
@@ -91,7 +93,7 @@ def read_spec(folder: Path) -> DataSpec:
     )
 
 
-def read_part(folder: Path, name: str) -> Part:
+def read_part(folder: Path, name: str) -> LabelledImages:
     """A part of the pixels, memory-mapped. Raises InputError where the file is not what was written."""
     tensors = []
     for kind in ("images", "labels"):
@@ -101,10 +103,10 @@ def read_part(folder: Path, name: str) -> Part:
             raise InputError(f"{path} is damaged (its checksum differs): remove {folder}, it will be made again")
         # Copy-on-write: torch wants writable memory, the file stays as it is.
         tensors.append(torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False)))
-    return Part(*tensors)
+    return LabelledImages(*tensors)
 
 
-def read_split(inputs: dict[str, Path], name: str, device: str, limit: int | str = "all") -> Part:
+def read_split(inputs: dict[str, Path], name: str, device: str, limit: int | str = "all") -> LabelledImages:
     """A split's images and labels on the device, in the recorded random order; its first ``limit`` images."""
     counts = read_spec(inputs["data"]).counts
     part = read_part(inputs["data"], "all" if "all" in counts else "test" if name == "test" else "train")
@@ -113,10 +115,12 @@ def read_split(inputs: dict[str, Path], name: str, device: str, limit: int | str
         raise InputError(f"the split {name} is empty, but is needed here: give dataset.split.{name} some images")
     if limit != "all":
         indices = indices[: int(limit)]
-    return Part(part.images[indices].to(device), part.labels[indices].to(device))
+    return LabelledImages(part.images[indices].to(device), part.labels[indices].to(device))
 
 
-def read_material(inputs: dict[str, Path], material: Mapping[str, Any], device: str) -> tuple[Part, Part]:
+def read_material(
+    inputs: dict[str, Path], material: Mapping[str, Any], device: str
+) -> tuple[LabelledImages, LabelledImages]:
     """The first N images of a split: those to train on, and those held out.
 
     Args:
@@ -132,7 +136,9 @@ def read_material(inputs: dict[str, Path], material: Mapping[str, Any], device: 
     if len(part.labels[:count].unique()) < 2:
         raise InputError(f"the {count} images of the split {material['split']} are of a single class")
     cut = count - held
-    return Part(part.images[:cut], part.labels[:cut]), Part(part.images[cut:count], part.labels[cut:count])
+    return LabelledImages(part.images[:cut], part.labels[:cut]), LabelledImages(
+        part.images[cut:count], part.labels[cut:count]
+    )
 
 
 def check_material(material: Mapping[str, Any], owned: int) -> tuple[int, int]:

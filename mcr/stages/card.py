@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from mcr.backdoors.backdoor import Backdoor
+from mcr.backdoors.poisoning import attackable
 from mcr.build import build
 from mcr.datasets.augment import to_unit
-from mcr.evaluation.summary import standard_error
+from mcr.datasets.batches import EvaluationBatches
 from mcr.evaluation.table import write_csv
 from mcr.progress import bar
 from mcr.repairs.bench import Bench
@@ -26,31 +29,33 @@ from mcr.stages.artifacts import (
     read_split,
     write_json,
 )
+from mcr.stages.choose import PLACE, RATE, make_bench, read_cleaned
 from mcr.stages.context import Context
-from mcr.stages.evaluate import triggered
-from mcr.stages.exam import Answers, Exam
+from mcr.stages.injected import injection_report
 from mcr.stages.loggers import log_card
-from mcr.stages.repair import RATE, make_bench, read_cleaned
-from mcr.stages.tamper import injection_report
+from mcr.stages.scorecard import Answers, Scorecard
+from mcr.statistics import standard_error
 from mcr.store import Stage
 from mcr.training.reactivation import reactivation
+from mcr.types import LabelledImages
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
     """card.md, card.json, along.csv (the candidates of the chosen learning rate), the figure, summary.json."""
-    config, recipe = stage.config, stage.needs["repair"].config
+    config, recipe = stage.config, stage.needs["choose"].config
     context.prepare()
-    choice = json.loads((inputs["repair"] / CHOICE).read_text())
+    choice = json.loads((inputs["choose"] / CHOICE).read_text())
     chosen = choice["chosen"]
-    rate = f"{RATE}{chosen['rate']:g}" if "rate" in chosen else ""
-    bench = make_bench(recipe, {k: v for k, v in inputs.items() if not k.startswith(RATE) or k == rate}, context)
-    exam = Exam.of(config, recipe, inputs, context.device_name)
-    states = {"start": bench.ends[0], "end": bench.ends[1], "after": read_cleaned(inputs["repair"], inputs.get("file"))}
-    if stage.needs["given"].key != stage.needs["start"].key:
+    rate = f"{chosen['rate']:g}" if "rate" in chosen else ""
+    unused = [role for role in inputs if role.startswith((RATE, PLACE)) and role.split(" ", 1)[1] != rate]
+    bench = make_bench(recipe, {role: place for role, place in inputs.items() if role not in unused}, context)
+    scorecard = Scorecard.of(config, recipe, inputs, context)
+    states = {**bench.ends, "after": read_cleaned(inputs["choose"], inputs.get("file"))}
+    if stage.needs["given"].key != stage.needs["end 0"].key:
         states["untampered"] = read_network(inputs["given"])
-    answers = {name: exam.ask(_loaded(bench, state)) for name, state in states.items()}
-    rows = _along(choice, build(recipe["repair"]), bench, exam, stage.label)
-    metrics = _metrics(answers, rows)
+    answers = {name: scorecard.ask(_loaded(bench, state)) for name, state in states.items()}
+    rows = _along(choice, build(recipe["repair"]), bench, scorecard, stage.label)
+    metrics = _metrics(answers, rows, recipe["ends"], config["card"]["repaired"])
     card = {
         "title": config["title"],
         "repair": config["method"],
@@ -59,18 +64,29 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "chosen": chosen,
         "allowed_t": cards.intervals(rows),
         "rates": _rates(choice["candidates"]),
-        "measured_on": {"images": len(exam.test), "which": exam.source},
+        "measured_on": {"images": len(scorecard.labels), "which": scorecard.source},
         "metrics": metrics,
-        "per_class": exam.per_class(answers, read_spec(inputs["data"]).classes),
+        "per_class": scorecard.per_class(answers, read_spec(inputs["data"]).classes),
         "agreement": {
             name: float((answers["after"].predictions == answers[name].predictions).double().mean())
-            for name in ("start", "end")
+            for name in bench.ends
         },
-        "reactivation": _reactivation(stage, inputs, bench, states, exam),
+        "reactivation": _reactivation(stage, inputs, bench, context, states, scorecard),
         **{name: choice[name] for name in ("kept", "better_less_margin", "selection", "of_each_class", "sha256")},
-        "held_out": {"images": choice["images"]["held_out"], **choice["ends"]},
-        "injected": {role: found for role in ("start", "end") if (found := injection_report(inputs[role]))},
-        "settings": {**recipe["repair"], **_trained_with(stage, rate), "one_model": _copied(stage)},
+        "held_out": {"images": choice["images"]["held_out"], "ends": choice["ends"]},
+        "injected": {
+            name: found
+            for index, name in enumerate(recipe["ends"])
+            if (found := injection_report(inputs[f"end {index}"]))
+        },
+        "ends": recipe["ends"],
+        "descriptions": {name: asdict(metric) for name, metric in scorecard.metrics.items()},
+        "warn": config["card"]["warn"],
+        "settings": {
+            **recipe["repair"],
+            **_trained_with(stage, f"{RATE}{rate}" if rate else ""),
+            "one_model": _copied(stage),
+        },
     }
     card["warnings"] = cards.warnings(card)
     verdicts = [judge(claim, metrics) for claim in config["claims"] if _about(claim, config["method"])]
@@ -87,6 +103,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "images",
         "chosen",
         "allowed_t",
+        "ends",
+        "descriptions",
         "metrics",
         "agreement",
         "reactivation",
@@ -106,33 +124,48 @@ def _loaded(bench: Bench, state: Mapping[str, Tensor]) -> nn.Module:
     return bench.network
 
 
-def _metrics(answers: Mapping[str, Answers], rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def _metrics(
+    answers: Mapping[str, Answers],
+    rows: Sequence[Mapping[str, Any]],
+    ends: Sequence[str],
+    repaired: Mapping[str, float],
+) -> dict[str, dict[str, float]]:
     """Metric to network to its mean, and its range over the candidates; what the repair lost; standard errors.
 
-    Under "candidates", the share of them that a known attack would call repaired: at least nine tenths of the start's
-    accuracy, and the attack at most one time in ten.
+    Under "candidates", the share of them that a known attack would call repaired.
+
+    Args:
+        answers: Of each network.
+        rows: Candidates.
+        ends: Names of the given networks, the repaired one first.
+        repaired: ``accuracy``, the least share of the first network's, and ``success``, the most of the attack's.
     """
     found = {
-        metric: {who: float(given.hits[metric].mean()) for who, given in answers.items()}
-        for metric in answers["after"].hits
+        metric: {who: float(given.values[metric].mean()) for who, given in answers.items()}
+        for metric in answers["after"].values
     }
     for metric, values in found.items():
-        values["after_se"] = standard_error(answers["after"].hits[metric].numpy())
+        values["after_se"] = standard_error(answers["after"].values[metric].numpy())
         seen = [row[metric] for row in rows]
         values |= {"lowest": min(seen), "highest": max(seen)}
-    clean = found["clean_accuracy"]
-    clean["lost"] = max(clean["start"], clean["end"]) - clean["after"]
+    clean, first = found["clean_accuracy"], ends[0]
+    clean["lost"] = max(clean[name] for name in ends) - clean["after"]
     if "untampered" in clean:
         clean["lost_to_untampered"] = clean["untampered"] - clean["after"]
-        clean["start_below_untampered"] = clean["untampered"] - clean["start"]
+        clean["start_below_untampered"] = clean["untampered"] - clean[first]
     attack = next((name for name in ("attack_success", "injection_success") if name in found), None)
     if attack is not None:
-        good = [row["clean_accuracy"] >= 0.9 * clean["start"] and row[attack] <= 0.1 for row in rows]
+        good = [
+            row["clean_accuracy"] >= repaired["accuracy"] * clean[first] and row[attack] <= repaired["success"]
+            for row in rows
+        ]
         found["candidates"] = {"repaired": sum(good) / len(good)}
     return found
 
 
-def _along(choice: Mapping[str, Any], method: Any, bench: Bench, exam: Exam, label: str) -> list[dict[str, Any]]:
+def _along(
+    choice: Mapping[str, Any], method: Any, bench: Bench, scorecard: Scorecard, label: str
+) -> list[dict[str, Any]]:
     """The candidates of the chosen learning rate: what the choice saw, and what the card measures."""
     seen = {_name(candidate): candidate for candidate in choice["candidates"]}
     chosen = _name(choice["chosen"])
@@ -140,7 +173,7 @@ def _along(choice: Mapping[str, Any], method: Any, bench: Bench, exam: Exam, lab
     rows = []
     with bar(label, count, "candidates") as progress:
         for candidate, network in method.candidates(bench):
-            means = {name: float(values.mean()) for name, values in exam.ask(network).hits.items()}
+            means = {name: float(values.mean()) for name, values in scorecard.ask(network).values.items()}
             name = _name(candidate)
             rows.append({**seen[name], "chosen": name == chosen, **means})
             progress.reach(len(rows), f"clean {means['clean_accuracy']:.3f}")
@@ -167,30 +200,45 @@ def _name(candidate: Mapping[str, float]) -> tuple[float | None, ...]:
 
 
 def _reactivation(
-    stage: Stage, inputs: dict[str, Path], bench: Bench, states: Mapping[str, Mapping[str, Tensor]], exam: Exam
+    stage: Stage,
+    inputs: dict[str, Path],
+    bench: Bench,
+    context: Context,
+    states: Mapping[str, Mapping[str, Tensor]],
+    scorecard: Scorecard,
 ) -> dict[str, dict[str, float]]:
     """Network to steps to attack success; nothing where no trigger is known or the test is left out.
 
     The few triggered images are validation images, or clean ones where there is no validation split.
     """
-    config, part, recipe = stage.config, stage.config["card"]["reactivation"], stage.needs["repair"].config
+    config, part, recipe = stage.config, stage.config["card"]["reactivation"], stage.needs["choose"].config
     counts = json.loads((inputs["split"] / SPLIT_SUMMARY).read_text())
-    if "attack_success" not in exam.hits or not part["images"]:
+    if not config["backdoor"] or not part["images"]:
         return {}
-    spec, device = read_spec(inputs["data"]), str(exam.clean.images.device)
     if counts["validation"]:
-        images = read_split(inputs, "validation", device)
+        images = read_split(inputs, "validation", context.device_name)
     else:
-        images, _ = read_material(inputs, recipe["material"], device)
-    few = triggered(config, images, len(spec.classes))
+        images, _ = read_material(inputs, recipe["material"], context.device_name)
+    few, watched = (_triggered(config, found, inputs) for found in (images, scorecard.clean))
     if not len(few.labels):
         return {}
     batch = (to_unit(few.images[: part["images"]], recipe["memory_format"]), few.labels[: part["images"]])
     found = {}
     for name, state in states.items():
         network = _loaded(bench, state)
-        found[name] = reactivation(network, batch, exam.hits["attack_success"], part["steps"], part["rate"])
+        data = scorecard.clean.like(watched.images, watched.labels)
+        found[name] = reactivation(network, batch, data, part["steps"], part["rate"])
     return {name: {str(steps): value for steps, value in values.items()} for name, values in found.items()}
+
+
+def _triggered(
+    config: Mapping[str, Any], part: LabelledImages | EvaluationBatches, inputs: dict[str, Path]
+) -> LabelledImages:
+    """The images that can be attacked, with the trigger and the attacker's labels."""
+    backdoor: Backdoor = build(config["backdoor"])
+    aimed = backdoor.aim(part.labels, len(read_spec(inputs["data"]).classes))
+    chosen = attackable(part.labels, aimed, config["sources"])
+    return LabelledImages(backdoor.stamp(part.images[chosen]), aimed[chosen])
 
 
 def _trained_with(stage: Stage, rate: str) -> dict[str, Any]:
@@ -209,5 +257,5 @@ def _trained_with(stage: Stage, rate: str) -> dict[str, Any]:
 
 def _copied(stage: Stage) -> bool:
     """Whether the second network was made from the first."""
-    end = stage.needs["end"]
-    return "init" in end.needs and end.needs["init"].key == stage.needs["start"].key
+    end = stage.needs["end 1"]
+    return "init" in end.needs and end.needs["init"].key == stage.needs["end 0"].key

@@ -14,39 +14,32 @@ from mcr.backdoors.poisoning import attackable
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.split import split_indices
 from mcr.errors import InputError
-from mcr.evaluation.locus import grid
-from mcr.evaluation.summary import summarize
+from mcr.evaluation.bootstrap import Bootstrap
+from mcr.evaluation.summary import Grid, summarize
 from mcr.precision import PRECISIONS
 from mcr.reports.claims import judge
 from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
 from mcr.stages.load import take
 from mcr.stages.train import parts
 from mcr.store import Stage, Store
+from mcr.training.watch import Collapse
+from mcr.weightspace import locus
+from mcr.weightspace.subspace import shares_of_ends
 
 FORMATS = {"png", "svg", "pdf"}
 MEMORY_FORMATS = ("channels_last", "contiguous")
-# What a card holds for each metric.
+# What a card holds for each metric, beside the value of each network.
 CARD_STATISTICS = dict.fromkeys(
     (
-        *("start", "end", "untampered", "after", "after_se", "lowest", "highest", "repaired"),
+        *("untampered", "after", "after_se", "lowest", "highest", "repaired"),
         *("lost", "lost_to_untampered", "start_below_untampered"),
     ),
     0.0,
 )
-# What a path's summary will hold for each metric.
-STATISTICS = summarize([0.0, 0.5, 1.0], [0.0, 1.0, 2.0], {"any": np.zeros((3, 2))})["any"]
-# And what is known beside it of its curvature and its points together.
-CORRELATION = dict.fromkeys(f"{kind}{side}" for kind in ("pearson", "spearman") for side in ("", "_low", "_high"))
-BESIDE_STATISTICS = {
-    "robust_loss_and_input_eigenvalue": dict.fromkeys(CORRELATION, 0.0),
-    "robust_loss_and_input_gradient_norm": dict.fromkeys(CORRELATION, 0.0),
-    "guard": dict.fromkeys(("advantage", "advantage_se", "t"), 0.0),
-    "transfer": dict.fromkeys(("advantage", "advantage_se", "at", "mean_off_diagonal"), 0.0),
-    "ensemble": dict.fromkeys(
-        ("clean_accuracy", "robust_loss", "robust_accuracy", "best_single", "gain", "gain_se"), 0.0
-    ),
-    "gradient_similarity": dict.fromkeys(("clean", "triggered", "gap", "gap_se"), 0.0),
-}
+# What is known of a pair of metrics that are correlated.
+CORRELATION = dict.fromkeys(
+    (f"{kind}{side}" for kind in ("pearson", "spearman") for side in ("", "_low", "_high")), 0.0
+)
 
 
 def check(stage: Stage) -> None:
@@ -58,38 +51,93 @@ def check(stage: Stage) -> None:
         build.check_arguments({key: value for key, value in config["architecture"].items() if key != "source"})
     if "augmentation" in config:
         Augmentation(**config["augmentation"])
-    for group in ("curve", "backdoor", "injection", "selection", "repair"):
-        if group in config:
+    for group in ("curve", "backdoor", "selection", "repair", "transform"):
+        if config.get(group):
             build.build(config[group])
+    for group in ("edit", "probe"):
+        if group in config:
+            build.build_tree(config[group])
     if "material" in config:
         _check_material(config["material"])
-    if stage.name == "repair" and config.get("curve", {"points": 3}).get("points", 2) < 3:
-        raise InputError("repair=path_point fits a path: take a curve with a free control point, such as curve=bezier")
-    if stage.name == "repair" and not config["material"]["held_out"]:
-        raise InputError("defense.held_out=0 leaves no image to choose the repair with: 0.2 holds out a fifth")
     if stage.name in ("report", "card"):
         _check_report(config["report"])
+    if stage.name == "report":
+        Bootstrap(config["statistics"]["draws"], config["statistics"]["level"])
         for claim in config["claims"]:
-            metric = claim["quantity"].partition(".")[0]
-            known = CARD_STATISTICS if "repair" in claim else BESIDE_STATISTICS.get(metric, STATISTICS)
-            if "against" in claim and "repair" not in claim:
-                known = {name: value for name, value in known.items() if not name.endswith("_se")}
-            judge(claim, {metric: known})
-    if stage.name == "repair":
+            if "repair" not in claim:
+                _check_claim(claim, _known(stage, claim["quantity"].partition(".")[0]))
+    if stage.name == "place":
+        locus.places(
+            build.build(config["curve"]), config["at"], "repair.grid" if "repair" in stage.label else "evaluation.grid"
+        )
+        _positive("evaluation.batchnorm_images", config["batchnorm"]["images"], word="all")
+        _positive("evaluation.batchnorm_batch", config["batchnorm"]["batch_size"], word="")
+        _check_precision("evaluation.precision", config["batchnorm"]["precision"])
         _check_format(stage.label, config)
-        for name in ("batch_size", "batchnorm_images"):
-            _positive(f"evaluation.{name}", config[name], word="all" if name == "batchnorm_images" else "")
+    if stage.name == "measure":
+        _positive(f"probes.{config['name']}.images", config["images"], word="all")
+        _positive("evaluation.batch_size", config["batch_size"], word="")
+        for name, value in config["probe"].items():
+            if name == "precision":
+                _check_precision(f"probes.{config['name']}.precision", value)
+    if stage.name in ("choose", "precheck"):
+        _check_format(stage.label, config)
+        _positive("evaluation.batch_size", config["batch_size"], word="")
     if stage.name == "card":
-        if config["card"]["reactivation"]["rate"] <= 0 or config["card"]["reactivation"]["images"] < 0:
-            raise InputError("card.reactivation: rate must be above 0, images 0 (leaves the test out) or more")
-        _positive("evaluation.test_images", config["test_images"], word="all")
-        steps = config["card"]["reactivation"]["steps"]
-        if not steps or min(steps) < 1:
-            raise InputError(f"card.reactivation.steps={steps}: at least one number of steps, each at least 1")
+        _check_card(stage)
     if "recipe" in config:
         _check_recipe(stage.label, config["recipe"])
-    if "evaluation" in config:
-        _check_evaluation(stage.label, config["evaluation"])
+
+
+def _check_card(stage: Stage) -> None:
+    config, part = stage.config, stage.config["card"]
+    if part["reactivation"]["rate"] <= 0 or part["reactivation"]["images"] < 0:
+        raise InputError("card.reactivation: rate must be above 0, images 0 (leaves the test out) or more")
+    for name, probe in config["probes"].items():
+        build.build_tree(probe["probe"])
+        _positive(f"probes.{name}.images", probe["images"], word="all")
+    steps = part["reactivation"]["steps"]
+    if not steps or min(steps) < 1:
+        raise InputError(f"card.reactivation.steps={steps}: at least one number of steps, each at least 1")
+    ends = dict.fromkeys(stage.needs["choose"].config["ends"], 0.0)
+    for claim in config["claims"]:
+        if "repair" in claim:
+            _check_claim(claim, {**CARD_STATISTICS, **ends})
+
+
+def _check_claim(claim: Mapping[str, Any], known: Mapping[str, float]) -> None:
+    """Raises InputError for a claim about what will not be measured."""
+    metric = claim["quantity"].partition(".")[0]
+    if "against" in claim and "repair" not in claim:
+        known = {name: value for name, value in known.items() if not name.endswith("_se")}
+    judge(claim, {metric: known})
+
+
+def _known(stage: Stage, metric: str) -> dict[str, float]:
+    """The statistics that a report will hold of a metric, by name."""
+    probes = {role.split("/", 1)[1]: need for role, need in stage.needs.items() if role.startswith("path/")}
+    if "_and_" in metric:
+        return CORRELATION
+    if metric in probes:
+        probe = build.build_tree(probes[metric].config["probe"])
+        if not hasattr(probe, "ask"):
+            return {"advantage": 0.0, "advantage_se": 0.0}
+        values = {one.name: torch.rand(4, 4, 3) if one.name in PAIRS else torch.rand(4, 3) for one in probe.metrics} | {
+            name: torch.rand(3) for name in ("clean_accuracy", "robust_loss", "robust_accuracy")
+        }
+        return dict.fromkeys(probe.statistics(values, ["0", "1", "2", "3"]), 0.0)
+    place = next((need.needs["place"] for need in probes.values()), None)
+    if place is None:
+        return {}
+    curve = build.build(place.config["curve"])
+    places = curve.grid(3)
+    shares = np.stack([shares_of_ends(curve, u).numpy() for u in places])
+    names = locus.coordinates(curve.dim)
+    grid = Grid(names, places.numpy(), shares, tuple(place.config["ends"]), np.arange(len(places), dtype=float))
+    return summarize(grid, {"any": np.zeros((len(places), 2))}, Bootstrap(1, 0.5))["any"]
+
+
+PAIRS = ("loss", "accuracy", "clean", "triggered")  # metrics that a probe of several networks has of each pair
 
 
 def check_with_data(missing: list[Stage], store: Store) -> None:
@@ -107,7 +155,8 @@ def check_with_data(missing: list[Stage], store: Store) -> None:
         if "poisoning" in config:
             check_share("poisoning.ratio", config["poisoning"]["ratio"])
         demanding = [attack for attack in map(build.build, _attacks(config)) if attack.least_classes > 2]
-        if data is None or not (demanding or stage.name == "load" or {"backdoor", "material"} & set(config)):
+        backdoors = _backdoors(config)
+        if data is None or not (demanding or stage.name == "load" or backdoors or "material" in config):
             continue
         if data.key not in specs:
             # A large folder is read twice for a user's files, which are to be refused at once, but not for less.
@@ -124,11 +173,10 @@ def check_with_data(missing: list[Stage], store: Store) -> None:
                 )
         if stage.name == "load":
             take(stage, spec)
-        if "backdoor" in config:
-            backdoor = build.build(config["backdoor"])
+        for chosen, sources in backdoors:
+            backdoor = build.build(chosen)
             backdoor.aim(torch.arange(len(spec.classes)), len(spec.classes))
             backdoor.stamp(torch.zeros(1, spec.channels, *spec.image_size, dtype=torch.uint8))
-            sources = config["poisoning"]["sources"] if "poisoning" in config else config["sources"]
             attackable(torch.arange(len(spec.classes)), torch.arange(len(spec.classes)) + 1, sources)
         if "material" in config and "split" in stage.needs:
             owned = len(split_indices(spec.counts, stage.needs["split"].config)[config["material"]["split"]])
@@ -162,67 +210,55 @@ def _check_report(report: dict) -> None:
 
 def _check_recipe(label: str, recipe: dict) -> None:
     made = parts(recipe)
-    if recipe["objective"].get("attack", {}).get("_target_", "").endswith(".NoAttack"):
-        raise InputError(f"{label}: an adversarial objective needs an attack; attack=none has none")
+    Collapse(**recipe["watch"])
     try:
         made["optimizer"]([torch.nn.Parameter(torch.zeros(1))])
     except (TypeError, ValueError) as error:
         raise InputError(f"{label}: optimizer: {error}") from None
     _check_format(label, recipe)
-    for name in ("epochs", "steps", "batch_size"):
+    for name in ("epochs", "steps", "batch_size", "steps_per_epoch", "watched_images"):
         if name in recipe:
             _positive(f"{label}: {name}", recipe[name], word="")
-    if recipe["precision"] not in PRECISIONS:
-        raise InputError(f"{label}: precision={recipe['precision']} must be {' or '.join(PRECISIONS)}")
+    _check_precision(f"{label}: precision", recipe["precision"])
     if recipe["optimizer"]["lr"] <= 0:
         raise InputError(f"{label}: the learning rate {recipe['optimizer']['lr']} must be above 0")
-    if not 0 < recipe.get("share", 0.5) < 1:
-        raise InputError(f"repair.module.share={recipe['share']} must lie between 0 and 1")
-    if recipe.get("keep", "last") not in ("last", "best"):
+    if recipe.get("weight_decay", 0) < 0:
+        raise InputError(f"{label}: weight_decay={recipe['weight_decay']} must be at least 0")
+    module = recipe.get("module", {})
+    if not 0 < module.get("share", 0.5) < 1:
+        raise InputError(f"repair.module.share={module['share']} must lie between 0 and 1")
+    if recipe["keep"] not in ("last", "best"):
         raise InputError(f"{label}: keep={recipe['keep']} must be last or best")
-    if recipe.get("validation_images", 1) < 1:
-        raise InputError(f"{label}: validation_images={recipe['validation_images']} must be at least 1")
-    if recipe.get("patience", 0) < 0:
+    if module.get("validation_images", 1) < 1:
+        raise InputError(f"{label}: validation_images={module['validation_images']} must be at least 1")
+    if recipe["patience"] < 0:
         raise InputError(f"{label}: patience={recipe['patience']} must be at least 0 epochs")
-    if not 0 <= recipe.get("ema_decay", 0) < 1:
-        raise InputError(f"{label}: ema_decay={recipe['ema_decay']} must lie in [0, 1)")
+    for part in (recipe, module):
+        if not 0 <= part.get("ema_decay", 0) < 1:
+            raise InputError(f"{label}: ema_decay={part['ema_decay']} must lie in [0, 1)")
 
 
-def _check_evaluation(label: str, part: Mapping[str, Any]) -> None:
-    """What is asked along a path, or of some of its points."""
-    _check_format(label, part)
-    for name in ("train_images", "test_images", "robust_images", "batchnorm_images", "batch_size"):
-        if name in part:
-            _positive(f"evaluation.{name}", part[name], word="all")
-    if "grid" in part:
-        grid(part["grid"])
-    if "attack" in part:
-        build.build(part["attack"])
-    for name in ("precision", "attack_precision"):
-        if part.get(name, "fp32") not in PRECISIONS:
-            raise InputError(f"evaluation.{name}={part[name]} must be {' or '.join(PRECISIONS)}")
-    if part.get("hessian_images", "all") != "all" and part["hessian_images"] < 0:
-        raise InputError(f"evaluation.hessian_images={part['hessian_images']} must be at least 0, or all")
-    counts = {"evaluation.hessian_images": part.get("hessian_images")} | {
-        f"evaluation.{name}.images": part[name]["images"] for name in ("relations", "guard") if name in part
-    }
-    for name, value in counts.items():
-        if isinstance(value, float):
-            raise InputError(f"{name}={value}: a whole number of images, or all")
-    if "relations" in part:
-        grid(part["relations"]["grid"], "evaluation.relations.grid")
-        _positive("evaluation.relations.images", part["relations"]["images"], word="all")
-    if "guard" in part:
-        _positive("evaluation.guard.images", part["guard"]["images"], word="all")
-        for attack in part["guard"]["attacks"].values():
-            build.build(attack)
+def _check_precision(name: str, value: str) -> None:
+    if value not in PRECISIONS:
+        raise InputError(f"{name}={value} must be {' or '.join(PRECISIONS)}")
 
 
 def _attacks(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The configurations of all attacks of a stage."""
-    part, objective = config.get("evaluation", {}), config.get("recipe", {}).get("objective", {})
-    found = [place["attack"] for place in (part, objective) if "attack" in place]
-    return [*found, *part.get("guard", {"attacks": {}})["attacks"].values()]
+    places = (config.get("probe", {}), config.get("recipe", {}).get("objective", {}))
+    found = [place["attack"] for place in places if "attack" in place]
+    return [*found, *config.get("probe", {}).get("attacks", {}).values()]
+
+
+def _backdoors(config: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Any]]:
+    """The configurations of all triggers of a stage, with the classes that are attacked."""
+    probe = config.get("probe", {})
+    found = [(probe["backdoor"], probe["sources"])] if "backdoor" in probe else []
+    if config.get("backdoor"):
+        found.append(
+            (config["backdoor"], config["poisoning"]["sources"] if "poisoning" in config else config["sources"])
+        )
+    return found
 
 
 def _check_format(label: str, recipe: Mapping[str, Any]) -> None:

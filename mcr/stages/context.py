@@ -51,11 +51,11 @@ class Context:
         """Where training images lie: on the device, or in memory that several processes can share."""
         return self.device_name if self.processes == 1 else "cpu"
 
-    def memory_format(self, recipe: Mapping[str, Any]) -> Any:
-        """torch's memory format of a recipe."""
+    def memory_format(self, name: str) -> Any:
+        """torch's memory format of that name."""
         import torch
 
-        return {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}[recipe["memory_format"]]
+        return {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}[name]
 
     def check(self) -> None:
         """Raises InputError for a device that is not there, or a way to train or to log that does not exist."""

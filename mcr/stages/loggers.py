@@ -6,11 +6,10 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from mcr.errors import InputError
-from mcr.evaluation.table import PathTable
+from mcr.evaluation.table import Table
 from mcr.stages.context import Context
 from mcr.store import Stage
 
@@ -68,70 +67,46 @@ def training_loggers(stage: Stage, context: Context) -> Iterator[list[Any]]:
         yield []
 
 
-class PathLogger:
-    """Takes the points of a path as they are measured, and its summary; this one keeps quiet."""
+def log_report(
+    stage: Stage,
+    context: Context,
+    table: Table,
+    summary: Mapping[str, Mapping[str, float]],
+    drawn: Mapping[str, Any],
+) -> None:
+    """A run's metrics over the places of its path, its tables and figures, and the barriers in the run's summary.
 
-    def point(self, row: Mapping[str, float]) -> None:
-        """One row of the table."""
-
-    def finish(self, table: PathTable, summary: Mapping[str, Mapping[str, float]]) -> None:
-        """The whole table and the barriers."""
-
-
-class CsvPathLogger(PathLogger):
-    """Rows into a CSV file in the run folder."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: list[Mapping[str, float]] = []
-
-    def point(self, row: Mapping[str, float]) -> None:
-        self.rows.append(row)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        PathTable(tuple(self.rows)).write_csv(self.path)
-
-
-class WandbPathLogger(PathLogger):
-    """Metrics against t, a table, the figure, and the barriers in the run's summary."""
-
-    def __init__(self, run: Any, title: str) -> None:
-        self.run, self.title, self.defined = run, title, False
-
-    def point(self, row: Mapping[str, float]) -> None:
-        if not self.defined:
-            # By full name: a glob beside another definition is matched in no fixed order.
-            self.run.define_metric("path/t")
-            for name in row:
-                if name != "t":
-                    self.run.define_metric(f"path/{name}", step_metric="path/t")
-            self.defined = True
-        self.run.log({f"path/{name}": value for name, value in row.items()})
-
-    def finish(self, table: PathTable, summary: Mapping[str, Mapping[str, float]]) -> None:
+    Args:
+        stage: The report's.
+        context: Names the logger.
+        table: Of the fitted path.
+        summary: Metric to statistics.
+        drawn: Name to matplotlib figure.
+    """
+    kind = context.logger["kind"]
+    if kind == "csv":
+        place = context.folder / "csv"
+        place.mkdir(parents=True, exist_ok=True)
+        table.write(place, f"{stage.label}-{stage.key}".replace(" ", "-"))
+    if kind != "wandb":
+        return
+    with wandb_run(stage, context) as run:
         import wandb
 
-        from mcr.reports.figures import Panel, path_figure
-
+        first = table.coordinates[0]
+        # By full name: a glob beside another definition is matched in no fixed order.
+        run.define_metric(f"path/{first}")
+        for name in table.rows[0]:
+            if name != first:
+                run.define_metric(f"path/{name}", step_metric=f"path/{first}")
+        for row in table.rows:
+            run.log({f"path/{name}": value for name, value in row.items()})
         columns: list[str | int] = list(table.rows[0])
-        rows = [list(row.values()) for row in table.rows]
-        figure = path_figure([Panel(self.title, table, None, "")])
-        self.run.log({"path/table": wandb.Table(columns, rows), "path/figure": wandb.Image(figure)})
+        shown = {f"path/{name}": wandb.Image(figure) for name, figure in drawn.items()}
+        run.log({"path/table": wandb.Table(columns, [list(row.values()) for row in table.rows]), **shown})
         for metric, values in summary.items():
             for name, value in values.items():
-                self.run.summary[f"{metric}/{name}"] = value
-
-
-@contextmanager
-def path_logger(stage: Stage, context: Context) -> Iterator[PathLogger]:
-    """The logger of an evaluation stage."""
-    kind = context.logger["kind"]
-    if kind == "wandb":
-        with wandb_run(stage, context) as run:
-            yield WandbPathLogger(run, stage.label)
-    elif kind == "csv":
-        yield CsvPathLogger(context.folder / "csv" / f"{stage.label}-{stage.key}.csv".replace(" ", "-"))
-    else:
-        yield PathLogger()
+                run.summary[f"{metric}/{name}"] = value
 
 
 def log_card(
@@ -158,16 +133,6 @@ def log_card(
         columns: list[str | int] = list(rows[0])
         run.log({"repair/candidates": wandb.Table(columns, [list(row.values()) for row in rows])})
         run.log({"repair/figure": wandb.Image(figure)})
-        for metric, values in metrics.items():
-            for name, value in values.items():
-                run.summary[f"{metric}/{name}"] = value
-
-
-def log_summary(stage: Stage, context: Context, metrics: Mapping[str, Mapping[str, float]]) -> None:
-    """Named numbers in the summary of the stage's own W&B run; files hold the same for other loggers."""
-    if context.logger["kind"] != "wandb":
-        return
-    with wandb_run(stage, context) as run:
         for metric, values in metrics.items():
             for name, value in values.items():
                 run.summary[f"{metric}/{name}"] = value

@@ -1,99 +1,169 @@
-"""Write a path's report."""
+"""Write the report of a run."""
 
 from __future__ import annotations
 
-import csv
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mcr.evaluation.table import PathTable, write_csv
+from mcr.evaluation.bootstrap import Bootstrap
+from mcr.evaluation.measured import Measure, Measured
+from mcr.evaluation.summary import summarize
+from mcr.evaluation.table import write_csv
 from mcr.reports import document, figures, robustness, together
 from mcr.reports.claims import Verdict, judge
-from mcr.reports.document import Metrics
-from mcr.stages.artifacts import CURVATURE, GUARD, RELATIONS
+from mcr.stages.artifacts import SUMMARY, TRAINING, write_json
 from mcr.stages.context import Context
+from mcr.stages.loggers import log_report
 from mcr.store import Stage
+
+FITTED = "path"  # the name of THE subspace of a run
+STRONGER, REPORTED = "stronger", "robust_accuracy"  # the probe of stronger attacks, and what it is compared with
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
-    """figure.png and .svg, the tables along t, the points together, report.md, summary.json."""
-    title, config, names = stage.config["title"], stage.config["report"], _names(stage)
-    walked: dict[str, Path] = {role: inputs[role] for role in ("path", "reference") if role in inputs}
-    tables = {role: PathTable.read_csv(place / "path.csv") for role, place in walked.items()}
-    found = {role: json.loads((place / "summary.json").read_text()) for role, place in walked.items()}
-    beside = {
-        role: json.loads((inputs[role] / name).read_text())
-        for role, name in (("guard", GUARD), ("relations", RELATIONS))
-        if role in inputs
+    """figure.png and .svg, the tables of each subspace, the points together, report.md, summary.json."""
+    config = stage.config
+    bootstrap = Bootstrap(config["statistics"]["draws"], config["statistics"]["level"])
+    measured = {name: _read(stage, inputs, name, label) for name, label in config["labels"].items()}
+    ends = measured[FITTED].grid.ends
+    tables = {name: one.table() for name, one in measured.items()}
+    summaries = {name: summarize(one.grid, one.costs(), bootstrap) for name, one in measured.items()}
+    related = {
+        name: robustness.correlated(one, config["statistics"]["correlations"], bootstrap)
+        for name, one in measured.items()
     }
-    note = robustness.correlation_note(found["path"]["correlations"])
-    panel = figures.Panel(title, tables["path"], tables.get("reference"), note)
-    drawn = {"figure": figures.path_figure([panel], names.get("reference", ""))}
-    if "relations" in beside:
-        drawn["relations"] = together.relations_figure(beside["relations"])
+    asked = {probe: one for probe, one in measured[FITTED].measures.items() if one.together}
+    stronger = (
+        robustness.stronger(measured[FITTED], STRONGER, REPORTED)
+        if STRONGER in measured[FITTED].measures and REPORTED in measured[FITTED].metrics
+        else []
+    )
+    statistics = {probe: one.statistics for probe, one in asked.items()}
+    warnings = [*_stopped(stage, inputs), *robustness.warnings(stronger, statistics)]
+    notes = {
+        metric.label: robustness.correlation_note(related[FITTED], metric.name)
+        for metric in measured[FITTED].metrics.values()
+    }
+    references = [figures.Line(measured[name].label, table) for name, table in tables.items() if name != FITTED]
+    panel = figures.Panel(config["title"], tables[FITTED], references, notes)
+    drawn = {"figure": _drawn(panel)}
+    if asked:
+        drawn["together"] = together.together_figure(asked)
     for name, figure in drawn.items():
-        figures.save(figure, folder, name, config["formats"], config["dpi"])
-    rows = [row for role in walked for row in document.barrier_rows(names[role], found[role]["metrics"])]
-    write_csv(folder / "barriers.csv", [dict(zip(document.BARRIER_COLUMNS, row, strict=True)) for row in rows])
-    for role, place in walked.items():
-        shutil.copyfile(place / "path.csv", folder / f"{role}.csv")
-    if "curvature" in found["path"]:
-        shutil.copyfile(inputs["path"] / CURVATURE, folder / CURVATURE)
-    judged = _judged(stage, names, found, beside)
-    with (inputs["path"] / "ends.csv").open(newline="") as stream:
-        ends = list(csv.DictReader(stream))
-    warnings = robustness.warnings(beside)
-    sections = [f"# {title}\n", *robustness.warning_lines(warnings), "![metrics along the path](figure.png)\n"]
+        figures.save(figure, folder, name, config["report"]["formats"], config["report"]["dpi"])
+    metrics = {name: list(one.metrics.values()) for name, one in measured.items()}
+    rows, records = [], []
+    for name, one in measured.items():
+        rows += document.barrier_rows(one.label, metrics[name], summaries[name], ends)
+        records += document.barrier_records(one.label, metrics[name], summaries[name], ends)
+        tables[name].write(folder, name)
+    write_csv(folder / "barriers.csv", records)
+    spread = measured[FITTED].spread()
+    if spread:
+        write_csv(folder / "spread.csv", spread)
+    known: dict[str, dict[str, Mapping[str, Any]]] = {name: {**summaries[name], **related[name]} for name in measured}
+    known[FITTED] |= {**statistics, **_strongest(stronger)}
+    judged = _judged(stage, measured, known)
+    given = measured[FITTED].given()
+    write_csv(folder / "ends.csv", given)
+    sections = [
+        f"# {config['title']}\n",
+        *robustness.warning_lines(warnings),
+        "![metrics along the path](figure.png)\n",
+    ]
     sections.append(document.barrier_section(rows))
     sections += [document.claims_section(judged)] if judged else []
-    sections += robustness.sections(found["path"], beside)
-    sections += ["![points of the path together](relations.png)\n"] if "relations" in drawn else []
-    for role, table in tables.items():
-        sections.append(document.path_section(names[role].capitalize(), table, found[role]["path_length"]))
-    sections.append(document.ends_section(ends))
-    (folder / "report.md").write_text("\n".join(sections))
+    sections += [robustness.stronger_section(stronger)] if stronger else []
+    sections += [robustness.correlation_section(related[FITTED])] if related[FITTED] else []
+    sections += [robustness.together_section(probe, one) for probe, one in asked.items()]
+    sections += ["![points of the path together](together.png)\n"] if asked else []
+    sections += [document.path_section(one.label.capitalize(), tables[name]) for name, one in measured.items()]
+    sections.append(document.ends_section(given))
+    (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     summary = {
-        "title": title,
+        "title": config["title"],
+        "ends": ends,
         "claims": [vars(verdict) for _, verdict in judged],
         "warnings": warnings,
-        "curve": found["path"],
-        **({"reference": {"name": names["reference"], **found["reference"]}} if "reference" in found else {}),
-        **({"beside": beside} if beside else {}),
+        "subspaces": {
+            name: {
+                "label": one.label,
+                "table": tables[name].describe(),
+                "metrics": summaries[name],
+                "correlations": related[name],
+            }
+            for name, one in measured.items()
+        },
+        "together": statistics,
+        "stronger": stronger,
     }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(folder / SUMMARY, summary)
+    log_report(stage, context, tables[FITTED], {**summaries[FITTED], **related[FITTED]}, drawn)
+
+
+def _read(stage: Stage, inputs: Mapping[str, Path], name: str, label: str) -> Measured:
+    """All measures of one subspace."""
+    found = {}
+    for role, need in stage.needs.items():
+        if role.startswith(f"{name}/"):
+            place = need.needs["place"]
+            ends = tuple(place.config["ends"])
+            folder = inputs[role].parent.parent / place.name / place.key
+            found[role.split("/", 1)[1]] = Measure.read(inputs[role], folder, ends, need.config["data"] == "fitted")
+    return Measured(label, found)
+
+
+def _drawn(panel: figures.Panel) -> Any:
+    """The figure that fits the number of coordinates."""
+    return figures.path_figure([panel]) if len(panel.table.coordinates) == 1 else figures.surface_figure([panel])
+
+
+def _stopped(stage: Stage, inputs: Mapping[str, Path]) -> list[str]:
+    """Trainings that ended early: what they say changes every number of the report."""
+    found = []
+    for role, place in inputs.items():
+        if role.startswith("training "):
+            said = json.loads((place / TRAINING).read_text())["stopped"]
+            if said:
+                found.append(f"{role.removeprefix('training ')} ended early: {said}")
+    return found
+
+
+def _strongest(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """The stronger attack with the largest advantage, as statistics that a claim may name."""
+    if not rows:
+        return {}
+    worst = max(rows, key=lambda row: row["advantage"])
+    return {STRONGER: {name: worst[name] for name in ("advantage", "advantage_se")}}
 
 
 def _judged(
-    stage: Stage, names: Mapping[str, str], found: Mapping[str, Any], beside: Mapping[str, Any]
+    stage: Stage, measured: Mapping[str, Measured], known: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> list[tuple[str, Verdict]]:
     """The claims about paths with their verdicts, under the name of the path that each is about."""
-    known = {role: {**one["metrics"], **one["correlations"]} for role, one in found.items()}
-    for one in beside.values():
-        known["path"] |= one["metrics"]
     judged = []
     for claim in stage.config["claims"]:
-        role = _about(claim, stage)
-        if "repair" in claim or role not in known:
+        name, other = claim.get("of", FITTED), claim.get("against")
+        if "repair" in claim or name not in known or (other is not None and other not in known):
             continue
-        if "against" in claim:
-            if "reference" not in known:
-                continue
-            verdict = judge(claim, _differences(known["path"], known["reference"]))
-            said = f", less that of the {names['reference']}"
+        if other is not None:
+            verdict = judge(claim, _differences(known[name], known[other]))
+            said = f", less that of the {measured[other].label}"
         else:
-            verdict, said = judge(claim, known[role]), ""
+            verdict, said = judge(claim, known[name]), ""
         if verdict is not None:
             # A sweep's report names the job, so that the statement has to say whose path it is about.
-            whose = "" if role == "path" else f"{names[role]}: "
-            judged.append((names[role], replace(verdict, statement=f"{whose}{verdict.statement}{said}")))
+            whose = "" if name == FITTED else f"{measured[name].label}: "
+            judged.append((measured[name].label, replace(verdict, statement=f"{whose}{verdict.statement}{said}")))
     return judged
 
 
-def _differences(path: Metrics, reference: Metrics) -> dict[str, dict[str, float]]:
+def _differences(
+    path: Mapping[str, Mapping[str, float]], reference: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
     """The path's statistics less the reference's, of what both have; a difference has no standard error here."""
     return {
         metric: {
@@ -104,37 +174,3 @@ def _differences(path: Metrics, reference: Metrics) -> dict[str, dict[str, float
         for metric, values in path.items()
         if metric in reference
     }
-
-
-def _about(claim: Mapping[str, Any], stage: Stage) -> str:
-    """The role of the path that a claim is about: the fitted one, or the attacker's where there is one."""
-    if claim.get("of") != "attacker":
-        return "path"
-    return "reference" if "reference" in stage.needs and _attackers(stage.needs["reference"]) else ""
-
-
-def _attackers(evaluation: Stage) -> bool:
-    return "free_ends" in evaluation.needs["path"].config
-
-
-def _names(stage: Stage) -> dict[str, str]:
-    """Role to what the report calls it."""
-    names = {"path": "curve"}
-    if "reference" in stage.needs:
-        module = stage.needs["reference"].config["curve"]["_target_"].split(".")[-2]
-        names["reference"] = "straight line" if module == "linear" else f"{module} reference"
-        own, other = (_objective(stage.needs[role]) for role in ("path", "reference"))
-        if own and other and own != other:
-            names["reference"] = f"{other} connection"
-        if _attackers(stage.needs["reference"]):
-            names["reference"] = "attacker's path"
-    return names
-
-
-def _objective(evaluation: Stage) -> str:
-    """What the path of an evaluation was fitted with, as people call it; empty where nothing was."""
-    recipe = evaluation.needs["path"].config.get("recipe")
-    if recipe is None:
-        return ""
-    module = recipe["objective"]["_target_"].split(".")[-2]
-    return "regular" if module == "cross_entropy" else str(module)

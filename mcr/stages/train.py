@@ -17,37 +17,20 @@ from mcr.evaluation.table import write_csv
 from mcr.stages import model
 from mcr.stages.artifacts import (
     HISTORY,
+    TRAINING,
     read_material,
     read_network,
     read_poison,
     read_spec,
     read_split,
+    write_json,
     write_network,
 )
 from mcr.stages.context import Context
 from mcr.stages.loggers import training_loggers
 from mcr.store import Stage
 from mcr.training.fit import fit
-from mcr.types import Part
-
-PARTS = ("objective", "optimizer", "schedule")
-# The recipe's keys that are no argument of the module.
-FITTING = (
-    *(
-        "epochs",
-        "steps",
-        "batch_size",
-        "precision",
-        "memory_format",
-        "floor",
-        "keep",
-        "patience",
-        "processes",
-        "compile",
-    ),
-    *PARTS,
-)
-STEPS_PER_EPOCH = 100  # between two checkpoints of a training whose budget is given in steps
+from mcr.types import LabelledImages
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -63,24 +46,25 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     context.prepare()
     spec = read_spec(inputs["data"])
     network = model.make(config, spec, config["seed"])
-    network.to(memory_format=context.memory_format(recipe))
+    network.to(memory_format=context.memory_format(recipe["memory_format"]))
     if "init" in inputs:
         network.load_state_dict(read_network(inputs["init"]))
     device = context.training_data_device
-    if "material" in config:
+    if config["material"]["held_out"]:
         train, validation = read_material(inputs, config["material"], device)
     else:
-        train, validation = read_split(inputs, "train", device), read_split(inputs, "validation", device)
+        train = read_split(inputs, config["material"]["split"], device)
+        validation = read_split(inputs, "validation", device)
     watched = EvaluationBatches(validation.images, validation.labels, recipe["batch_size"], recipe["memory_format"])
     module = build(
-        {name: value for name, value in recipe.items() if name not in FITTING},
+        recipe["module"],
         network=network,
         num_classes=len(spec.classes),
         seed=config["seed"],
         **parts(recipe),
     )
     with training_loggers(stage, context) as loggers:
-        rows = fit(
+        fitted = fit(
             module,
             batches(config, train, inputs),
             watched,
@@ -89,19 +73,21 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             loggers=loggers,
             **fitting(recipe, context),
         )
-    kept = max(rows, key=lambda row: row[module.monitor]) if recipe.get("keep") == "best" else rows[-1]
+    rows = fitted.rows
+    kept = max(rows, key=lambda row: row[module.monitor]) if recipe["keep"] == "best" else rows[-1]
     accuracy, chance = kept["validation/accuracy"], 1 / len(spec.classes)
-    if accuracy < recipe.get("floor", 0) * chance:
+    if accuracy < recipe["floor"] * chance:
         raise InputError(
             f"{stage.label} learned nothing: validation accuracy {accuracy:.3f} is below {recipe['floor']} x chance; "
             "lower optimizer.lr or train longer; training.floor=0 trains anew and accepts any network"
         )
     write_network(module.scored, folder)
     write_csv(folder / HISTORY, rows)
+    write_json(folder / TRAINING, {"stopped": fitted.stopped})
     shutil.rmtree(folder / "checkpoints")
 
 
-def batches(config: Mapping[str, Any], part: Part, inputs: dict[str, Path]) -> TrainingBatches:
+def batches(config: Mapping[str, Any], part: LabelledImages, inputs: dict[str, Path]) -> TrainingBatches:
     """Training batches of a part, as a stage's configuration says; poisoned where the stage needs a poison."""
     recipe = config["recipe"]
     order = (recipe["batch_size"], Augmentation(**config["augmentation"]), recipe["memory_format"], config["seed"])
@@ -112,7 +98,7 @@ def batches(config: Mapping[str, Any], part: Part, inputs: dict[str, Path]) -> T
     return TrainingBatches(part.images, part.labels, *order)
 
 
-def poisoned_batches(train: Part, folder: Path, order: tuple[Any, ...]) -> TrainingBatches:
+def poisoned_batches(train: LabelledImages, folder: Path, order: tuple[Any, ...]) -> TrainingBatches:
     """Batches of the train split with the poison of a ``poison`` stage: triggers stamped, labels exchanged."""
     poison = read_poison(folder)
     labels = train.labels.clone()
@@ -131,7 +117,7 @@ def epochs(recipe: Mapping[str, Any]) -> tuple[int, int]:
     """Epochs, and steps of each where the budget is given in steps (0 where it is given in epochs)."""
     if "epochs" in recipe:
         return recipe["epochs"], 0
-    count = -(-recipe["steps"] // STEPS_PER_EPOCH)
+    count = -(-recipe["steps"] // recipe["steps_per_epoch"])
     return count, -(-recipe["steps"] // count)
 
 
@@ -148,11 +134,14 @@ def parts(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 def fitting(recipe: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """The arguments of ``fit`` that a recipe and its surroundings give."""
+    length = epochs(recipe)[0]
     return {
-        "epochs": epochs(recipe)[0],
+        "epochs": length,
+        "stop": recipe.get("stop", length),
         "precision": recipe["precision"],
-        "keep": recipe.get("keep", "last"),
-        "patience": recipe.get("patience", 0),
-        "backend": recipe.get("compile", "none"),
+        "keep": recipe["keep"],
+        "patience": recipe["patience"],
+        "watch": recipe["watch"],
+        "backend": recipe["compile"],
         "runtime": context.runtime,
     }

@@ -45,6 +45,7 @@ class EndpointModule(pl.LightningModule):
         self.network = network
         self.objective, self.make_optimizer, self.schedule = objective, optimizer, schedule
         self.seed = seed
+        self.epochs: int | None = None  # that schedule and objective are made for; None for those of the trainer
         self.total_steps = 1  # until the optimizer is made, when the length of training is known
         self.train_loss, self.train_accuracy = MeanMetric(), MeanMetric()
         # A loss that is not finite is refused at the epoch's end, in words of our own.
@@ -66,7 +67,11 @@ class EndpointModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.learning())
-        total = self.total_steps = max(1, int(self.trainer.estimated_stepping_batches))
+        total = int(self.trainer.estimated_stepping_batches)
+        if self.epochs is not None:
+            # A training that ends early is the beginning of the whole one.
+            total = total // (self.trainer.max_epochs or 1) * self.epochs
+        total = self.total_steps = max(1, total)
         shape = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor((step + 0.5) / total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": shape, "interval": "step"}}
 

@@ -5,24 +5,43 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_only
 
 from mcr.errors import InputError
 from mcr.precision import Precision
+from mcr.training import checkpoints
+from mcr.training.checkpoints import WholeFiles
 from mcr.training.endpoint import EndpointModule
-from mcr.training.history import History
+from mcr.training.history import History, Row
 from mcr.training.progress import ProgressCallback
-from mcr.training.watch import Watch
+from mcr.training.watch import Collapse, Watch
 
 PLUGINS: dict[Precision, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
+log = logging.getLogger("mcr")
 # Importing Lightning resets its log level; its advertisements and device listings help nobody here.
 for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
     logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a training went.
+
+    Attributes:
+        rows: The history: metric to value, one row per epoch.
+        stopped: Why it ended early, or "". A collapse is told even where it came with the last epoch.
+    """
+
+    rows: list[Row]
+    stopped: str
 
 
 def fit(
@@ -33,14 +52,18 @@ def fit(
     *,
     label: str,
     epochs: int,
+    stop: int,
     precision: Precision,
     keep: str,
     patience: int,
+    watch: Mapping[str, float],
     backend: str,
     runtime: Mapping[str, Any],
     loggers: list[Any],
-) -> list[dict[str, float]]:
+) -> Fitted:
     """Train; an interrupted training in the same folder goes on from its last complete epoch.
+
+    A checkpoint that cannot be read is removed, and training begins anew.
 
     The module ends with the weights of the last epoch, or of the best by its ``monitor``.
 
@@ -50,32 +73,36 @@ def fit(
         validation: Validation batches, or None where nothing is watched.
         folder: For the checkpoints, removed at the end.
         label: For the progress bar.
+        epochs: Length that the schedule and the objective are made for.
+        stop: Epochs after which training ends; below ``epochs`` it gives what the whole training has by then.
         precision: "fp32" or "bf16".
         keep: "last" or "best".
         patience: Epochs without a better ``monitor`` after which training stops; 0 for never.
+        watch: When robustness has collapsed: the arguments of ``Collapse``.
         backend: Of torch.compile for the network, or "none".
         runtime: accelerator, devices, strategy.
         loggers: Lightning loggers.
 
-    Returns:
-        The history: one mapping of metric to value per epoch.
+    Raises:
+        InputError: For a training that diverged, or whose robustness collapsed where the last epoch is kept.
     """
     if backend != "none":
         module.network.compile(backend=backend)
+    if not 1 <= stop <= epochs:
+        raise InputError(f"{label}: stop={stop} must be an epoch of the training, from 1 to {epochs}")
+    module.epochs = epochs
     history = History()
+    thresholds: dict[str, Any] = dict(watch)
+    watcher = Watch(label, history, patience, keep, Collapse(**thresholds))
     places = {name: folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best")}
     trainer = pl.Trainer(
         accelerator=runtime["accelerator"],
         devices=runtime["devices"],
         strategy=runtime["strategy"],
         precision=PLUGINS[precision],
-        max_epochs=epochs,
-        callbacks=[
-            history,
-            *_checkpoints(module, places, keep),
-            Watch(label, history, patience, keep),
-            ProgressCallback(label),
-        ],
+        max_epochs=stop,
+        callbacks=[history, *_checkpoints(module, places, keep), watcher, ProgressCallback(label)],
+        plugins=_plugins(runtime),
         logger=loggers,
         # Attacks work under inference mode too, but then copy what they differentiate.
         inference_mode=False,
@@ -93,26 +120,56 @@ def fit(
         # A path is measured by its own stage, not while it is fitted.
         warnings.filterwarnings("ignore", ".*no `val_dataloader`.*")
         warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
-        resume = places["last"] if _continues(places["last"], module) else None
+        resume = _checkpoint(places, keep, module, label)
         try:
             trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
     # Read back from the files: with spawned processes they are the only thing that comes home.
-    module.load_state_dict(torch.load(places[keep], map_location="cpu", weights_only=True)["state_dict"])
+    module.load_state_dict(checkpoints.load(places[keep])["state_dict"])
     for name, tensor in module.named_parameters():
         if not torch.isfinite(tensor).all():
             raise InputError(f"{label} diverged: {name} is not finite after the last epoch; lower the learning rate")
-    callbacks = torch.load(places["last"], map_location="cpu", weights_only=True)["callbacks"]
-    rows: list[dict[str, float]] = callbacks["History"]["rows"]
-    return rows
+    rows: list[Row] = checkpoints.load(places["last"])["callbacks"]["History"]["rows"]
+    verdict = watcher.verdict(rows, module)
+    stopped = verdict.sentence if verdict and (verdict.collapsed or len(rows) < stop) else ""
+    return Fitted(rows, stopped)
 
 
-def _continues(checkpoint: Path, module: EndpointModule) -> bool:
-    """Whether there is a checkpoint that this training can go on from: an earlier version's may name other tensors."""
-    if not checkpoint.is_file():
-        return False
-    return set(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]) == set(module.state_dict())
+def _checkpoint(places: Mapping[str, Path], keep: str, module: EndpointModule, label: str) -> Path | None:
+    """The checkpoint that this training goes on from; None, and none left, where one that it needs is unusable."""
+    if not places["last"].exists():
+        return None
+    unusable = [
+        places[name]
+        for name in dict.fromkeys(("last", keep))
+        if not checkpoints.usable(places[name], set(module.state_dict()))
+    ]
+    if not unusable:
+        return places["last"]
+    log.warning("  %-22s the checkpoint %s cannot be used: removed, begun anew", label, unusable[0])
+    for place in places.values():
+        place.unlink(missing_ok=True)
+    return None
+
+
+def _own_processes(runtime: Mapping[str, Any]) -> bool:
+    """Whether all processes of a training are this one and those that it starts itself."""
+    devices = runtime["devices"]
+    single = len(devices) == 1 if isinstance(devices, list | tuple) else devices == 1
+    return single or str(runtime["strategy"]).endswith("_spawn")
+
+
+def _plugins(runtime: Mapping[str, Any]) -> list[Any]:
+    """Lightning's plugins: whole checkpoints; and, where all processes are our own, an environment that says so.
+
+    In an allocation of several tasks Lightning would take the scheduler's variables for a request, and give this
+    process a number above 0, whose loggers keep silent.
+    """
+    if not _own_processes(runtime):
+        return [WholeFiles()]
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]
+    return [WholeFiles(), LightningEnvironment()]
 
 
 def _checkpoints(module: EndpointModule, places: Mapping[str, Path], keep: str) -> list[ModelCheckpoint]:

@@ -7,6 +7,9 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+Row = dict[str, float]
+"""The logged metrics of one epoch, and its number."""
+
 
 class History(Checkpoint):
     """Collects the logged metrics; it lives in the checkpoint, so a resumed training keeps its past.
@@ -15,7 +18,7 @@ class History(Checkpoint):
     """
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[Row] = []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from mcr.weightspace.layout import Layout
+from mcr.weightspace.transform import Transform
 
 BLOCK = 2**19  # numbers of a vector at a time
 
@@ -28,7 +31,7 @@ class ModelAt:
             view.copy_(self.parameters[name].detach())
             self.parameters[name].data = view
 
-    def place(self, coefficients: Tensor, points: list[Tensor]) -> None:
+    def place(self, coefficients: Tensor, points: Sequence[Tensor]) -> None:
         """Write theta = sum of c_k times point k.
 
         Args:
@@ -45,21 +48,25 @@ class ModelAt:
                     theta.add_(part, alpha=value)
 
     @torch.no_grad()
-    def take_gradients(self, decay: float, coefficients: list[float]) -> list[Tensor]:
-        """For each coefficient c, c times the gradient with respect to theta of what went backward: vectors (P,).
+    def take_gradients(
+        self, decay: float, coefficients: Sequence[float], out: Tensor, transforms: Sequence[Transform]
+    ) -> None:
+        """For each coefficient c, c times the gradient with respect to theta of what went backward.
 
         The parameters' own gradients are gone afterwards. One that learns but was not reached decays all the same;
         one that does not learn has a gradient of zero.
 
         Args:
             decay: The gradient is that of the loss plus decay / 2 |theta|^2.
-            coefficients: At least one.
+            coefficients: F of them, at least one.
+            out: Where they are written (F, P).
+            transforms: What was done to theta after blending, in turn; their ``pull_`` is applied backwards.
         """
-        found = [torch.empty_like(self.theta) for _ in coefficients]
-        *others, last = [self.layout.views(vector) for vector in found]
+        *others, last = out.unbind()
+        views = [self.layout.views(vector) for vector in others]
         places = self.layout.views(self.theta)
         # Parameter by parameter, so that a gradient is still in the CPU's cache when it is scaled.
-        for name, view in last.items():
+        for name, view in self.layout.views(last).items():
             parameter = self.parameters[name]
             if not parameter.requires_grad:
                 view.zero_()
@@ -68,7 +75,15 @@ class ModelAt:
             else:
                 torch.add(parameter.grad, places[name], alpha=decay, out=view)
             parameter.grad = None
-            for coefficient, other in zip(coefficients[:-1], others, strict=True):
-                torch.mul(view, coefficient, out=other[name])
-            view.mul_(coefficients[-1])
-        return found
+            if not transforms:
+                self._scale(view, [other[name] for other in views], coefficients)
+        if transforms:
+            for transform in reversed(transforms):
+                transform.pull_(last, self.layout)
+            self._scale(last, others, coefficients)
+
+    @staticmethod
+    def _scale(last: Tensor, others: Sequence[Tensor], coefficients: Sequence[float]) -> None:
+        for coefficient, other in zip(coefficients[:-1], others, strict=True):
+            torch.mul(last, coefficient, out=other)
+        last.mul_(coefficients[-1])

@@ -1,0 +1,162 @@
+"""What stages have measured along one subspace, read back from their folders. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from mcr.evaluation.summary import Grid
+from mcr.evaluation.table import Table
+from mcr.metric import Metric
+from mcr.statistics import Values
+
+PLACES, MEASURE, PER_IMAGE = "places.json", "measure.json", "per_image.safetensors"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The answers to one probe.
+
+    Attributes:
+        metrics: What they are.
+        grid: Where the probe was asked.
+        rows: Of each place what is known of it beside the metrics.
+        values: Metric to per-image values: (T, N); of a probe that is asked of T networks at once also (N,) or
+            (T, T, N).
+        given: Metric to the mean of each end as it was given (E).
+        images: N.
+        statistics: Named numbers of a probe that is asked of several networks at once.
+        fitted: Whether the images are those that the subspace was fitted on.
+    """
+
+    metrics: tuple[Metric, ...]
+    grid: Grid
+    rows: tuple[Mapping[str, float], ...]
+    values: Mapping[str, Values]
+    given: Mapping[str, list[float]]
+    images: int
+    statistics: Mapping[str, Any]
+    fitted: bool
+
+    @classmethod
+    def read(cls, folder: Path, place: Path, ends: tuple[str, ...], fitted: bool) -> Measure:
+        """The artifact of a ``measure`` stage.
+
+        Args:
+            folder: Of the stage.
+            place: Of the places where it was asked.
+            ends: Names of the ends.
+            fitted: See above.
+        """
+        found, placed = (json.loads((folder / MEASURE).read_text()), json.loads((place / PLACES).read_text()))
+        indices = found["indices"]
+        rows = tuple(placed["rows"][index] for index in indices)
+        grid = Grid(
+            tuple(placed["coordinates"]),
+            np.asarray(placed["places"])[indices],
+            np.asarray(placed["shares"])[indices],
+            ends,
+            np.asarray([row["arc_length"] for row in rows if "arc_length" in row]),
+        )
+        values = {name: value for name, value in load_file(folder / PER_IMAGE).items() if not name.startswith("given/")}
+        metrics = tuple(Metric(**metric) for metric in found["metrics"])
+        return cls(metrics, grid, rows, values, found["given"], found["images"], found["statistics"], fitted)
+
+    @property
+    def together(self) -> bool:
+        """Whether the probe was asked of several networks at once."""
+        return bool(self.statistics)
+
+    @property
+    def where(self) -> list[str]:
+        """What people call each place."""
+        return [" ".join(f"{value:.2f}" for value in place) for place in self.grid.places]
+
+    def mean(self, metric: str) -> Values:
+        """Over images, those without a value left out."""
+        mean: Values = np.nanmean(self.values[metric].astype(np.float64), axis=-1)
+        return mean
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that is known of one subspace.
+
+    Attributes:
+        label: What people call it.
+        measures: Probe to its answers.
+    """
+
+    label: str
+    measures: Mapping[str, Measure]
+
+    @cached_property
+    def along(self) -> dict[str, Measure]:
+        """Those that were asked at every place of the grid."""
+        single = {name: one for name, one in self.measures.items() if not one.together}
+        most = max((len(one.rows) for one in single.values()), default=0)
+        return {name: one for name, one in single.items() if len(one.rows) == most}
+
+    @property
+    def grid(self) -> Grid:
+        """The places of the grid."""
+        return next(iter(self.along.values())).grid
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """Name to metric, of those that are known at every place."""
+        return {metric.name: metric for one in self.along.values() for metric in one.metrics}
+
+    @property
+    def fitted(self) -> frozenset[str]:
+        """Metrics on the images that the subspace was fitted on."""
+        return frozenset(metric.name for one in self.along.values() if one.fitted for metric in one.metrics)
+
+    def table(self) -> Table:
+        """One row a place: where it lies, and the means."""
+        first = next(iter(self.along.values()))
+        means = {name: one.mean(name).tolist() for one in self.along.values() for name in one.values}
+        rows = [
+            {**row, **{name: values[index] for name, values in means.items()}} for index, row in enumerate(first.rows)
+        ]
+        return Table(self.grid.coordinates, tuple(self.metrics.values()), tuple(rows), self.fitted)
+
+    def costs(self) -> dict[str, Values]:
+        """Per-image values (T, N) of metrics that are worse when higher: accuracies become errors."""
+        found = {}
+        for one in self.along.values():
+            for metric in one.metrics:
+                if metric.better != "neither":
+                    values = one.values[metric.name].astype(np.float64)
+                    kept = metric.better == "lower"
+                    found[metric.cost] = values if kept else (1 - values if metric.unit == "share" else -values)
+        return found
+
+    def given(self) -> list[dict[str, Any]]:
+        """The ends with their own BatchNorm statistics and with those of their place: one row each."""
+        rows = []
+        for end, (name, corner) in enumerate(zip(self.grid.ends, self.grid.corners, strict=True)):
+            stored = {key: values[end] for one in self.along.values() for key, values in one.given.items()}
+            place = {key: float(one.mean(key)[corner]) for one in self.along.values() for key in one.values}
+            rows += [{"end": name, "batchnorm": "stored", **stored}, {"end": name, "batchnorm": "refreshed", **place}]
+        return rows
+
+    def spread(self) -> list[dict[str, Any]]:
+        """Quantiles over images of what is neither a loss nor a share: one row a metric and place."""
+        levels = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
+        rows = []
+        for one in self.along.values():
+            for metric in (metric for metric in one.metrics if metric.unit == "1" and metric.label):
+                for index, values in enumerate(one.values[metric.name].astype(np.float64)):
+                    quantiles = dict(zip(levels, np.quantile(values, list(levels.values())).tolist(), strict=True))
+                    extremes = {"mean": values.mean(), "min": values.min(), "max": values.max()}
+                    numbers = {**quantiles, **{name: float(value) for name, value in extremes.items()}}
+                    rows.append({"metric": metric.name, **one.grid.where(index), **numbers})
+        return rows

@@ -1,0 +1,225 @@
+"""The networks of a run, by name: trained, loaded, copied or taken from an earlier epoch, and then edited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mcr import identity
+from mcr.errors import InputError
+from mcr.plans import recipes
+from mcr.plans.node import Config, Stages, node
+from mcr.store import Stage
+
+ALL_ENDS = "path_aware"  # the one kind of edit that makes all ends together
+
+
+@dataclass
+class Networks:
+    """The named networks of a configuration, as stages.
+
+    Attributes:
+        cfg: The whole configuration.
+        model: Architecture and normalisation.
+        materials: The stages ``data`` and ``split``.
+        attacker: The path of an attacker who trained all ends together, if there is one.
+    """
+
+    cfg: Config
+    model: Config
+    materials: Stages
+    attacker: Stage | None = None
+    made: dict[tuple[str, int], Stage] = field(default_factory=dict)
+    open: list[tuple[str, int]] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """In the order of the configuration."""
+        return list(self.cfg["endpoints"])
+
+    def member(self, name: str) -> int:
+        """The number of a network: two networks of one recipe differ by it alone, so none is joined to itself."""
+        return self.names.index(name)
+
+    def edits(self, name: str) -> list[tuple[str, Config]]:
+        """The edits of a network, in order."""
+        return list(self.cfg["endpoints"][name]["edits"].items())
+
+    def final(self) -> dict[str, Stage]:
+        """Name to network, all edits done.
+
+        Raises:
+            InputError: For what is impossible: a cycle of copies, an edit of what is no network.
+        """
+        kinds = {name: [edit["kind"] for _, edit in self.edits(name)] for name in self.names}
+        together = [name for name in self.names if ALL_ENDS in kinds[name]]
+        if not together:
+            return {name: self.after(name, len(kinds[name])) for name in self.names}
+        if together != self.names or any(found.index(ALL_ENDS) != len(found) - 1 for found in kinds.values()):
+            raise InputError(
+                f"edit=path_aware trains all ends together, as the last edit of each; {', '.join(together)} of "
+                f"{', '.join(self.names)} have it: use ends=path_aware"
+            )
+        return self._path_aware({name: self.after(name, len(kinds[name]) - 1) for name in self.names})
+
+    def given(self, name: str) -> Stage:
+        """A network before anybody tampered with it: its source, trained on clean images, without edits."""
+        chosen = self.cfg["endpoints"][name]
+        if chosen["source"] == "copy":
+            return self.given(self._other(name))
+        return self._source(name, {**chosen, **({"images": "clean"} if "images" in chosen else {})})
+
+    def after(self, name: str, count: int) -> Stage:
+        """A network after its first so many edits."""
+        place = (name, count)
+        if place in self.open:
+            raise InputError(
+                f"endpoints: {' and '.join(dict.fromkeys(n for n, _ in self.open))} are made of each other"
+            )
+        if place not in self.made:
+            self.open.append(place)
+            chosen = self.cfg["endpoints"][name]
+            self.made[place] = self._edited(name, count) if count else self._source(name, chosen)
+            self.open.remove(place)
+        return self.made[place]
+
+    def _other(self, name: str) -> str:
+        other = str(self.cfg["endpoints"][name]["of"])
+        if other not in self.names or other == name:
+            raise InputError(f"endpoints.{name}.of={other} must name another network: {', '.join(self.names)}")
+        return other
+
+    def _source(self, name: str, chosen: Config) -> Stage:
+        source = recipes.one_of(f"endpoints.{name}.source", chosen["source"], ("train", "load", "copy", "snapshot"))
+        if source == "copy":
+            other = self._other(name)
+            return self.after(other, len(self.edits(other)))
+        if source == "load":
+            config = {**self.model, "digest": chosen["digest"], "most_megabytes": chosen["most_megabytes"]}
+            return Stage(
+                "load", 1, config, {"data": self.materials["data"]}, f"load {name}", places={"path": chosen["path"]}
+            )
+        if source == "snapshot":
+            return self._snapshot(name, chosen)
+        return self._trained(name, self.member(name), chosen, f"train {name}", {})
+
+    def _snapshot(self, name: str, chosen: Config) -> Stage:
+        """A network of an earlier epoch: the training of the other one, ended there."""
+        other = self._other(name)
+        whole = self.cfg["endpoints"][other]
+        if whole["source"] != "train":
+            raise InputError(f"endpoints.{name}: a snapshot is of a training; endpoints.{other} is a {whole['source']}")
+        if not 1 <= chosen["epoch"] <= whole["epochs"]:
+            raise InputError(
+                f"endpoints.{name}.epoch={chosen['epoch']} must lie in 1..{whole['epochs']}, the epochs of {other}"
+            )
+        part = {**whole, "keep": "last"}
+        return self._trained(other, self.member(other), part, f"train {name}", {"stop": chosen["epoch"]})
+
+    def _trained(self, name: str, member: int, chosen: Config, label: str, changes: Config) -> Stage:
+        images = recipes.one_of(f"endpoints.{name}.images", chosen["images"], ("clean", "poisoned"))
+        recipe = recipes.training(
+            self.cfg, recipes.without(chosen, "source", "label", "images", "edits"), chosen["objective"]
+        )
+        config = {
+            **self.model,
+            "augmentation": self.cfg["dataset"]["augmentation"],
+            "material": {"split": "train", "images": "all", "held_out": 0},
+            "recipe": {**recipe, "stop": recipe["epochs"], **changes},
+            "seed": identity.key({"replicate": self.cfg["replicate"], "member": member}),
+        }
+        needs = {"poison": self.poison(member)} if images == "poisoned" else {}
+        return node("train", f"poison-{label}" if needs else label, config, **needs, **self.materials)
+
+    def poison(self, member: int) -> Stage:
+        """Which images an attacker poisons: one set for all networks, or one for each."""
+        cfg, part = self.cfg, self.cfg["poisoning"]
+        if not cfg["backdoor"]:
+            raise InputError("a poisoned training needs a backdoor: add backdoor=badnets (mcr list backdoor)")
+        sets = recipes.one_of("poisoning.sets", part["sets"], ("shared", "own"))
+        recipes.one_of("poisoning.stamp", part["stamp"], ("before", "after"))
+        drawn = {"replicate": cfg["replicate"], "use": "poison"} | ({"member": member} if sets == "own" else {})
+        config = {
+            "backdoor": cfg["backdoor"],
+            "poisoning": recipes.without(part, "sets"),
+            "seed": identity.key(drawn),
+        }
+        label = "poison" if sets == "shared" else f"poison {self.names[member]}"
+        return node("poison", label, config, **self.materials)
+
+    def _edited(self, name: str, count: int) -> Stage:
+        edit, chosen = self.edits(name)[count - 1]
+        before = self.after(name, count - 1)
+        numbers = recipes.one_of(f"endpoints.{name}.edits.{edit}.numbers", chosen["numbers"], ("shared", "own"))
+        drawn: dict[str, Any] = {"replicate": self.cfg["replicate"], "use": chosen["use"]}
+        seed = identity.key(drawn | ({"member": self.member(name)} if numbers == "own" else {}))
+        label = f"{edit} {name}"
+        kind = recipes.one_of(f"endpoints.{name}.edits.{edit}.kind", chosen["kind"], ("edit", "tune", ALL_ENDS))
+        if kind == "tune":
+            return self._tuned(name, chosen, before, seed, label)
+        part = recipes.without(chosen, "kind", "label", "numbers", "use", "data", "joint")
+        if "injection" in part and not part["injection"]:
+            raise InputError("edit=inject needs an injection: add injection=fault_sneaking or injection=gaussian")
+        if "injection" in part:
+            part["injection"] = recipes.without(part["injection"], "numbers")
+        others = self._others(name, edit) if chosen["joint"] else []
+        needs = {f"other {index}": other for index, other in enumerate(others)}
+        config = {**self.model, "edit": part, "data": chosen["data"], "seed": seed}
+        return node("edit", label, config, init=before, **needs, **self.materials)
+
+    def _others(self, name: str, edit: str) -> list[Stage]:
+        """The other networks as they are before their own edit of that name; what is made from this one is left out."""
+        found = []
+        for other in self.names:
+            if other == name or name in self._ancestors(other):
+                continue
+            names = [known for known, _ in self.edits(other)]
+            found.append(self.after(other, names.index(edit) if edit in names else len(names)))
+        return found
+
+    def _ancestors(self, name: str) -> list[str]:
+        chosen = self.cfg["endpoints"][name]
+        if chosen["source"] != "copy":
+            return []
+        other = self._other(name)
+        return [other, *(self._ancestors(other) if other != name else [])]
+
+    def _tuned(self, name: str, chosen: Config, before: Stage, seed: str, label: str) -> Stage:
+        images = recipes.one_of(f"the images of {label}", chosen["images"], ("clean", "poisoned"))
+        part = recipes.without(chosen, "kind", "label", "numbers", "use", "images")
+        recipe = recipes.training(self.cfg, part, chosen["objective"])
+        poisoned = images == "poisoned"
+        config = {
+            **self.model,
+            "augmentation": self.cfg["dataset"]["augmentation"],
+            "material": {"split": "train", "images": "all", "held_out": 0} if poisoned else recipes.material(self.cfg),
+            "recipe": {**recipe, **({"stop": recipe["epochs"]} if "epochs" in recipe else {})},
+            "seed": seed,
+        }
+        needs = {"poison": self.poison(self.member(name))} if poisoned else {}
+        return node("train", label, config, init=before, **needs, **self.materials)
+
+    def _path_aware(self, ends: Stages) -> dict[str, Stage]:
+        """The ends of a whole path that an attacker trained on poisoned data (Zhao et al. 2020, adaptive attack)."""
+        cfg = self.cfg
+        if any(end.name != "train" for end in ends.values()):
+            raise InputError("ends=path_aware trains all networks itself: endpoints cannot be checkpoints or copies")
+        _, chosen = self.edits(self.names[0])[-1]
+        part = recipes.without(chosen, "kind", "label", "numbers", "use")
+        recipe = recipes.training(cfg, {**part, "steps": 0}, cfg["objective"])
+        config = {
+            **self.model,
+            "curve": recipes.without(cfg["curve"], "joins", "fits"),
+            "transform": cfg["transform"],
+            "free": "all",
+            "augmentation": cfg["dataset"]["augmentation"],
+            "material": {"split": "train", "images": "all", "held_out": 0},
+            "recipe": recipe,
+            "seed": identity.key({"replicate": cfg["replicate"], "use": "path-aware"}),
+        }
+        roles = {f"end {index}": end for index, end in enumerate(ends.values())}
+        self.attacker = node("connect", "attacker's path", config, poison=self.poison(0), **roles, **self.materials)
+        return {
+            name: node("extract", f"extract {name}", {"end": index}, path=self.attacker)
+            for index, name in enumerate(ends)
+        }

@@ -1,0 +1,96 @@
+"""The subspaces of a run: the fitted one, references beside it, and the places where networks of them are measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcr import identity
+from mcr.errors import InputError
+from mcr.plans import recipes
+from mcr.plans.node import Config, Stages, node
+from mcr.store import Stage
+
+FITTED = "path"  # the name of THE subspace of a run
+
+
+def roles(ends: Stages) -> dict[str, Stage]:
+    """The networks that a subspace joins, by their number."""
+    return {f"end {index}": end for index, end in enumerate(ends.values())}
+
+
+def joined(curve: Config, ends: Stages, name: str) -> None:
+    """Raises InputError where a curve joins another number of networks."""
+    if curve["joins"] != len(ends):
+        raise InputError(
+            f"{name}={_chosen(curve)} joins {curve['joins']} networks, endpoints has {len(ends)}: {', '.join(ends)}"
+        )
+
+
+def _chosen(curve: Config) -> str:
+    return str(curve["_target_"]).rsplit(".", 2)[-2]
+
+
+def fit(cfg: Config, part: Config) -> dict[str, Any]:
+    """The material and the recipe of fitting a subspace.
+
+    Args:
+        cfg: The whole configuration.
+        part: ``curve`` and ``objective``.
+    """
+    connection = cfg["connection"]
+    split = recipes.one_of("connection.split", connection["split"], ("train", "clean"))
+    recipe = recipes.training(cfg, recipes.without(connection, "split", "images"), part["objective"])
+    return {"material": {"split": split, "images": connection["images"], "held_out": 0}, "recipe": recipe}
+
+
+def connection(cfg: Config, name: str, part: Config, model: Config, ends: Stages, materials: Stages) -> Stage:
+    """The fit of a subspace; where nothing is fitted, no training is part of it.
+
+    Args:
+        name: Of the subspace, for messages and labels.
+        part: ``curve`` and ``objective``.
+    """
+    curve = part["curve"]
+    joined(curve, ends, "curve" if name == FITTED else f"references.{name}.curve")
+    config: dict[str, Any] = {
+        **model,
+        "curve": recipes.without(curve, "joins", "fits"),
+        "transform": cfg["transform"],
+    }
+    if recipes.one_of("curve.fits", curve["fits"], ("inner", "nothing")) == "inner":
+        config |= {
+            "free": "inner",
+            "augmentation": cfg["dataset"]["augmentation"],
+            **fit(cfg, part),
+            "seed": identity.key(
+                {"replicate": cfg["replicate"], "curve": str(curve["_target_"]).split(".")[-1].lower()}
+            ),
+        }
+    return node("connect", f"connect {name}", config, **roles(ends), **materials)
+
+
+def place(cfg: Config, name: str, at: Any, space: Stage, ends: Stages, materials: Stages, material: Config) -> Stage:
+    """The places of a subspace where networks are measured, with BatchNorm's statistics of each.
+
+    Args:
+        name: Of the subspace.
+        at: A number of places along each edge, or a list of them.
+        space: The fitted subspace.
+        material: The images that it was fitted on.
+    """
+    part = cfg["evaluation"]
+    config = {
+        **{key: space.config[key] for key in ("architecture", "normalization", "curve", "transform")},
+        "ends": list(ends),
+        "at": at,
+        "augmentation": cfg["dataset"]["augmentation"],
+        "material": material,
+        "batchnorm": {
+            "images": part["batchnorm_images"],
+            "batch_size": part["batchnorm_batch"],
+            "precision": part["precision"],
+            "seed": part["seed"],
+        },
+        "memory_format": part["memory_format"],
+    }
+    return node("place", f"place {name}", config, subspace=space, **roles(ends), **materials)

@@ -1,0 +1,192 @@
+"""Choose the repaired network among candidates: of all images from the clean split alone, and without a trigger."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mcr.build import build
+from mcr.datasets.batches import EvaluationBatches
+from mcr.errors import InputError
+from mcr.probes.divergence import jensen_shannon, log_probabilities
+from mcr.progress import bar
+from mcr.repairs.bench import Bench, Trained, Walked
+from mcr.stages import session
+from mcr.stages.artifacts import (
+    CHOICE,
+    CLEANED,
+    NAMES,
+    NETWORK,
+    PREFIX,
+    read_material,
+    read_network,
+    read_spec,
+    write_json,
+    write_network,
+)
+from mcr.stages.context import Context
+from mcr.statistics import standard_error
+from mcr.store import Stage
+from mcr.types import LabelledImages
+from mcr.weightspace import files
+from mcr.weightspace.layout import Layout
+
+RATE, PLACE = "rate ", "place "  # the roles of what was trained on the clean images, and of its places
+
+
+def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
+    """The repaired network, as an endpoint and as the user's file, and all candidates with the reason of the choice."""
+    config = stage.config
+    context.prepare()
+    bench = make_bench(config, inputs, context)
+    fitted, held = read_material(inputs, config["material"], context.device_name)
+    watched = EvaluationBatches(held.images, held.labels, config["batch_size"], config["memory_format"])
+    judge = HeldOutScore.of(bench, watched)
+    spec = read_spec(inputs["data"])
+    best = max(judge.ends.values())
+    method = build(config["repair"])
+    candidates: list[dict[str, float]] = []
+    with bar(stage.label, 1, "choice") as progress:
+        for candidate, network in method.candidates(bench):
+            candidates.append({**candidate, **judge.score(network)})
+        choice = build(config["selection"]).choose(candidates)
+        progress.reach(1, f"{sum(choice.allowed)} of {len(candidates)} keep the accuracy")
+    chosen = candidates[choice.index]
+    repaired = method.rebuild(bench, chosen)
+    write_network(repaired, folder)
+    files.save(as_given(repaired, inputs.get("file")), folder / CLEANED)
+    write_json(
+        folder / CHOICE,
+        {
+            "chosen": chosen,
+            "kept": choice.kept,
+            "better_less_margin": best - config["selection"]["margin"],
+            "ends": dict(judge.ends),
+            "candidates": [
+                {**found, "allowed": keeps} for found, keeps in zip(candidates, choice.allowed, strict=True)
+            ],
+            "selection": config["selection"],
+            "images": {"fitted": len(fitted.labels), "held_out": len(held.labels)},
+            "of_each_class": {
+                name: int((fitted.labels == number).sum() + (held.labels == number).sum())
+                for number, name in enumerate(spec.classes)
+            },
+            "sha256": {
+                **{
+                    name: _origin(stage.needs[f"end {index}"], inputs[f"end {index}"])
+                    for index, name in enumerate(config["ends"])
+                },
+                "clean_images": _digest(fitted, held),
+                "cleaned": hashlib.sha256((folder / CLEANED).read_bytes()).hexdigest(),
+            },
+        },
+    )
+
+
+def make_bench(config: Mapping[str, Any], inputs: Mapping[str, Path], context: Context) -> Bench:
+    """The networks and what was trained, from the stages' folders; only the rates that are among the inputs."""
+    network = session.network(config, inputs, context, config["seed"], config["memory_format"])
+    trained: dict[float, Trained] = {}
+    for role, folder in inputs.items():
+        if not role.startswith(RATE):
+            continue
+        rate = role.removeprefix(RATE)
+        if f"{PLACE}{rate}" in inputs:
+            placed = json.loads((inputs[f"{PLACE}{rate}"] / "stage.json").read_text())["config"]
+            space = session.subspace(placed, inputs, folder, context, network)
+            trained[float(rate)] = Walked(space, *session.read_places(inputs[f"{PLACE}{rate}"]))
+        else:
+            trained[float(rate)] = read_network(folder)
+    calibration = session.calibration(config, inputs, context)
+    states = dict(zip(config["ends"], session.ends(inputs), strict=True))
+    return Bench(network, Layout.of(network, config["memory_format"]), states, trained, calibration, config["seed"])
+
+
+@dataclass(frozen=True)
+class HeldOutScore:
+    """What held-out clean images say of a candidate.
+
+    Attributes:
+        batches: The held-out images.
+        outputs: Name of each end to its log-probabilities (N, C) there.
+        ends: Their accuracies.
+    """
+
+    batches: EvaluationBatches
+    outputs: Mapping[str, Tensor]
+    ends: Mapping[str, float]
+
+    @classmethod
+    def of(cls, bench: Bench, batches: EvaluationBatches) -> HeldOutScore:
+        """Ask the ends first, each with its own BatchNorm statistics."""
+        outputs = {}
+        for name, state in bench.ends.items():
+            bench.network.load_state_dict(dict(state))
+            outputs[name] = log_probabilities(bench.network, batches)
+        right = {
+            name: float((found.argmax(1) == batches.labels.cpu()).double().mean()) for name, found in outputs.items()
+        }
+        return cls(batches, outputs, right)
+
+    def score(self, network: nn.Module) -> dict[str, float]:
+        """Accuracy, its loss against the best end with standard error, and the divergence from each end."""
+        found = log_probabilities(network, self.batches)
+        better = self.outputs[max(self.ends, key=lambda name: self.ends[name])]
+        right, before = ((part.argmax(1) == self.batches.labels.cpu()).double() for part in (found, better))
+        lost = before - right
+        return {
+            "accuracy": float(right.mean()),
+            "lost": float(lost.mean()),
+            "lost_se": standard_error(lost.numpy()),
+            **{f"from_{name}": float(jensen_shannon(own, found).mean()) for name, own in self.outputs.items()},
+        }
+
+
+def as_given(network: nn.Module, file: Path | None) -> dict[str, Tensor]:
+    """The network's state under the names and in the types of the file that it came from, if it came from one.
+
+    Raises:
+        InputError: For a value that its type in the file cannot hold.
+    """
+    state = {name.removeprefix(PREFIX): tensor for name, tensor in network.state_dict().items()}
+    found = {given: state[name].to(getattr(torch, kind)) for name, (given, kind) in _names(file, state).items()}
+    for name, tensor in found.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise InputError(f"the repaired {name} does not fit into {tensor.dtype}: give the network as float32")
+    return found
+
+
+def read_cleaned(folder: Path, file: Path | None) -> dict[str, Tensor]:
+    """The repaired network as a user loads it, under this program's names."""
+    found = files.load(folder / CLEANED)
+    return {PREFIX + name: found[given] for name, (given, _) in _names(file, found).items()}
+
+
+def _names(file: Path | None, state: Mapping[str, Tensor]) -> dict[str, tuple[str, str]]:
+    """The network's names to those in the user's file and their types there; to themselves without a file."""
+    if file is None:
+        return {name: (name, str(tensor.dtype).removeprefix("torch.")) for name, tensor in state.items()}
+    found: dict[str, tuple[str, str]] = json.loads((file / NAMES).read_text())
+    return found
+
+
+def _origin(stage: Stage, folder: Path) -> str:
+    """SHA-256 of a network's file: the user's, where it came from one."""
+    if "digest" in stage.config:
+        return str(stage.config["digest"])
+    return hashlib.sha256((folder / NETWORK).read_bytes()).hexdigest()
+
+
+def _digest(*parts: LabelledImages) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part.images.cpu().numpy().tobytes())
+        found.update(part.labels.cpu().numpy().tobytes())
+    return found.hexdigest()

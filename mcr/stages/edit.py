@@ -1,0 +1,34 @@
+"""Edit a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mcr.build import build_tree
+from mcr.seeding import generator
+from mcr.stages import session
+from mcr.stages.artifacts import EDIT, read_network, read_spec, read_split, write_json, write_network
+from mcr.stages.context import Context
+from mcr.store import Stage
+from mcr.types import LabelledImages
+
+
+def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
+    """The changed network, and the facts that its edit tells."""
+    config, spec = stage.config, read_spec(inputs["data"])
+    context.prepare()
+    network = session.network(config, inputs, context, config["seed"], "contiguous")
+    network.load_state_dict(read_network(inputs["init"]))
+    if config["data"] == "nothing":
+        none = torch.zeros(0, spec.channels, *spec.image_size, dtype=torch.uint8)
+        data = LabelledImages(none, torch.zeros(0, dtype=torch.int64))
+    else:
+        data = read_split(inputs, config["data"], context.device_name)
+    others = [read_network(inputs[role]) for role in sorted(role for role in inputs if role.startswith("other "))]
+    edit = build_tree(config["edit"])
+    edited = edit(network, others, data, generator(config["seed"], edit.draws))
+    network.load_state_dict(dict(edited.tensors), strict=False)
+    write_network(network, folder)
+    write_json(folder / EDIT, edited.report)

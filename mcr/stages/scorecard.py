@@ -1,0 +1,107 @@
+"""What every network on a repair card is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mcr.build import build_tree
+from mcr.datasets.batches import EvaluationBatches
+from mcr.metric import Metric
+from mcr.probes.divergence import log_probabilities
+from mcr.probes.probe import Probe
+from mcr.stages.artifacts import SPLIT_SUMMARY, read_material, read_split
+from mcr.stages.context import Context
+from mcr.stages.injected import injected_images
+from mcr.types import LabelledImages
+
+CLEAN = Metric("clean_accuracy", "share", "higher", "accuracy")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One network's answers: predictions on clean images (N,), and per-image values of each metric."""
+
+    predictions: Tensor
+    values: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """What a network is asked for the card: the shares that the run's probes measure.
+
+    Attributes:
+        source: What the clean images are.
+        clean: The clean images in batches.
+        probes: Name to probe and its images.
+    """
+
+    source: str
+    clean: EvaluationBatches
+    probes: Mapping[str, tuple[Probe, EvaluationBatches]]
+
+    @classmethod
+    def of(
+        cls, config: Mapping[str, Any], recipe: Mapping[str, Any], inputs: dict[str, Path], context: Context
+    ) -> Scorecard:
+        """On test images where there are any, else on the held-out clean images.
+
+        Args:
+            config: Of the card.
+            recipe: Of the choice.
+            inputs: Folders of data, split and the ends.
+            context: Names the device.
+        """
+        counts = json.loads((inputs["split"] / SPLIT_SUMMARY).read_text())
+        limit = config["probes"].get("test", {"images": "all"})["images"]
+        if counts["test"]:
+            part, source = read_split(inputs, "test", context.device_name, limit), "test images"
+        else:
+            _, part = read_material(inputs, recipe["material"], context.device_name)
+            source = "the held-out clean images, which also chose the repair"
+
+        def batches(images: LabelledImages) -> EvaluationBatches:
+            return EvaluationBatches(images.images, images.labels, recipe["batch_size"], recipe["memory_format"])
+
+        asked = {}
+        for name, chosen in config["probes"].items():
+            kind = chosen["data"]
+            data = part if kind == "test" else injected_images(inputs, context.device_name, kind)
+            if name != "test" and data is not None:
+                asked[name] = (build_tree(chosen["probe"]), batches(data))
+        return cls(source, batches(part), asked)
+
+    @property
+    def labels(self) -> Tensor:
+        """Of the clean images (N,)."""
+        return self.clean.labels.cpu()
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """Name to what it is, of all shares that are asked."""
+        found = [metric.of(name) for name, (probe, _) in self.probes.items() for metric in probe.metrics]
+        return {metric.name: metric for metric in (CLEAN, *found)}
+
+    def ask(self, network: nn.Module) -> Answers:
+        """Everything."""
+        predictions = log_probabilities(network, self.clean).argmax(1)
+        values = {CLEAN.name: (predictions == self.labels).double()}
+        for name, (probe, data) in self.probes.items():
+            answers = probe(network, data, torch.Generator())
+            values |= {f"{name}_{metric}": value.double() for metric, value in answers.items()}
+        return Answers(predictions, values)
+
+    def per_class(self, answers: Mapping[str, Answers], classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
+        """Class name to network to accuracy, for the classes that the images have."""
+        chosen = {name: self.labels == index for index, name in enumerate(classes)}
+        return {
+            name: {who: float(given.values[CLEAN.name][mask].mean()) for who, given in answers.items()}
+            for name, mask in chosen.items()
+            if mask.any()
+        }

@@ -1,0 +1,124 @@
+"""What stages build from their inputs: networks, images, a subspace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mcr.architectures.normalization import Normalized
+from mcr.build import build
+from mcr.curves.curve import Curve
+from mcr.datasets.augment import Augmentation
+from mcr.datasets.batches import augmented_batches
+from mcr.stages import model
+from mcr.stages.artifacts import CONTROL, PLACES, PREFIX, STATISTICS, read_material, read_network, read_spec, read_split
+from mcr.stages.context import Context
+from mcr.types import LabelledImages
+from mcr.weightspace import files
+from mcr.weightspace.layout import Layout
+from mcr.weightspace.subspace import Subspace, free_points
+from mcr.weightspace.transform import Transform
+
+Inputs = Mapping[str, Path]
+END = "end "  # the roles of the joined networks are "end 0", "end 1", ...
+
+
+def network(config: Mapping[str, Any], inputs: Inputs, context: Context, seed: str, memory_format: str) -> Normalized:
+    """The network of a configuration on the run's device, with weights drawn from a seed."""
+    made = model.make(config, read_spec(inputs["data"]), seed).to(context.device_name)
+    made.to(memory_format=context.memory_format(memory_format))
+    return made
+
+
+def transforms(config: Mapping[str, Any]) -> list[Transform]:
+    """What is done to theta after blending; an empty mapping is nothing."""
+    return [build(config["transform"])] if config["transform"] else []
+
+
+def ends(inputs: Inputs) -> list[dict[str, Tensor]]:
+    """The state dicts of the networks that a subspace joins, in order."""
+    roles = sorted((role for role in inputs if role.startswith(END)), key=lambda role: int(role.removeprefix(END)))
+    return [read_network(inputs[role]) for role in roles]
+
+
+def calibration(config: Mapping[str, Any], inputs: Inputs, context: Context) -> Callable[[], Iterator[Tensor]]:
+    """The images that estimate BatchNorm, augmented as in training, anew and the same at each call.
+
+    Args:
+        config: ``material``, ``augmentation``, ``memory_format``, and ``batchnorm``: how many images, at a time, and
+            the seed of their augmentation.
+    """
+    part = config["batchnorm"]
+    images = fitted_images(config, inputs, context, part["images"]).images
+    augmentation = Augmentation(**config["augmentation"])
+    return partial(augmented_batches, images, augmentation, part["batch_size"], config["memory_format"], part["seed"])
+
+
+def subspace(
+    config: Mapping[str, Any], inputs: Inputs, fitted: Path, context: Context, moved: Normalized | None = None
+) -> Subspace:
+    """A fitted subspace on the run's device.
+
+    Args:
+        config: Of a ``place`` stage.
+        inputs: Folders of data, split and the ends.
+        fitted: Folder of the fitted control points.
+        context: Names the device.
+        moved: The network to move, where there is one already.
+    """
+    context.prepare()
+    curve: Curve = build(config["curve"])
+    moved = moved or network(config, inputs, context, "evaluation", config["memory_format"])
+    precision = config["batchnorm"]["precision"]
+    images = calibration(config, inputs, context)
+    found = Subspace(moved, curve, ends(inputs), images, config["memory_format"], precision, transforms(config))
+    found.take(read_control(fitted, free_points(curve), found.layout))
+    return found
+
+
+def read_places(folder: Path) -> tuple[Tensor, list[dict[str, Tensor]]]:
+    """The places of a ``place`` stage, float64 (T, dim), and BatchNorm's statistics at each."""
+    places = torch.tensor(json.loads((folder / PLACES).read_text())["places"], dtype=torch.float64)
+    statistics: list[dict[str, Tensor]] = [{} for _ in places]
+    for name, tensor in files.load(folder / STATISTICS).items():
+        index, buffer = name.split("/", 1)
+        statistics[int(index)][buffer] = tensor
+    return places, statistics
+
+
+def fitted_images(
+    config: Mapping[str, Any], inputs: Inputs, context: Context, limit: int | str, device: str = ""
+) -> LabelledImages:
+    """The first images of those that a subspace was fitted on, on the run's device where no other is named."""
+    material, device = config["material"], device or context.device_name
+    if material["images"] == "all" and not material["held_out"]:
+        return read_split(dict(inputs), material["split"], device, limit)
+    part, _ = read_material(dict(inputs), material, device)
+    most = None if limit == "all" else int(limit)
+    return LabelledImages(part.images[:most], part.labels[:most])
+
+
+def write_control(points: Sequence[Tensor], free: Sequence[int], layout: Layout, folder: Path) -> None:
+    """The free control points (P,) by parameter name ("1/features.0.weight")."""
+    named = {
+        f"{index}/{name.removeprefix(PREFIX)}": view
+        for index in free
+        for name, view in layout.views(points[index].cpu()).items()
+    }
+    files.save(named, folder / CONTROL)
+
+
+def read_control(folder: Path, free: Sequence[int], layout: Layout) -> list[Tensor]:
+    """The free control points, each (P,)."""
+    found: dict[str, dict[str, Tensor]] = {str(index): {} for index in free}
+    for name, tensor in files.load(folder / CONTROL).items():
+        index, parameter = name.split("/", 1)
+        if index in found:  # a path with free ends has written these too
+            found[index][PREFIX + parameter] = tensor
+    return [layout.pack(named) for named in found.values()]

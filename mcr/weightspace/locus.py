@@ -1,0 +1,51 @@
+"""Where in a subspace to look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mcr.curves.curve import Curve
+from mcr.errors import InputError
+
+Wanted = int | Sequence[float] | Sequence[Sequence[float]]
+
+
+def coordinates(dim: int) -> tuple[str, ...]:
+    """What the coordinates of a place are called.
+
+    >>> coordinates(1), coordinates(2), coordinates(3)
+    (('t',), ('u', 'v'), ('u1', 'u2', 'u3'))
+    """
+    named = {1: ("t",), 2: ("u", "v")}
+    return named.get(dim, tuple(f"u{index + 1}" for index in range(dim)))
+
+
+def places(curve: Curve, wanted: Wanted, name: str) -> Tensor:
+    """The places of a grid, float64 (T, dim): so many along each edge, or as listed; all ends are among them.
+
+    Args:
+        curve: Has the domain.
+        wanted: A number, or a list of places; of a path, of numbers t.
+        name: Of the setting, for messages.
+
+    Raises:
+        InputError: For a place outside the domain, or where nothing lies between the ends.
+    """
+    corners = curve.grid(2)
+    if isinstance(wanted, int):
+        found = curve.grid(wanted) if wanted > 1 else corners
+    else:
+        rows = [torch.tensor([row] if isinstance(row, int | float) else row, dtype=torch.float64) for row in wanted]
+        for row in rows:
+            try:
+                curve.check(row)
+            except InputError as error:
+                raise InputError(f"{name}={list(wanted)}: {error}") from None
+        known = {tuple(row.tolist()) for row in [*corners, *rows]}
+        found = torch.tensor(sorted(known), dtype=torch.float64)
+    if len(found) <= len(corners):
+        raise InputError(f"{name}={wanted}: the {len(corners)} ends and at least one point between them")
+    return found

@@ -1,0 +1,158 @@
+"""A subspace of weight space through several networks: every point of it is a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mcr.curves.curve import Curve
+from mcr.errors import InputError
+from mcr.precision import Precision, autocast
+from mcr.weightspace import batchnorm
+from mcr.weightspace.layout import Layout
+from mcr.weightspace.model_at import ModelAt
+from mcr.weightspace.transform import Transform
+
+State = Mapping[str, Tensor]
+"""A network's state dict."""
+
+ROUNDING = 1e-9  # shares of two ends that differ by less are alike
+
+
+def control_points(curve: Curve, ends: Sequence[Tensor]) -> list[Tensor]:
+    """Where the control points begin: blends of the ends, each (P,).
+
+    Args:
+        curve: Of K control points through N ends.
+        ends: N vectors (P,).
+
+    Raises:
+        InputError: Where the curve joins another number of networks.
+    """
+    if curve.ends != len(ends):
+        kind = type(curve).__name__
+        raise InputError(f"curve {kind} joins {curve.ends} networks, {len(ends)} are given: see endpoints and curve")
+    return [blend(shares, ends) for shares in curve.initial().tolist()]
+
+
+def blend(shares: Sequence[float], ends: Sequence[Tensor]) -> Tensor:
+    """The sum of ends (P,) times their shares; where it is an end itself, that end."""
+    parts = [(share, end) for share, end in zip(shares, ends, strict=True) if share]
+    if len(parts) == 1:
+        return parts[0][1]
+    if len(parts) == 2 and sum(share for share, _ in parts) == 1:
+        # The line between two ends, exact at both.
+        return torch.lerp(parts[0][1], parts[1][1], parts[1][0])
+    total = torch.zeros_like(ends[0])
+    for share, end in parts:
+        total.add_(end, alpha=share)
+    return total
+
+
+def free_points(curve: Curve) -> list[int]:
+    """The numbers of the control points that are no end: those that are fitted."""
+    return [index for index, row in enumerate(curve.initial().tolist()) if sum(share != 0 for share in row) > 1]
+
+
+def shares_of_ends(curve: Curve, u: Tensor) -> Tensor:
+    """How much of each end there is at u before anything is fitted: float64 (N,), they sum to one.
+
+    Linear along a path, bilinear on a surface of four networks, barycentric on a simplex.
+    """
+    return curve.coefficients(u) @ curve.initial()
+
+
+class Subspace:
+    """theta(u) = T(sum_k c_k(u) p_k), u in R^dim: a path (dim 1), a surface (2), a simplex, through N networks.
+
+    The name is that of Wortsman et al. (2021, "Learning neural network subspaces"). A path between two networks
+    (Garipov et al. 2018), a Bezier surface through four (Ren et al. 2025) and the average of N (a point of their
+    simplex) are the same thing with other coefficients c_k.
+
+    Called at a place it gives the network there: its parameters are theta(u), its BatchNorm statistics are estimated
+    from the calibration images, its other buffers are those of the end with the largest share. One subspace with one
+    calibration gives one network at u, whoever asks.
+
+    Args:
+        network: Moved through weight space; any module.
+        curve: Gives c(u) (K,).
+        ends: State dicts of the N networks.
+        calibration: Gives the images (B, D, H, W) that estimate BatchNorm, anew and the same at each call.
+        memory_format: "channels_last" or "contiguous", of the network.
+        precision: Of the passes that estimate BatchNorm.
+        transforms: Done to theta in turn after blending.
+
+    Attributes:
+        points: Control points, K vectors (P,); at first blends of the ends.
+        layout: Of the network's parameters.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        curve: Curve,
+        ends: Sequence[State],
+        calibration: Callable[[], Iterable[Tensor]],
+        memory_format: str,
+        precision: Precision,
+        transforms: Sequence[Transform],
+    ) -> None:
+        self.network, self.curve, self.ends, self.calibration = network, curve, ends, calibration
+        self.precision, self.transforms = precision, transforms
+        self.layout = Layout.of(network, memory_format)
+        device = next(network.parameters()).device
+        self.points = [point.to(device) for point in control_points(curve, [self.layout.pack(state) for state in ends])]
+        self.model: ModelAt | None = None
+
+    def take(self, free: Sequence[Tensor]) -> None:
+        """Put fitted control points (P,) in the place of those that are no end."""
+        for index, point in zip(free_points(self.curve), free, strict=True):
+            self.points[index] = point.to(self.points[index].device)
+
+    def theta(self, u: Tensor) -> Tensor:
+        """The weights at u, float64 (dim,): (P,). Moves the network there; what is returned moves along with it.
+
+        Raises:
+            InputError: For a place outside the curve's domain.
+        """
+        self.curve.check(u)
+        shares = shares_of_ends(self.curve, u)
+        nearest = self.ends[int((shares >= shares.max() - ROUNDING).nonzero()[0])]
+        kept = {name: value for name, value in nearest.items() if name not in self.layout.names}
+        self.network.load_state_dict(kept, strict=False)
+        # Anew each time: whoever loads a state dict or moves the network tears it off its flat vector.
+        self.model = ModelAt(self.network, self.layout)
+        self.model.place(self.curve.coefficients(u), self.points)
+        for transform in self.transforms:
+            transform.apply_(self.model.theta, self.layout)
+        return self.model.theta
+
+    def at(self, u: Tensor) -> nn.Module:
+        """The network at u, float64 (dim,), with BatchNorm's statistics of that place; it is moved by the next call."""
+        theta = self.theta(u)
+        with autocast(self.precision, theta.device):
+            batchnorm.refresh(self.network, self.calibration())
+        return self.network
+
+    def back_at(self, u: Tensor, statistics: State) -> nn.Module:
+        """The network at u with BatchNorm's statistics as they were estimated there before (see ``statistics``)."""
+        self.theta(u)
+        self.network.load_state_dict(dict(statistics), strict=False)
+        return self.network
+
+    def given(self, index: int) -> nn.Module:
+        """One of the ends as it was given, with its own BatchNorm statistics."""
+        self.network.load_state_dict(dict(self.ends[index]))
+        return self.network
+
+    def statistics(self) -> dict[str, Tensor]:
+        """Copies of BatchNorm's statistics of the place where the network is, by their names in its state dict."""
+        kept = set(batchnorm.layers(self.network))
+        named = [(name, module) for name, module in self.network.named_modules() if module in kept]
+        return {
+            f"{name}.{key}": value.clone()
+            for name, module in named
+            for key, value in module.named_buffers(recurse=False)
+        }
