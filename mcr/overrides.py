@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra import compose
 from hydra._internal.utils import get_args_parser
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mcr import build, differences, identity
+from mcr.composition import Composed, Composer
 from mcr.datasets import folder
 from mcr.errors import InputError
-from mcr.shorthands import quoted
 
 OVERLAYS = ("ends", "experiment", "debug")  # groups whose options only override others
 # Places for choices beside those of the defaults list.
@@ -85,30 +81,30 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
     Raises:
         InputError: For an unknown key, group, option or a value of the wrong type, naming the nearest valid names.
     """
-    with _Composer(conf, args) as extra, _explained(conf, args.overrides):
-        whole = _compose_first([*extra, *args.overrides, f"verb={verb}"])
+    with Composer(conf, args) as composer, _explained(conf, args.overrides):
+        whole = composer.first([*args.overrides, f"verb={verb}"])
         swept = args.multirun or (whole.hydra.mode is not None and "MULTIRUN" in str(whole.hydra.mode))
-        lines = _sweep(whole, args.overrides) if swept else [args.overrides]
         if not swept:
-            _refuse_choices(args.overrides)
-        plain_trees = cache(_of_choices)
+            for word in composer.several(args.overrides):
+                raise InputError(f"{word} names several values: add -m to run them all")
+        checker = _Checker(composer)
         found = []
-        for line in lines:
-            words = [*extra, *line, f"verb={verb}"]
-            cfg = compose("config", overrides=words, return_hydra_config=True) if swept else whole
-            choices = dict(cfg.hydra.runtime.choices)
-            found.append(Job(tuple(line), with_choices(plain(_checked(cfg, words, plain_trees)), choices)))
+        for line in composer.jobs(whole, args.overrides) if swept else [args.overrides]:
+            words = [*line, f"verb={verb}"]
+            composed = composer.compose(words) if swept else whole
+            checker.check(composed, words)
+            found.append(Job(tuple(line), with_choices(plain(composed.config), composed.choices)))
         return Request(tuple(found), bool(swept))
 
 
 def check_names(conf: Path, args: argparse.Namespace) -> DictConfig:
-    """The whole configuration, Hydra's part included; values may still be missing.
+    """Hydra's own part of the configuration; values of the rest may still be missing.
 
     Raises:
         InputError: For an unknown key, group or option.
     """
-    with _Composer(conf, args) as extra, _explained(conf, args.overrides):
-        return _compose_first([*extra, *args.overrides])
+    with Composer(conf, args) as composer, _explained(conf, args.overrides):
+        return composer.first(args.overrides).hydra
 
 
 @contextmanager
@@ -120,18 +116,6 @@ def _explained(conf: Path, overrides: list[str]) -> Iterator[None]:
         raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise InputError(_one_line(error, conf, overrides)) from error
-
-
-def _sweep(whole: DictConfig, overrides: list[str]) -> list[list[str]]:
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    params = [f"{key}={value}" for key, value in (whole.hydra.sweeper.get("params") or {}).items()]
-    return BasicSweeper.split_arguments(parser.parse_overrides([*params, *overrides]), None)[0]
-
-
-def _refuse_choices(overrides: list[str]) -> None:
-    for override in OverridesParser.create().parse_overrides(overrides):
-        if override.is_sweep_override():
-            raise InputError(f"{override.input_line} names several values: add -m to run them all")
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -160,99 +144,57 @@ def with_choices(config: dict[str, Any], choices: Mapping[str, Any]) -> dict[str
     return {**config, "choices": named}
 
 
-class _Composer:
-    """Hydra's compose API over this project's configuration folder, closed again afterwards.
+class _Checker:
+    """Compares configurations with those of their chosen options alone: keys must exist, types must fit."""
 
-    Entering gives the overrides that stand for ``--config-dir``.
-    """
+    def __init__(self, composer: Composer) -> None:
+        self.composer = composer
+        self.trees: dict[tuple[object, ...], Any] = {}
 
-    def __init__(self, conf: Path, args: argparse.Namespace) -> None:
-        self.conf, self.extra = conf, args.config_dir
+    def check(self, composed: Composed, line: list[str]) -> None:
+        """Raises InputError for a key that nothing reads, or a value of another type than the YAML's."""
+        choices = composed.choices
+        kept = {g: o for g, o in choices.items() if g not in OVERLAYS and not g.startswith("hydra/")}
+        for word in line:
+            group = word[1:].partition("=")[0]
+            if word.startswith("+") and "@" in group and not any(fnmatch(group, place) for place in ADDED):
+                raise InputError(f"nothing reads +{group}; what may be added is {' or '.join(ADDED)}")
+        overlaid = any(choices.get(group) not in (None, "None") for group in OVERLAYS)
+        pairs = [word.lstrip("+").partition("=") for word in line]
+        known = {*kept, "verb"}
+        if not overlaid and all(key in known and not value.lstrip().startswith("{") for key, _, value in pairs):
+            return  # nothing but choices; a mapping would be values for what a choice of that name gives
+        others = tuple(word for word in line if word.startswith("~"))
+        place = (tuple(sorted(kept.items())), others)
+        if place not in self.trees:
+            self.trees[place] = self._of_choices(kept, others)
+        before, after = self.trees[place], OmegaConf.to_container(composed.config, resolve=False)
+        for key, old, new in differences.changes(before, after, before):
+            if old is differences.ABSENT:
+                raise InputError(f"nothing reads {key}; {build.nearest(key, list(differences.keys(before)))}")
+            if not differences.fits(key, old, new):
+                raise InputError(f"{key}={new} is no {differences.kind(old)}: the configuration has {key}={old}")
 
-    def __enter__(self) -> list[str]:
-        GlobalHydra.instance().clear()
-        initialize_config_dir(str(self.conf), version_base="1.3", job_name="mcr").__enter__()
-        if self.extra is None:
-            return []
-        if not Path(self.extra).is_dir():
-            raise InputError(f"--config-dir {self.extra}: there is no such folder")
-        return [f"hydra.searchpath=[{quoted(f'file://{Path(self.extra).absolute()}')}]"]
+    def _of_choices(self, kept: Mapping[str, str], others: tuple[str, ...]) -> Any:
+        """What chosen options alone give, as plain containers with their interpolations.
 
-    def __exit__(self, *_: object) -> None:
-        GlobalHydra.instance().clear()
-
-
-def _compose_first(overrides: list[str]) -> DictConfig:
-    """The whole configuration, Hydra's part included, at the first value of every choice."""
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    single = []
-    for override in parser.parse_overrides(overrides):
-        choice = override.is_sweep_override() and override.is_discrete_sweep()
-        first = next(iter(override.sweep_string_iterator())) if choice else None
-        single.append(f"{override.get_key_element()}={first}" if choice else str(override.input_line))
-    return compose("config", overrides=single, return_hydra_config=True)
-
-
-def _checked(cfg: DictConfig, line: list[str], of_choices: Callable[..., Any]) -> DictConfig:
-    """The job's configuration, compared with that of its chosen options alone: keys must exist, types must fit.
-
-    Args:
-        cfg: What the line gives, Hydra's part included, which is taken off.
-        line: The job's overrides.
-        of_choices: See the function of that name; jobs of a sweep often choose the same.
-    """
-    choices = cast(dict[str, Any], OmegaConf.to_container(cfg.hydra.runtime.choices))
-    kept = {g: o for g, o in choices.items() if g not in OVERLAYS and not g.startswith("hydra/")}
-    for word in line:
-        group = word[1:].partition("=")[0]
-        if word.startswith("+") and "@" in group and not any(fnmatch(group, place) for place in ADDED):
-            raise InputError(f"nothing reads +{group}; what may be added is {' or '.join(ADDED)}")
-    added = set(kept) - set(_defaults())
-    with open_dict(cfg):
-        del cfg["hydra"]
-    overlaid = any(choices.get(group) for group in OVERLAYS)
-    pairs = [word.lstrip("+").partition("=") for word in line]
-    if not overlaid and all(key in {*kept, "verb"} and not value.lstrip().startswith("{") for key, _, value in pairs):
-        return cfg  # nothing but choices; a mapping would be values for what a choice of that name gives
-    plain_choices = tuple(f"{group}={option}" for group, option in kept.items() if group not in added)
-    kept_words = tuple(word for word in line if word.startswith(("~", "hydra.searchpath=")))
-    before = of_choices(plain_choices, tuple(sorted((g, str(kept[g])) for g in added)), kept_words)
-    after = OmegaConf.to_container(cfg, resolve=False)
-    for key, old, new in differences.changes(before, after, before):
-        if old is differences.ABSENT:
-            raise InputError(f"nothing reads {key}; {build.nearest(key, list(differences.keys(before)))}")
-        if not differences.fits(key, old, new):
-            raise InputError(f"{key}={new} is no {differences.kind(old)}: the configuration has {key}={old}")
-    return cfg
-
-
-@cache
-def _defaults() -> tuple[str, ...]:
-    """The places of the defaults list that have a choice."""
-    return tuple(map(str, compose("config", overrides=[], return_hydra_config=True).hydra.runtime.choices))
-
-
-def _of_choices(chosen: tuple[str, ...], added: tuple[tuple[str, str], ...], others: tuple[str, ...]) -> Any:
-    """What chosen options alone give, as plain containers with their interpolations.
-
-    Args:
-        chosen: At places of the defaults list.
-        added: Group and option at further places; those that a chosen option brings itself are not added twice.
-        others: Words that take choices away, or say where options lie.
-    """
-    words = [*chosen, *others]
-    while True:
-        cfg = compose("config", overrides=words, return_hydra_config=True)
-        known = cfg.hydra.runtime.choices
-        left = [(group, option) for group, option in added if str(known.get(group)) != option]
-        if not left:
-            break
-        # An endpoint before its edits and its objective: it may bring them itself.
-        group, option = min(left, key=lambda pair: pair[0].count("."))
-        words.append(f"{'' if group in known else '+'}{group}={option}")
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return OmegaConf.to_container(cfg, resolve=False)
+        Args:
+            kept: Group and option; at further places than those of the defaults list they are added, but not twice
+                where a chosen option brings them itself.
+            others: Words that take choices away.
+        """
+        listed = set(self.composer.compose([]).choices)
+        words = [*(f"{group}={option}" for group, option in kept.items() if group in listed), *others]
+        while True:
+            composed = self.composer.compose(words)
+            known = composed.choices
+            left = [group for group, option in kept.items() if known.get(group) != option]
+            if not left:
+                break
+            # An endpoint before its edits and its objective: it may bring them itself.
+            group = min(left, key=lambda name: name.count("."))
+            words.append(f"{'' if group in known else '+'}{group}={kept[group]}")
+        return OmegaConf.to_container(composed.config, resolve=False)
 
 
 def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:
@@ -268,7 +210,7 @@ def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:
     unknown = re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", f"{text} {error.__cause__ or ''}")
     if unknown or group_match:
         wanted = unknown.group(2) if unknown else group_match.group(1)  # type: ignore[union-attr]
-        tree = OmegaConf.to_container(compose("config", overrides=[]), resolve=False)
+        tree = OmegaConf.to_container(compose("config"), resolve=False)
         places = ["endpoint@endpoints.start", "endpoint@endpoints.end", "curve@reference"]
         hint = build.nearest(wanted, [*differences.keys(tree), *groups, *places])
         extra = f" (an argument of your own network: +{wanted}=...)" if wanted.startswith("architecture.") else ""

@@ -47,21 +47,21 @@ def list_options(conf: Path, words: list[str]) -> None:
     Console(soft_wrap=False).print(table)
 
 
-def plain_help(args: argparse.Namespace, cfg: DictConfig) -> bool:
+def plain_help(args: argparse.Namespace, own: DictConfig) -> bool:
     """Whether ``help_text`` shows all that Hydra's own form would: no folder of the user's, no template but ours."""
-    placeholders = string.Template(cfg.hydra.help.template).get_identifiers()
-    return args.config_dir is None and not cfg.hydra.searchpath and placeholders == ["APP_CONFIG_GROUPS"]
+    placeholders = string.Template(own.help.template).get_identifiers()
+    return args.config_dir is None and not own.searchpath and placeholders == ["APP_CONFIG_GROUPS"]
 
 
-def help_text(conf: Path, cfg: DictConfig) -> str:
+def help_text(conf: Path, own: DictConfig) -> str:
     """The text of ``--help``; Hydra's own way to it walks through all groups twice.
 
     Args:
         conf: Holds the groups.
-        cfg: The whole configuration, with Hydra's part.
+        own: Hydra's part of the configuration.
     """
     lines = [f"{name}: {', '.join(options)}\n" for name, options in _groups(conf).items()]
-    return string.Template(cfg.hydra.help.template).substitute(APP_CONFIG_GROUPS="".join(lines))
+    return string.Template(own.help.template).substitute(APP_CONFIG_GROUPS="".join(lines))
 
 
 def _groups(conf: Path) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from mcr.identity import file_digest
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff"})
 # What desktops and archivers leave behind, hidden files apart.
 LITTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+PORTION = 64  # files that a thread takes at once
 MOST_NAMED = 3  # files or errors in one line
 T = TypeVar("T")
 
@@ -120,7 +121,7 @@ def _fingerprint(root: str, hint: str, listed: Callable[[Path], Mapping[str, Lis
     classes = [[name, *part.classes] for name, part in parts.items()]
     # JSON, because a name may hold any character.
     rows = [
-        [path.relative_to(folder).as_posix(), label, digest]
+        [str(path).removeprefix(f"{folder}{os.sep}").replace(os.sep, "/"), label, digest]
         for (path, label), digest in zip(files, digests, strict=True)
     ]
     return hashlib.sha256(json.dumps([classes, rows]).encode()).hexdigest()
@@ -139,8 +140,12 @@ def for_all(function: Callable[[Path], T], files: Sequence[Path]) -> list[T]:
         except InputError as error:
             return error
 
+    # In portions: handing over a file of its own costs more than to read a small one.
+    portions = [files[begin : begin + PORTION] for begin in range(0, len(files), PORTION)]
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(tried, files))
+        found = [
+            result for part in pool.map(lambda portion: [tried(path) for path in portion], portions) for result in part
+        ]
     results = [result for result in found if not isinstance(result, InputError)]
     errors = [str(result) for result in found if isinstance(result, InputError)]
     if errors:

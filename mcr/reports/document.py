@@ -16,7 +16,8 @@ COLUMNS = ("path", "metric", "ends", "max inside", "at", "above highest end", "a
 EXPLANATION = (
     "Above highest end: the highest value at a point that is no end minus the highest of the ends, ± its standard "
     "error over images; negative: no barrier. Above line: the largest excess over the blend of the ends' values "
-    "(along a path the straight line between them). Area: the mean over the path of that excess. Losses in nats, errors in percent."
+    "(along a path the straight line between them). Area: the mean over the path of that excess. Losses "
+    "in nats, errors in percent."
 )
 
 

@@ -16,8 +16,10 @@ from mcr.datasets.split import split_indices
 from mcr.errors import InputError
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.summary import Grid, summarize
+from mcr.identity import numbers
 from mcr.precision import PRECISIONS
 from mcr.reports.claims import judge
+from mcr.stages import recipes
 from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
 from mcr.stages.load import take
 from mcr.stages.train import parts
@@ -43,7 +45,21 @@ CORRELATION = dict.fromkeys(
 
 
 def check(stage: Stage) -> None:
-    """Build the stage's objects that need no data. Raises InputError for the first that cannot be built."""
+    """Build the stage's objects that need no data, and compare its recipe with what the stage declares.
+
+    Raises:
+        InputError: For the first that cannot be built, a key that nothing reads, a value of a wrong type or range.
+    """
+    try:
+        _build(stage)
+    except (TypeError, KeyError, AttributeError):
+        # A value of a wrong type, which the declaration names better; if it does not, this is no user's mistake.
+        recipes.check(stage.name, stage.label, numbers(stage.config))
+        raise
+    recipes.check(stage.name, stage.label, numbers(stage.config))
+
+
+def _build(stage: Stage) -> None:
     config = stage.config
     if stage.name == "data":
         build.build({**config["dataset"], **stage.places})

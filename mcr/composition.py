@@ -1,0 +1,114 @@
+"""Hydra's composition of this project's configuration, many times in one command."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from mcr.errors import InputError
+from mcr.shorthands import quoted
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A configuration, Hydra's own part aside, and the names of the chosen options by group."""
+
+    config: DictConfig
+    hydra: DictConfig
+    choices: Mapping[str, str]
+
+
+class Composer:
+    """Hydra's compose API over a configuration folder, closed again afterwards.
+
+    What is chosen is composed once; other values are put into a copy of that, by Hydra's own rules: a sweep over
+    numbers composes once, not once a job.
+
+    Args:
+        conf: The folder.
+        args: Hydra's own options; ``--config-dir`` adds a folder.
+    """
+
+    def __init__(self, conf: Path, args: argparse.Namespace) -> None:
+        self.conf, self.folder = conf, args.config_dir
+        self.extra: list[str] = []
+        self.known: dict[tuple[str, ...], Composed] = {}
+
+    def __enter__(self) -> Composer:
+        GlobalHydra.instance().clear()
+        initialize_config_dir(str(self.conf), version_base="1.3", job_name="mcr").__enter__()
+        if self.folder is not None:
+            if not Path(self.folder).is_dir():
+                raise InputError(f"--config-dir {self.folder}: there is no such folder")
+            self.extra = [f"hydra.searchpath=[{quoted(f'file://{Path(self.folder).absolute()}')}]"]
+        loader = GlobalHydra.instance().config_loader()
+        assert isinstance(loader, ConfigLoaderImpl)
+        # Each YAML file is read once a command, not once a composition.
+        loader.repository = CachingConfigRepository(loader.repository)  # type: ignore[assignment]
+        self.loader = loader
+        self.parser = OverridesParser.create(config_loader=loader)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        GlobalHydra.instance().clear()
+
+    def compose(self, words: Sequence[str]) -> Composed:
+        """The configuration of a line of overrides."""
+        overrides = self.parser.parse_overrides([*self.extra, *words])
+        values = [override for override in overrides if self._is_value(override)]
+        chosen = tuple(str(override.input_line) for override in overrides if override not in values)
+        if chosen not in self.known:
+            whole = compose("config", overrides=list(chosen), return_hydra_config=True)
+            choices = {str(group): str(option) for group, option in whole.hydra.runtime.choices.items()}
+            # Hydra's part is half of it: it is not copied for every job.
+            config = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
+            OmegaConf.set_struct(config, True)
+            self.known[chosen] = Composed(config, whole.hydra, choices)
+        found = self.known[chosen]
+        config = copy.deepcopy(found.config)
+        ConfigLoaderImpl._apply_overrides_to_config(values, config)
+        return Composed(config, found.hydra, found.choices)
+
+    def _is_value(self, override: Override) -> bool:
+        """Whether an override changes a value that is there already, and chooses nothing."""
+        key = override.key_or_group
+        plain = not (override.is_add() or override.is_force_add() or override.is_delete() or override.package)
+        return plain and not key.startswith("hydra.") and not self.loader.repository.group_exists(key)
+
+    def first(self, words: Sequence[str]) -> Composed:
+        """The same at the first value of every choice of a sweep."""
+        single = []
+        for override in self.parser.parse_overrides(list(words)):
+            choice = override.is_sweep_override() and override.is_discrete_sweep()
+            value = next(iter(override.sweep_string_iterator())) if choice else None
+            single.append(f"{override.get_key_element()}={value}" if choice else str(override.input_line))
+        return self.compose(single)
+
+    def jobs(self, whole: Composed, words: Sequence[str]) -> list[list[str]]:
+        """The lines of overrides of a sweep.
+
+        Args:
+            whole: The configuration at the first values.
+            words: Of the command.
+        """
+        params = [f"{key}={value}" for key, value in (whole.hydra.sweeper.get("params") or {}).items()]
+        lines: list[list[str]] = BasicSweeper.split_arguments(self.parser.parse_overrides([*params, *words]), None)[0]
+        return lines
+
+    def several(self, words: Sequence[str]) -> Iterator[str]:
+        """Words that name several values."""
+        for override in self.parser.parse_overrides(list(words)):
+            if override.is_sweep_override():
+                yield str(override.input_line)

@@ -1,0 +1,262 @@
+"""The recipe of every stage, declared: each key has a type and a range, and a key that nothing reads is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from mcr.errors import InputError
+
+Whole = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1)] | Literal["all"]
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Precision = Literal["fp32", "bf16"]
+Format = Literal["channels_last", "contiguous"]
+Part = dict[str, Any]  # a choice of a group, checked against the constructor that it names
+MOST = 80  # characters of a value in a message
+
+
+class Declared(BaseModel):
+    """What a stage reads of its configuration."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Model(Declared):
+    architecture: Part
+    normalization: Part
+
+
+class Material(Declared):
+    split: Literal["train", "clean"]
+    images: Count
+    held_out: Share
+
+
+class Watch(Declared):
+    collapse: Share
+    learned: Share
+    epochs: Whole
+    clean_tolerance: Share
+
+
+class Training(Declared):
+    epochs: Whole | None = None
+    steps: Whole | None = None
+    stop: Whole | None = None
+    steps_per_epoch: Whole
+    batch_size: Whole
+    precision: Precision
+    memory_format: Format
+    keep: Literal["last", "best"]
+    patience: Annotated[int, Field(ge=0)]
+    processes: Whole
+    compile: str
+    watch: Watch
+    objective: Part
+    optimizer: Part
+    schedule: Part
+
+
+class NetworkTraining(Training):
+    module: Part
+    floor: Size
+
+
+class SubspaceTraining(Training):
+    weight_decay: Size
+    ema_decay: Share
+    watched_images: Whole
+
+
+class Augmented(Declared):
+    padding: Annotated[int, Field(ge=0, le=256)]
+    flip: Annotated[float, Field(ge=0, le=1)]
+
+
+class BatchNorm(Declared):
+    images: Count
+    batch_size: Whole
+    precision: Precision
+    seed: int | str
+
+
+class Data(Declared):
+    dataset: Part
+
+
+class Split(Declared):
+    seed: int | str
+    train: Size | Literal["all"]
+    validation: Size | Literal["all"]
+    clean: Size | Literal["all"]
+    test: Size | Literal["all"]
+
+
+class Poisoning(Declared):
+    ratio: FiniteFloat
+    sources: list[int] | Literal["all"]
+    stamp: Literal["before", "after"]
+
+
+class Poison(Declared):
+    backdoor: Part
+    poisoning: Poisoning
+    seed: str
+
+
+class Train(Model):
+    augmentation: Augmented
+    material: Material
+    recipe: NetworkTraining
+    seed: str
+
+
+class Load(Model):
+    digest: str
+    most_megabytes: Size
+
+
+class Edit(Model):
+    edit: Part
+    data: Literal["nothing", "train", "validation", "clean", "test"]
+    seed: str
+
+
+class Extract(Declared):
+    end: Annotated[int, Field(ge=0)]
+
+
+class Connect(Model):
+    curve: Part
+    transform: Part
+    free: Literal["inner", "all"] | None = None
+    augmentation: Augmented | None = None
+    material: Material | None = None
+    recipe: SubspaceTraining | None = None
+    seed: str | None = None
+
+
+class Place(Model):
+    curve: Part
+    transform: Part
+    ends: list[str]
+    at: int | list[float] | list[list[float]]
+    augmentation: Augmented
+    material: Material
+    batchnorm: BatchNorm
+    memory_format: Format
+
+
+class Measure(Declared):
+    name: str
+    probe: Part
+    data: str
+    images: Count
+    at: Literal["all", "worst"]
+    worst: str | None = None
+    batch_size: Whole
+    seed: int | str
+
+
+class Statistics(Declared):
+    draws: Whole
+    level: Annotated[float, Field(gt=0, lt=1)]
+    correlations: list[list[str]]
+
+
+class Figures(Declared):
+    formats: list[str]
+    dpi: Annotated[int, Field(ge=1, le=2000)]
+
+
+class Report(Declared):
+    report: Figures
+    claims: list[Part]
+    statistics: Statistics
+    title: str
+    labels: dict[str, str]
+
+
+class Precheck(Model):
+    material: Material
+    batch_size: Whole
+    memory_format: Format
+    seed: str
+    ends: list[str]
+    floor: Size
+
+
+class Choose(Model):
+    ends: list[str]
+    augmentation: Augmented
+    material: Material
+    repair: Part
+    selection: Part
+    batchnorm: BatchNorm
+    batch_size: Whole
+    memory_format: Format
+    seed: str
+
+
+class Reactivation(Declared):
+    images: Annotated[int, Field(ge=0)]
+    steps: list[Whole]
+    rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class CardSettings(Declared):
+    reactivation: Reactivation
+    repaired: dict[str, FiniteFloat]
+    warn: dict[str, FiniteFloat]
+
+
+class Card(Declared):
+    method: str
+    replicate: int
+    probes: dict[str, Part]
+    card: CardSettings
+    report: Figures
+    claims: list[Part]
+    title: str
+    backdoor: Part
+    sources: list[int] | Literal["all"]
+
+
+DECLARED: dict[str, type[Declared]] = {
+    "data": Data,
+    "split": Split,
+    "poison": Poison,
+    "train": Train,
+    "load": Load,
+    "edit": Edit,
+    "extract": Extract,
+    "connect": Connect,
+    "place": Place,
+    "measure": Measure,
+    "report": Report,
+    "precheck": Precheck,
+    "choose": Choose,
+    "card": Card,
+}
+
+
+def check(name: str, label: str, config: Mapping[str, Any]) -> None:
+    """Raises InputError for a key that the stage does not read, lacks, or whose value has a wrong type or range."""
+    try:
+        DECLARED[name].model_validate(dict(config))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if not _is_alternative(part))
+        if first["type"] == "extra_forbidden":
+            raise InputError(f"{label}: nothing reads {where}") from None
+        value = str(first["input"])[:MOST]
+        raise InputError(f"{label}: {where}={value}: {first['msg'].lower()}") from None
+
+
+def _is_alternative(part: int | str) -> bool:
+    """Whether a part of a place is the name of one of several types, as pydantic puts it."""
+    return isinstance(part, str) and ("[" in part or part in ("int", "float", "str", "constrained-int"))
