@@ -14,7 +14,7 @@ from mcr import run
 from mcr.errors import STATUS_FAILED
 from mcr.evaluation.summary import over_replicates
 from mcr.evaluation.table import Table, write_csv
-from mcr.reports import document, figures, repairs, robustness
+from mcr.reports import document, figures, repair_figures, repairs, robustness
 from mcr.reports.claims import Verdict
 from mcr.terminal import FITTED, print_comparison, print_results
 
@@ -137,7 +137,9 @@ def _compare(folder: Path, jobs: list[Path]) -> None:
     level = config["statistics"]["level"]
     found = repairs.rows(names, summaries, level)
     write_csv(folder / "repairs.csv", found)
-    figures.save(figures.methods_figure(found), folder, "figure", config["report"]["formats"], config["report"]["dpi"])
+    figures.save(
+        repair_figures.methods_figure(found), folder, "figure", config["report"]["formats"], config["report"]["dpi"]
+    )
     verdicts = [
         (f"{name}, {summary['repair']}, N = {summary['images']}, replicate {summary['replicate']}", Verdict(**claim))
         for name, summary in zip(names, summaries, strict=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -128,10 +127,10 @@ def _draw(axis: Axes, metrics: Sequence[Metric], panel: Panel) -> None:
                     alpha=0.6,
                     label=f"{label}, {reference.name}",
                 )
-    _plain(axis)
+    plain(axis)
 
 
-def _plain(axis: Axes) -> None:
+def plain(axis: Axes) -> None:
     axis.grid(alpha=0.25, linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)
 
@@ -157,7 +156,7 @@ def overlay_figure(panels: Sequence[Panel]) -> Figure:
                     label=panel.title,
                 )
                 axis.set_ylabel(known[-1].title())
-            _plain(axis)
+            plain(axis)
     axes[-1].set_xlabel("t")
     axes[0].legend(fontsize=6, frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
@@ -185,113 +184,6 @@ def surface_figure(panels: Sequence[Panel]) -> Figure:
             axis.set_title(metric.title(), fontsize=9)
             figure.colorbar(drawn, ax=axis, shrink=0.85)
     figure.suptitle(" | ".join(panel.title for panel in panels), fontsize=10)
-    return figure
-
-
-def card_figure(rows: Sequence[Mapping[str, Any]], card: Mapping[str, Any]) -> Figure:
-    """A repair's candidates: clean accuracy and, where it is known, the attack's success; the chosen one is marked.
-
-    Args:
-        rows: Candidates of one learning rate, as ``along.csv`` has them.
-        card: The card.
-    """
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    axis = figure.subplots()
-    along = "t" in rows[0]
-    places = [row["t"] for row in rows] if along else list(range(len(rows)))
-    ends = [0.0, 1.0] if along else [-1.0]
-    marker = "o" if along else "s"
-    ends_known = list(card["ends"])
-    metrics = [Metric(**found) for found in card["descriptions"].values() if found["label"]]
-    for index, metric in enumerate(metrics):
-        color, values = COLOURS[index % len(COLOURS)], [100 * row[metric.name] for row in rows]
-        label = metric.name.replace("_", " ")
-        axis.plot(places, values, color=color, marker=marker, markersize=3, linewidth=1.6 if along else 0, label=label)
-        before = [100 * card["metrics"][metric.name][end] for end in ends_known][: len(ends)]
-        told: dict[str, Any] = {"label": "the networks before"} if index == 0 else {}
-        axis.plot(ends, before, color=color, marker="D", markersize=5, linewidth=0, markerfacecolor="white", **told)
-    held = [100 * row["accuracy"] for row in rows]
-    axis.plot(places, held, color=GREY, linewidth=1, linestyle="--", label="accuracy, held-out images")
-    axis.axhline(
-        100 * card["better_less_margin"],
-        color=GREY,
-        linewidth=0.8,
-        linestyle=":",
-        label="better network less the margin",
-    )
-    for place, row in zip(places, rows, strict=True):
-        if row["chosen"]:
-            axis.axvline(place, color="black", linewidth=1, label="chosen")
-    for index, (low, high) in enumerate(card["allowed_t"]):
-        half = (rows[1]["t"] - rows[0]["t"]) / 2 if len(rows) > 1 else 0.05
-        shown: dict[str, Any] = {"label": "allowed"} if index == 0 else {}
-        axis.axvspan(low - half, high + half, color=BLUE, alpha=0.07, linewidth=0, **shown)
-    axis.set(ylim=(-3, 103), ylabel="%", xlabel="t" if along else "candidate")
-    axis.set_title(f"{card['repair'].replace('_', ' ')}, {card['images']} clean images", fontsize=10)
-    if not along:
-        axis.set_xticks(
-            [-1, *places], [ends_known[0], *(_candidate_name(row) for row in rows)], rotation=30, fontsize=7
-        )
-    _plain(axis)
-    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
-
-
-def _candidate_name(row: Mapping[str, Any]) -> str:
-    return " ".join(f"{name} {row[name]:g}" for name in ("rate", "u", "v", "draw") if name in row)
-
-
-def methods_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Clean accuracy and the attack's success after each repair, against the number of clean images.
-
-    Args:
-        rows: One for each setting, method and number of images; settings side by side.
-    """
-    settings = list(dict.fromkeys(row["setting"] for row in rows))
-    methods = list(dict.fromkeys(row["repair"] for row in rows))
-    attacks = ("attack_success", "injection_success")
-    known = {
-        setting: next((a for row in rows if row["setting"] == setting for a in attacks if f"{a}_after" in row), "")
-        for setting in settings
-    }
-    lines = ["clean accuracy %", *(["attack success %"] if any(known.values()) else [])]
-    size = (3.0 * len(settings) + 2.2, 2.2 * len(lines) + 0.8)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(lines), len(settings), sharex=True, sharey="row", squeeze=False)
-    counts = sorted({row["images"] for row in rows})
-    for column, setting in enumerate(settings):
-        axes[0, column].set_title(setting, fontsize=10)
-        axes[-1, column].set_xlabel("clean images N")
-        for label, axis in zip(lines, axes[:, column], strict=True):
-            metric = "clean_accuracy" if label.startswith("clean") else known[setting]
-            if not metric:
-                continue
-            for index, method in enumerate(methods):
-                found = sorted(
-                    (row for row in rows if (row["setting"], row["repair"]) == (setting, method)),
-                    key=lambda row: int(row["images"]),
-                )
-                axis.errorbar(
-                    [row["images"] for row in found],
-                    [100 * row[f"{metric}_after"] for row in found],
-                    [np.nan_to_num(100 * row[f"{metric}_after_se"]) for row in found],
-                    color=METHODS[index % len(METHODS)],
-                    marker=MARKERS[index % len(MARKERS)],
-                    markersize=4,
-                    linewidth=2.2 if index == 0 else 1.2,
-                    capsize=2,
-                    label=method.replace("_", " "),
-                )
-            first = next(row for row in rows if row["setting"] == setting)
-            axis.axhline(100 * first[f"{metric}_before"], color=GREY, linestyle=":", linewidth=1, label="before")
-            axis.set_xscale("log")
-            axis.set_xticks(counts, [str(count) for count in counts], fontsize=8)
-            axis.minorticks_off()
-            axis.set_ylim(-3, 103)
-            if column == 0:
-                axis.set_ylabel(label)
-            _plain(axis)
-    axes[0, -1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

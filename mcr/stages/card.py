@@ -10,34 +10,26 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mcr.backdoors.backdoor import Backdoor
-from mcr.backdoors.poisoning import attackable
 from mcr.build import build
-from mcr.datasets.augment import to_unit
-from mcr.datasets.batches import EvaluationBatches
 from mcr.evaluation.table import write_csv
 from mcr.progress import bar
 from mcr.repairs.bench import Bench
-from mcr.reports import cards, figures
+from mcr.reports import cards, figures, repair_figures
 from mcr.reports.claims import judge
 from mcr.stages.artifacts import (
     CHOICE,
-    SPLIT_SUMMARY,
-    read_material,
     read_network,
     read_spec,
-    read_split,
     write_json,
 )
 from mcr.stages.choose import PLACE, RATE, make_bench, read_cleaned
 from mcr.stages.context import Context
 from mcr.stages.injected import injection_report
 from mcr.stages.loggers import log_card
+from mcr.stages.reactivated import reactivated
 from mcr.stages.scorecard import Answers, Scorecard
 from mcr.statistics import standard_error
 from mcr.store import Stage
-from mcr.training.reactivation import reactivation
-from mcr.types import LabelledImages
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -71,7 +63,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             name: float((answers["after"].predictions == answers[name].predictions).double().mean())
             for name in bench.ends
         },
-        "reactivation": _reactivation(stage, inputs, bench, context, states, scorecard),
+        "reactivation": reactivated(stage, inputs, bench, context, states, scorecard),
         **{name: choice[name] for name in ("kept", "better_less_margin", "selection", "of_each_class", "sha256")},
         "held_out": {"images": choice["images"]["held_out"], "ends": choice["ends"]},
         "injected": {
@@ -91,7 +83,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     card["warnings"] = cards.warnings(card)
     verdicts = [judge(claim, metrics) for claim in config["claims"] if _about(claim, config["method"])]
     claims = [vars(verdict) for verdict in verdicts if verdict is not None]
-    figure = figures.card_figure(rows, card)
+    figure = repair_figures.card_figure(rows, card)
     figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
     write_csv(folder / "along.csv", rows)
     write_json(folder / "card.json", card)
@@ -197,48 +189,6 @@ def _rates(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
 
 def _name(candidate: Mapping[str, float]) -> tuple[float | None, ...]:
     return tuple(candidate.get(label) for label in cards.LABELS)
-
-
-def _reactivation(
-    stage: Stage,
-    inputs: dict[str, Path],
-    bench: Bench,
-    context: Context,
-    states: Mapping[str, Mapping[str, Tensor]],
-    scorecard: Scorecard,
-) -> dict[str, dict[str, float]]:
-    """Network to steps to attack success; nothing where no trigger is known or the test is left out.
-
-    The few triggered images are validation images, or clean ones where there is no validation split.
-    """
-    config, part, recipe = stage.config, stage.config["card"]["reactivation"], stage.needs["choose"].config
-    counts = json.loads((inputs["split"] / SPLIT_SUMMARY).read_text())
-    if not config["backdoor"] or not part["images"]:
-        return {}
-    if counts["validation"]:
-        images = read_split(inputs, "validation", context.device_name)
-    else:
-        images, _ = read_material(inputs, recipe["material"], context.device_name)
-    few, watched = (_triggered(config, found, inputs) for found in (images, scorecard.clean))
-    if not len(few.labels):
-        return {}
-    batch = (to_unit(few.images[: part["images"]], recipe["memory_format"]), few.labels[: part["images"]])
-    found = {}
-    for name, state in states.items():
-        network = _loaded(bench, state)
-        data = scorecard.clean.like(watched.images, watched.labels)
-        found[name] = reactivation(network, batch, data, part["steps"], part["rate"])
-    return {name: {str(steps): value for steps, value in values.items()} for name, values in found.items()}
-
-
-def _triggered(
-    config: Mapping[str, Any], part: LabelledImages | EvaluationBatches, inputs: dict[str, Path]
-) -> LabelledImages:
-    """The images that can be attacked, with the trigger and the attacker's labels."""
-    backdoor: Backdoor = build(config["backdoor"])
-    aimed = backdoor.aim(part.labels, len(read_spec(inputs["data"]).classes))
-    chosen = attackable(part.labels, aimed, config["sources"])
-    return LabelledImages(backdoor.stamp(part.images[chosen]), aimed[chosen])
 
 
 def _trained_with(stage: Stage, rate: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from mcr import build
@@ -15,33 +14,18 @@ from mcr.datasets.augment import Augmentation
 from mcr.datasets.split import split_indices
 from mcr.errors import InputError
 from mcr.evaluation.bootstrap import Bootstrap
-from mcr.evaluation.summary import Grid, summarize
 from mcr.identity import numbers
 from mcr.precision import PRECISIONS
-from mcr.reports.claims import judge
-from mcr.stages import recipes
+from mcr.stages import claimable, recipes
 from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
 from mcr.stages.load import take
 from mcr.stages.train import parts
 from mcr.store import Stage, Store
 from mcr.training.watch import Collapse
 from mcr.weightspace import locus
-from mcr.weightspace.subspace import shares_of_ends
 
 FORMATS = {"png", "svg", "pdf"}
 MEMORY_FORMATS = ("channels_last", "contiguous")
-# What a card holds for each metric, beside the value of each network.
-CARD_STATISTICS = dict.fromkeys(
-    (
-        *("untampered", "after", "after_se", "lowest", "highest", "repaired"),
-        *("lost", "lost_to_untampered", "start_below_untampered"),
-    ),
-    0.0,
-)
-# What is known of a pair of metrics that are correlated.
-CORRELATION = dict.fromkeys(
-    (f"{kind}{side}" for kind in ("pearson", "spearman") for side in ("", "_low", "_high")), 0.0
-)
 
 
 def check(stage: Stage) -> None:
@@ -81,7 +65,7 @@ def _build(stage: Stage) -> None:
         Bootstrap(config["statistics"]["draws"], config["statistics"]["level"])
         for claim in config["claims"]:
             if "repair" not in claim:
-                _check_claim(claim, _known(stage, claim["quantity"].partition(".")[0]))
+                claimable.check_claim(claim, claimable.known(stage, claim["quantity"].partition(".")[0]))
     if stage.name == "place":
         locus.places(
             build.build(config["curve"]), config["at"], "repair.grid" if "repair" in stage.label else "evaluation.grid"
@@ -118,42 +102,7 @@ def _check_card(stage: Stage) -> None:
     ends = dict.fromkeys(stage.needs["choose"].config["ends"], 0.0)
     for claim in config["claims"]:
         if "repair" in claim:
-            _check_claim(claim, {**CARD_STATISTICS, **ends})
-
-
-def _check_claim(claim: Mapping[str, Any], known: Mapping[str, float]) -> None:
-    """Raises InputError for a claim about what will not be measured."""
-    metric = claim["quantity"].partition(".")[0]
-    if "against" in claim and "repair" not in claim:
-        known = {name: value for name, value in known.items() if not name.endswith("_se")}
-    judge(claim, {metric: known})
-
-
-def _known(stage: Stage, metric: str) -> dict[str, float]:
-    """The statistics that a report will hold of a metric, by name."""
-    probes = {role.split("/", 1)[1]: need for role, need in stage.needs.items() if role.startswith("path/")}
-    if "_and_" in metric:
-        return CORRELATION
-    if metric in probes:
-        probe = build.build_tree(probes[metric].config["probe"])
-        if not hasattr(probe, "ask"):
-            return {"advantage": 0.0, "advantage_se": 0.0}
-        values = {one.name: torch.rand(4, 4, 3) if one.name in PAIRS else torch.rand(4, 3) for one in probe.metrics} | {
-            name: torch.rand(3) for name in ("clean_accuracy", "robust_loss", "robust_accuracy")
-        }
-        return dict.fromkeys(probe.statistics(values, ["0", "1", "2", "3"]), 0.0)
-    place = next((need.needs["place"] for need in probes.values()), None)
-    if place is None:
-        return {}
-    curve = build.build(place.config["curve"])
-    places = curve.grid(3)
-    shares = np.stack([shares_of_ends(curve, u).numpy() for u in places])
-    names = locus.coordinates(curve.dim)
-    grid = Grid(names, places.numpy(), shares, tuple(place.config["ends"]), np.arange(len(places), dtype=float))
-    return summarize(grid, {"any": np.zeros((len(places), 2))}, Bootstrap(1, 0.5))["any"]
-
-
-PAIRS = ("loss", "accuracy", "clean", "triggered")  # metrics that a probe of several networks has of each pair
+            claimable.check_claim(claim, {**claimable.CARD_STATISTICS, **ends})
 
 
 def check_with_data(missing: list[Stage], store: Store) -> None:

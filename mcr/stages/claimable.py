@@ -1,0 +1,65 @@
+"""What a claim may be about: the statistics that a report or a card will hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from mcr import build
+from mcr.evaluation.bootstrap import Bootstrap
+from mcr.evaluation.summary import Grid, summarize
+from mcr.reports.claims import judge
+from mcr.store import Stage
+from mcr.weightspace import locus
+from mcr.weightspace.subspace import shares_of_ends
+
+# What a card holds for each metric, beside the value of each network.
+CARD_STATISTICS = dict.fromkeys(
+    (
+        *("untampered", "after", "after_se", "lowest", "highest", "repaired"),
+        *("lost", "lost_to_untampered", "start_below_untampered"),
+    ),
+    0.0,
+)
+# What is known of a pair of metrics that are correlated.
+CORRELATION = dict.fromkeys(
+    (f"{kind}{side}" for kind in ("pearson", "spearman") for side in ("", "_low", "_high")), 0.0
+)
+
+
+def check_claim(claim: Mapping[str, Any], known: Mapping[str, float]) -> None:
+    """Raises InputError for a claim about what will not be measured."""
+    metric = claim["quantity"].partition(".")[0]
+    if "against" in claim and "repair" not in claim:
+        known = {name: value for name, value in known.items() if not name.endswith("_se")}
+    judge(claim, {metric: known})
+
+
+def known(stage: Stage, metric: str) -> dict[str, float]:
+    """The statistics that a report will hold of a metric, by name."""
+    probes = {role.split("/", 1)[1]: need for role, need in stage.needs.items() if role.startswith("path/")}
+    if "_and_" in metric:
+        return CORRELATION
+    if metric in probes:
+        probe = build.build_tree(probes[metric].config["probe"])
+        if not hasattr(probe, "ask"):
+            return {"advantage": 0.0, "advantage_se": 0.0}
+        values = {one.name: torch.rand(4, 4, 3) if one.name in PAIRS else torch.rand(4, 3) for one in probe.metrics} | {
+            name: torch.rand(3) for name in ("clean_accuracy", "robust_loss", "robust_accuracy")
+        }
+        return dict.fromkeys(probe.statistics(values, ["0", "1", "2", "3"]), 0.0)
+    place = next((need.needs["place"] for need in probes.values()), None)
+    if place is None:
+        return {}
+    curve = build.build(place.config["curve"])
+    places = curve.grid(3)
+    shares = np.stack([shares_of_ends(curve, u).numpy() for u in places])
+    names = locus.coordinates(curve.dim)
+    grid = Grid(names, places.numpy(), shares, tuple(place.config["ends"]), np.arange(len(places), dtype=float))
+    return summarize(grid, {"any": np.zeros((len(places), 2))}, Bootstrap(1, 0.5))["any"]
+
+
+PAIRS = ("loss", "accuracy", "clean", "triggered")  # metrics that a probe of several networks has of each pair
