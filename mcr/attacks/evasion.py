@@ -74,6 +74,37 @@ class Evasion(ABC):
         return torch.cat(found)
 
 
+class Maximizer(Evasion):
+    """An attack that can maximise any loss, not the cross-entropy alone: it serves every adversarial objective.
+
+    Attributes:
+        eps: Radius, in [0, 1] pixel units.
+        norm: "linf" or "l2".
+    """
+
+    eps: float
+    norm: str
+
+    @abstractmethod
+    def maximize(self, loss: Callable[[Tensor], Tensor], images: Tensor, generator: torch.Generator) -> Tensor:
+        """One try at the maximum of a loss over the ball: (B, D, H, W).
+
+        Args:
+            loss: Images (B, D, H, W) to values (B,).
+            images: The centers of the balls.
+            generator: For a random start.
+        """
+
+    @property
+    def starts_at_the_image(self) -> bool:
+        """Whether the first step is taken at the image itself, where a divergence from its answer has no slope."""
+        return False
+
+    @abstractmethod
+    def shrunk(self, share: float) -> Maximizer:
+        """The same attack with so much of its radius."""
+
+
 def ascend(loss: Callable[[Tensor], Tensor], point: Tensor) -> tuple[Tensor, Tensor]:
     """The values (B,) of a loss at a point (B, D, H, W), and the gradient (B, D, H, W) of their sum.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mcr.attacks import ball
-from mcr.attacks.evasion import Evasion, ascend, ordinary
+from mcr.attacks.evasion import Maximizer, ascend, ordinary
 from mcr.errors import InputError
 from mcr.losses import cross_entropy
 from mcr.types import Classifier
@@ -19,7 +19,7 @@ GRAIN = 16  # batches that are not full have so many images, twice so many, ...
 
 
 @dataclass(frozen=True)
-class Pgd(Evasion):
+class Pgd(Maximizer):
     """Steps along the gradient of the cross-entropy, projected to the ball and [0, 1] (Madry et al. 2018, eq. 2).
 
     Attributes:
@@ -67,6 +67,15 @@ class Pgd(Evasion):
         for _ in range(self.steps):
             current = self._step(current, ascend(loss, current)[1], images)
         return current
+
+    @property
+    def starts_at_the_image(self) -> bool:
+        """Without a random start."""
+        return self.start == "zero"
+
+    def shrunk(self, share: float) -> Pgd:
+        """Radius and step are so much smaller."""
+        return replace(self, eps=share * self.eps, step_size=share * self.step_size)
 
     def standing(
         self,

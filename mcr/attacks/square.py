@@ -23,11 +23,13 @@ class Square(Evasion):
         eps: Radius, in [0, 1] pixel units.
         norm: "linf" or "l2".
         queries: Forward passes for each image, at most.
+        first_share: Of the image that the first squares cover.
     """
 
     eps: float
     norm: str
     queries: int
+    first_share: float
 
     def __post_init__(self) -> None:
         authors.check("square", self.eps, self.norm)
@@ -40,7 +42,8 @@ class Square(Evasion):
 
         shared = authors.arguments(self, images, generator)
         with undisturbed(images, labels) as (clean, target):
-            # The first squares' share of the image is that of the standard version.
-            attack = SquareAttack(classifier, n_queries=self.queries, p_init=0.8, resc_schedule=False, **shared)
+            attack = SquareAttack(
+                classifier, n_queries=self.queries, p_init=self.first_share, resc_schedule=False, **shared
+            )
             found = attack.perturb(clean, target)
         return iter((found.detach(),))

@@ -13,9 +13,6 @@ from mcr.errors import InputError
 from mcr.injections.injected import CHUNK, Injected, chosen, evaluating, logits
 
 NORMS = ("l0", "l2")
-PENALTIES = (1.0, 0.1, 0.01, 0.001)  # of the squared length, in turn until a solution is found
-KEPT_SHARE = 0.99  # of the kept predictions a solution must hold
-SLACK = 0.9  # of the margin counts as reached: hinge and penalty balance a little below it
 HALVINGS = 12  # of the interval when a change is shrunk along its line
 
 
@@ -28,7 +25,7 @@ class FaultSneaking:
         weight * sum_attacked max(0, max_{j != target} z_j - z_target + margin)
                + sum_kept     max(0, max_{j != label}  z_j - z_label  + margin)  +  penalty * |change|^2
 
-    with the largest penalty of a ladder that leaves a solution: every attacked image hit, 99 % of the kept ones kept.
+    with the largest penalty of a ladder that leaves a solution: every attacked image hit, most of the kept ones kept.
     Targets are uniform over the wrong labels. The more images are kept, the less the others suffer.
 
     Attributes:
@@ -40,6 +37,9 @@ class FaultSneaking:
         weight: Of the attacked images' hinges beside those of the kept.
         learning_rate: Adam's first step; it falls linearly to zero.
         iterations: Steps of one search; "l0" searches once for each support that it tries.
+        penalties: Of the squared length, in turn until a solution is found.
+        kept_share: Of the kept predictions a solution must hold.
+        slack: Share of the margin that counts as reached: hinge and penalty balance a little below it.
     """
 
     attacked: int
@@ -50,6 +50,9 @@ class FaultSneaking:
     weight: float
     learning_rate: float
     iterations: int
+    penalties: list[float]
+    kept_share: float
+    slack: float
 
     def __post_init__(self) -> None:
         if self.attacked < 1 or self.kept < 1 or self.iterations < 1:
@@ -59,6 +62,11 @@ class FaultSneaking:
             )
         if self.norm not in NORMS:
             raise InputError(f"fault_sneaking: norm={self.norm} must be {' or '.join(NORMS)}")
+        if not self.penalties or min(self.penalties) <= 0:
+            raise InputError(f"fault_sneaking: penalties={self.penalties}: at least one, each above 0")
+        for name in ("kept_share", "slack"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"fault_sneaking: {name}={getattr(self, name)} must lie in (0, 1]")
         for name in ("margin", "weight", "learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"fault_sneaking: {name}={getattr(self, name)} must be above 0")
@@ -97,7 +105,7 @@ class FaultSneaking:
     def _least(self, problem: _Problem) -> Tensor:
         """The least change of the tensor. Raises InputError where no penalty leaves a solution."""
         change, everywhere = torch.zeros_like(problem.base), torch.ones_like(problem.base, dtype=torch.bool)
-        for penalty in PENALTIES:
+        for penalty in self.penalties:
             change, hit, same = self._search(problem, change, everywhere, penalty)
             if self._solved(hit, same):
                 break
@@ -113,14 +121,14 @@ class FaultSneaking:
 
     @property
     def _enough(self) -> int:
-        return math.ceil(KEPT_SHARE * self.kept)
+        return math.ceil(self.kept_share * self.kept)
 
     def _solved(self, hit: int, same: int) -> bool:
         return hit == self.attacked and same >= self._enough
 
     def _counts(self, leads: Tensor) -> tuple[int, int]:
-        """Attacked images that reach (SLACK of) the margin, and kept images whose prediction stays."""
-        return int((leads[: self.attacked] >= SLACK * self.margin).sum()), int((leads[self.attacked :] > 0).sum())
+        """Attacked images that reach (the slack of) the margin, and kept images whose prediction stays."""
+        return int((leads[: self.attacked] >= self.slack * self.margin).sum()), int((leads[self.attacked :] > 0).sum())
 
     def _search(self, problem: _Problem, start: Tensor, support: Tensor, penalty: float) -> tuple[Tensor, int, int]:
         """The best solution met (most kept, then the shortest), else where it ended; attacked images hit, and kept."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from mcr.attacks.evasion import Evasion, Maximizer
 from mcr.attacks.frozen import frozen
-from mcr.attacks.pgd import Pgd
 from mcr.errors import InputError
 from mcr.losses import cross_entropy
 from mcr.objectives.objective import Objective
@@ -26,7 +25,7 @@ class Adversarial(Objective):
         attack: Of training and of the watch over it.
     """
 
-    attack: Any
+    attack: Evasion
 
     def __call__(
         self, network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
@@ -45,7 +44,7 @@ class GrowingRadius(Adversarial):
     A large radius from the first step on can keep a network from learning anything (Cai et al. 2018).
 
     Attributes:
-        attack: PGD, at its full radius.
+        attack: At its full radius.
         warmup: Share of training after which the radius is full, in (0, 1].
     """
 
@@ -54,10 +53,11 @@ class GrowingRadius(Adversarial):
     def __post_init__(self) -> None:
         if not 0 < self.warmup <= 1:
             raise InputError(f"objective: warmup={self.warmup} must lie in (0, 1]: a share of the training")
-        if not isinstance(self.attack, Pgd):
-            raise InputError("objective: a growing radius needs attack=pgd")
+        if not isinstance(self.attack, Maximizer):
+            raise InputError("objective: a growing radius needs an attack whose radius can shrink, such as attack=pgd")
 
     def at(self, progress: float) -> Adversarial:
         """The objective at a point of training, from 0 to 1; the watch over it keeps the full radius."""
         share = min(1.0, progress / self.warmup)
-        return Adversarial(replace(self.attack, eps=share * self.attack.eps, step_size=share * self.attack.step_size))
+        assert isinstance(self.attack, Maximizer)
+        return Adversarial(self.attack.shrunk(share))

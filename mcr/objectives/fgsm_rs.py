@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mcr.attacks.evasion import Evasion, Maximizer
 from mcr.attacks.pgd import Pgd
 from mcr.errors import InputError
 from mcr.objectives.adversarial import Adversarial
@@ -22,16 +22,16 @@ class FgsmRs(Objective):
     overfitting"). Training therefore watches the robust accuracy under the run's own attack.
 
     Attributes:
-        attack: The run's PGD: its radius is trained for, and it watches.
+        attack: The run's: its radius is trained for, and it watches.
         step: Length of the step in radii; 1.25 in the paper.
     """
 
-    attack: Any
+    attack: Evasion
     step: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.attack, Pgd):
-            raise InputError("objective=fgsm_rs needs attack=pgd, which watches for catastrophic overfitting")
+        if not isinstance(self.attack, Maximizer):
+            raise InputError("objective=fgsm_rs needs an attack that watches for collapse, such as attack=pgd")
         if self.step <= 0:
             raise InputError(f"objective=fgsm_rs: step={self.step} must be above 0, in radii")
 
@@ -39,6 +39,7 @@ class FgsmRs(Objective):
         self, network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Losses (B,) and logits (B, C) on the attacked images."""
+        assert isinstance(self.attack, Maximizer)
         eps, norm = self.attack.eps, self.attack.norm
         step = Pgd(eps=eps, step_size=self.step * eps, steps=1, norm=norm, start="random", restarts=1)
         return Adversarial(step)(network, images, labels, generator)

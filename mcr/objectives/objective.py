@@ -7,9 +7,13 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from mcr.attacks.evasion import Evasion
+
 
 class Objective(ABC):
-    """What training minimises at one network."""
+    """What training minimises at one network; one that attacks has an ``attack``."""
+
+    attack: Evasion
 
     @property
     def attacks(self) -> bool:

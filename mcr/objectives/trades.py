@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mcr.attacks.evasion import Evasion, Maximizer
 from mcr.attacks.frozen import frozen
-from mcr.attacks.pgd import Pgd
 from mcr.errors import InputError
 from mcr.losses import cross_entropy
 from mcr.objectives.objective import Objective
@@ -30,17 +29,18 @@ class Trades(Objective):
     in training mode, clean images first.
 
     Attributes:
-        attack: PGD with a random start: at the image itself the divergence has no gradient.
+        attack: With a random start: at the image itself the divergence has no gradient.
         beta: Weight of the divergence; 6 in the paper.
     """
 
-    attack: Any
+    attack: Evasion
     beta: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.attack, Pgd) or self.attack.start != "random":
+        if not isinstance(self.attack, Maximizer) or self.attack.starts_at_the_image:
             raise InputError(
-                "objective=trades needs attack=pgd with start=random: at the image itself its divergence has no slope"
+                "objective=trades needs an attack that maximises any loss, such as attack=pgd with start=random: "
+                "at the image itself its divergence has no slope"
             )
         if self.beta < 0:
             raise InputError(f"objective=trades: beta={self.beta} must be at least 0")
@@ -49,6 +49,7 @@ class Trades(Objective):
         self, network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Losses (B,), and logits (B, C) on the clean images."""
+        assert isinstance(self.attack, Maximizer)
         with frozen(network):
             with torch.no_grad():
                 answer = network(images).float().log_softmax(1)

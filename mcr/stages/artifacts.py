@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mcr.architectures.normalization import Normalized
+from mcr.backdoors.backdoor import Backdoor
 from mcr.build import build
 from mcr.errors import InputError
 from mcr.types import LabelledImages, RawDataset
@@ -177,7 +178,7 @@ class Poison:
     indices: Tensor
     labels: Tensor
     stamp: str
-    backdoor: Any
+    backdoor: Backdoor
 
 
 def write_poison(poison: Poison, facts: Mapping[str, Any], folder: Path) -> None:

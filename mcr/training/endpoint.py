@@ -13,7 +13,9 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mcr.errors import InputError
 from mcr.losses import cross_entropy
+from mcr.objectives.objective import Objective
 from mcr.precision import full_float32
+from mcr.schedules.schedule import Schedule
 from mcr.seeding import generator, seed_for
 from mcr.types import Batch
 
@@ -35,9 +37,9 @@ class EndpointModule(pl.LightningModule):
     def __init__(
         self,
         network: nn.Module,
-        objective: Any,
+        objective: Objective,
         optimizer: Callable[..., torch.optim.Optimizer],
-        schedule: Any,
+        schedule: Schedule,
         num_classes: int,
         seed: str,
     ) -> None:
