@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -23,11 +23,21 @@ from mcr.shorthands import quoted
 
 @dataclass(frozen=True)
 class Composed:
-    """A configuration, Hydra's own part aside, and the names of the chosen options by group."""
+    """A configuration, and what it was composed of.
+
+    Attributes:
+        config: Hydra's own part aside.
+        hydra: That part.
+        choices: The names of the chosen options by group.
+        chosen: The overrides that choose, add or take away.
+        values: The other ones, by their keys: values that are put in the place of others.
+    """
 
     config: DictConfig
     hydra: DictConfig
     choices: Mapping[str, str]
+    chosen: tuple[str, ...]
+    values: Mapping[str, object]
 
 
 class Composer:
@@ -75,11 +85,11 @@ class Composer:
             # Hydra's part is half of it: it is not copied for every job.
             config = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
             OmegaConf.set_struct(config, True)
-            self.known[chosen] = Composed(config, whole.hydra, choices)
+            self.known[chosen] = Composed(config, whole.hydra, choices, chosen, {})
         found = self.known[chosen]
         config = copy.deepcopy(found.config)
         ConfigLoaderImpl._apply_overrides_to_config(values, config)
-        return Composed(config, found.hydra, found.choices)
+        return replace(found, config=config, values={value.key_or_group: value.value() for value in values})
 
     def _is_value(self, override: Override) -> bool:
         """Whether an override changes a value that is there already, and chooses nothing."""

@@ -10,11 +10,11 @@ from mcr import identity
 
 ABSENT = object()
 COUNTS = re.compile(
-    r"dataset\.split\.(train|validation|clean|test)|evaluation\.(\w+_|relations\.|guard\.)images|(defense|connection)\.images"
+    r"dataset\.split\.(train|validation|clean|test)|evaluation\.\w+_images|probes\.\w+\.images|(defense|connection)\.images"
 )  # may be a share, or all
 LISTS = (
     "evaluation.grid",
-    "evaluation.relations.grid",
+    "evaluation.group_grid",
     "repair.grid",
     "backdoor.colour",
     "normalization.mean",
@@ -39,6 +39,18 @@ def changes(before: Any, after: Any, root: Any, where: str = "") -> Iterator[tup
             yield from changes(before[key], new, root, path)
         elif where != "architecture":  # there a user may add arguments, checked against the constructor
             yield path, ABSENT, new
+
+
+def at(tree: Any, key: str) -> Any:
+    """The value at a dotted key; an empty mapping holds what differs from the root's choice of its name."""
+    found, before = tree, ""
+    for part in key.split("."):
+        if isinstance(found, Mapping) and not found:
+            found = tree.get(before, found)
+        if not isinstance(found, Mapping) or part not in found:
+            return ABSENT
+        found, before = found[part], part
+    return found
 
 
 def fits(key: str, old: Any, new: Any) -> bool:

@@ -26,7 +26,7 @@ OVERLAYS = ("ends", "experiment", "debug")  # groups whose options only override
 # Places for choices beside those of the defaults list.
 ADDED = (
     *("endpoint@endpoints.*", "probe@probes.*", "reference@references.*", "edit@endpoints.*.edits.*"),
-    "attack@probes.*.attacks.*",
+    *("attack@probes.*.attack", "attack@probes.*.attacks.*"),
 )
 VIEW_FLAGS = ("cfg", "info", "help", "hydra_help", "shell_completion", "experimental_rerun")
 
@@ -150,6 +150,7 @@ class _Checker:
     def __init__(self, composer: Composer) -> None:
         self.composer = composer
         self.trees: dict[tuple[object, ...], Any] = {}
+        self.checked: set[tuple[str, ...]] = set()
 
     def check(self, composed: Composed, line: list[str]) -> None:
         """Raises InputError for a key that nothing reads, or a value of another type than the YAML's."""
@@ -168,8 +169,15 @@ class _Checker:
         place = (tuple(sorted(kept.items())), others)
         if place not in self.trees:
             self.trees[place] = self._of_choices(kept, others)
-        before, after = self.trees[place], OmegaConf.to_container(composed.config, resolve=False)
-        for key, old, new in differences.changes(before, after, before):
+        before = self.trees[place]
+        if composed.chosen in self.checked and not any(isinstance(new, dict) for new in composed.values.values()):
+            # Only values differ from a job that was compared whole, and Hydra knows their keys.
+            changed = [(key, differences.at(before, key), new) for key, new in composed.values.items()]
+        else:
+            after = OmegaConf.to_container(composed.config, resolve=False)
+            changed = list(differences.changes(before, after, before))
+            self.checked.add(composed.chosen)
+        for key, old, new in changed:
             if old is differences.ABSENT:
                 raise InputError(f"nothing reads {key}; {build.nearest(key, list(differences.keys(before)))}")
             if not differences.fits(key, old, new):

@@ -122,7 +122,7 @@ class Measured:
     def table(self) -> Table:
         """One row a place: where it lies, and the means."""
         first = next(iter(self.along.values()))
-        means = {name: one.mean(name).tolist() for one in self.along.values() for name in one.values}
+        means = {metric.name: one.mean(metric.name).tolist() for one in self.along.values() for metric in one.metrics}
         rows = [
             {**row, **{name: values[index] for name, values in means.items()}} for index, row in enumerate(first.rows)
         ]
@@ -143,8 +143,8 @@ class Measured:
         """The ends with their own BatchNorm statistics and with those of their place: one row each."""
         rows = []
         for end, (name, corner) in enumerate(zip(self.grid.ends, self.grid.corners, strict=True)):
-            stored = {key: values[end] for one in self.along.values() for key, values in one.given.items()}
-            place = {key: float(one.mean(key)[corner]) for one in self.along.values() for key in one.values}
+            stored = {m.name: one.given[m.name][end] for one in self.along.values() for m in one.metrics}
+            place = {m.name: float(one.mean(m.name)[corner]) for one in self.along.values() for m in one.metrics}
             rows += [{"end": name, "batchnorm": "stored", **stored}, {"end": name, "batchnorm": "refreshed", **place}]
         return rows
 
