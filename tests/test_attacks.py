@@ -13,7 +13,6 @@ from mcr.architectures.small_vgg import SmallVgg
 from mcr.attacks.evasion import Evasion
 from mcr.attacks.fgsm import Fgsm
 from mcr.attacks.frozen import frozen
-from mcr.attacks.none import NoAttack
 from mcr.attacks.pgd import Pgd
 from mcr.errors import InputError
 from mcr.objectives.adversarial import Adversarial
@@ -160,11 +159,6 @@ def test_an_attack_works_where_gradients_are_off(network, mode) -> None:
     with mode():
         attacked = pgd()(network, IMAGES, LABELS, generator(0))
     assert not torch.equal(attacked, IMAGES)
-
-
-def test_no_attack_changes_nothing(network) -> None:
-    assert NoAttack()(network, IMAGES, LABELS, generator(0)) is IMAGES
-    assert list(NoAttack().candidates(network, IMAGES, LABELS, generator(0))) == []
 
 
 @pytest.mark.parametrize(

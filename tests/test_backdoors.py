@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from mcr.backdoors.backdoor import Backdoor
 from mcr.backdoors.badnets import BadNets
 from mcr.backdoors.blended import Blended
-from mcr.backdoors.none import NoBackdoor
 from mcr.backdoors.poisoning import attackable, choose
 from mcr.backdoors.sinusoidal import Sinusoidal
 from mcr.errors import InputError
@@ -245,11 +244,6 @@ def test_success_counts_on_source_classes_without_the_target() -> None:
     assert not attackable(LABELS, ONE, [7]).any()  # a batch may lack a class
     # What the exclusion is for: a network without a backdoor that is always right succeeds nowhere.
     assert not (LABELS == ONE)[attackable(LABELS, ONE, "all")].any()
-
-
-def test_no_backdoor_is_no_trigger() -> None:
-    assert not isinstance(NoBackdoor(), Backdoor)
-    assert NoBackdoor() == NoBackdoor()
 
 
 NAN = float("nan")

@@ -386,6 +386,8 @@ def test_an_image_whose_space_is_exhausted_does_not_disturb_its_neighbours() -> 
     assert (found.residual < 1e-10).all()
 
 
+STEPS = 64  # of Lanczos, as many as there are pixels
+
 # --- both, as the evaluation calls them ---
 
 
@@ -393,7 +395,7 @@ def test_the_method_follows_the_network_and_is_recorded() -> None:
     images, labels = material(3)
     for activation, method in ((nn.ReLU, "exact"), (nn.LeakyReLU, "exact"), (nn.GELU, "lanczos")):
         network = stirred(convolutional(3, activation))
-        found = curvature(network, [(images, labels)], generator())
+        found = curvature(network, [(images, labels)], generator(), STEPS)
         assert found.method == method
         assert found.direction.shape == images.shape
         assert found.eigenvalue.shape == found.gradient_norm.shape == found.residual.shape == (len(images),)
@@ -405,13 +407,12 @@ def test_the_method_follows_the_network_and_is_recorded() -> None:
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.GELU])
 def test_results_do_not_depend_on_how_images_are_batched(activation: type[nn.Module], monkeypatch) -> None:
-    monkeypatch.setattr(input_hessian, "LANCZOS_STEPS", PIXELS)
     network = stirred(convolutional(3, activation), gain=2.0)
     images, labels = material(3, count=7)
-    whole = curvature(network, [(images, labels)], generator())
+    whole = curvature(network, [(images, labels)], generator(), STEPS)
     for size in (1, 3):
         split = list(zip(images.split(size), labels.split(size), strict=True))
-        found = curvature(network, split, generator())
+        found = curvature(network, split, generator(), STEPS)
         for name in ("eigenvalue", "gradient_norm"):
             close(getattr(found, name), getattr(whole, name), 1e-9)
         assert (found.alignment(whole.direction) > 1 - 1e-8).all()
@@ -458,7 +459,7 @@ def test_batch_statistics_are_refused(stale: str) -> None:
         lanczos(network, images, labels, 3, generator())
     if stale == "no running statistics":  # evaluation mode does not mend that
         with pytest.raises(InputError):
-            curvature(network, [(images, labels)], generator())
+            curvature(network, [(images, labels)], generator(), STEPS)
         assert all(parameter.requires_grad for parameter in network.parameters())
 
 
@@ -466,14 +467,14 @@ def test_batch_statistics_are_refused(stale: str) -> None:
 def test_the_network_is_measured_in_evaluation_mode_and_left_as_it_was(activation: type[nn.Module]) -> None:
     network = stirred(nn.Sequential(nn.Dropout(0.5), convolutional(3, activation)))
     images, labels = material(3)
-    known = curvature(network, [(images, labels)], generator())
+    known = curvature(network, [(images, labels)], generator(), STEPS)
     network.train()
     network[1][2].eval()
     network[1][0].weight.requires_grad_(False)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     modes = [module.training for module in network.modules()]
     learning = [parameter.requires_grad for parameter in network.parameters()]
-    found = curvature(network, [(images, labels)], generator())
+    found = curvature(network, [(images, labels)], generator(), STEPS)
     assert [module.training for module in network.modules()] == modes
     assert [parameter.requires_grad for parameter in network.parameters()] == learning
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -489,10 +490,10 @@ def test_the_network_is_measured_in_evaluation_mode_and_left_as_it_was(activatio
 def test_curvature_is_measured_wherever_lightning_puts_it(activation: type[nn.Module], mode) -> None:
     network = stirred(convolutional(3, activation))
     images, labels = material(3)
-    known = curvature(network, [(images, labels)], generator())
+    known = curvature(network, [(images, labels)], generator(), STEPS)
     with mode():
         # Made inside, as a loader under inference mode would.
-        found = curvature(network, [(images.clone(), labels.clone())], generator())
+        found = curvature(network, [(images.clone(), labels.clone())], generator(), STEPS)
     for name in ("eigenvalue", "direction", "gradient_norm"):
         close(getattr(found, name), getattr(known, name))
 
@@ -512,7 +513,7 @@ def test_channels_last_images_give_the_same_directions() -> None:
 
 def test_alignment_is_the_cosine_s_magnitude() -> None:
     network, (images, labels) = stirred(convolutional(3)), material(3)
-    found = curvature(network, [(images, labels)], generator())
+    found = curvature(network, [(images, labels)], generator(), STEPS)
     ones = torch.ones(len(images), dtype=torch.float64)
     for factor in (1.0, -1.0, 1e-9, 37.0):
         close(found.alignment(factor * found.direction), ones, 1e-12)
@@ -621,7 +622,7 @@ def test_operations_that_are_linear_under_other_arguments_only_count_as_smooth(n
 def test_an_instance_norm_gets_the_curvature_of_its_dense_hessian() -> None:
     network = stirred(DISGUISED["instance norm"])
     images, labels = material(3)
-    found = curvature(network, [(images, labels)], generator())
+    found = curvature(network, [(images, labels)], generator(), STEPS)
     with frozen(network):
         values, _ = dense(network, images, labels)
     close(found.eigenvalue, values[:, -1], 1e-6)

@@ -234,7 +234,7 @@ LIBRARIES: dict[type[Evasion], dict[str, Any]] = {
     ApgdCe: {"steps": 5, "restarts": 1},
     ApgdT: {"steps": 5},
     AutoAttack: {},
-    Square: {"queries": 5},
+    Square: {"queries": 5, "first_share": 0.8},
     DeepFool: {"steps": 5, "overshoot": 0.02},
     Fmn: {"steps": 5},
     CarliniWagner: {"steps": 5, "searches": 1, "step_size": 0.1},
@@ -567,7 +567,8 @@ def test_on_a_linear_binary_model_an_image_falls_where_its_margin_is_below_the_r
 
     margins = model(images)[:, 1].abs() / (0.1 * weight.abs().sum())
     labels = model(images).argmax(1)
-    clear = (margins - 1).abs() > 0.1  # not too near the border
+    # Not too near the border; a search for the nearest point clips what lies a little outside the ball.
+    clear = (margins - 1).abs() > (0.25 if isinstance(attack, Fmn) else 0.1)
     broken = margins < 1
     assert (clear & broken).sum() >= 10
     assert (clear & ~broken).sum() >= 10

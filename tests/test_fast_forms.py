@@ -6,6 +6,7 @@ import copy
 import csv
 import ctypes
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,13 +26,11 @@ from mcr.attacks import ball
 from mcr.attacks.fgsm import Fgsm
 from mcr.attacks.pgd import Pgd
 from mcr.build import build
-from mcr.cli import conf_folder
 from mcr.curves.bezier import Bezier
 from mcr.curves.polychain import Polychain
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, RepeatedBatches, StampedBatches, TrainingBatches
 from mcr.errors import InputError
-from mcr.evaluation.table import PathTable
 from mcr.objectives.adversarial import Adversarial
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.objectives.objective import Objective
@@ -41,13 +40,13 @@ from mcr.stages.context import Context
 from mcr.store import Stage
 from mcr.training.adversarial import AdversarialModule
 from mcr.training.averaging import Averaging
-from mcr.training.curve import CurveModule
 from mcr.training.endpoint import EndpointModule
 from mcr.training.fit import fit
+from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm, model_at
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.model_at import ModelAt
-from tests.test_cli import TINY, environment, mcr
+from tests.test_cli import environment, mcr
 
 IMAGES = torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(50) % 3
@@ -83,12 +82,13 @@ def adversarial_module(**changes: Any) -> AdversarialModule:
     return AdversarialModule(**(common() | usual | changes))
 
 
-def curve_module(objective: Objective, curve: Any = None, double: bool = False, **changes: Any) -> CurveModule:
+def curve_module(objective: Objective, curve: Any = None, double: bool = False, **changes: Any) -> SubspaceModule:
     networks = [network.double() if double else network for network in map(small, (0, 1, 2))]
     layout = Layout.of(networks[0], "contiguous")
     ends = tuple(layout.pack(dict(network.state_dict())) for network in networks[1:])
     usual = {"curve": curve or Bezier(3), "layout": layout, "ends": ends, "weight_decay": 1e-2, "ema_decay": 0.9}
-    return CurveModule(**(common() | {"network": networks[0], "objective": objective} | usual | changes))
+    usual |= {"free": "inner", "transforms": []}
+    return SubspaceModule(**(common() | {"network": networks[0], "objective": objective} | usual | changes))
 
 
 def common() -> dict[str, Any]:
@@ -575,23 +575,23 @@ every_curve = pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES)
 
 @every_curve
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_every_free_point_has_its_share_of_the_gradient_and_no_other_vector_is_left(curve, decay) -> None:
+def test_every_free_point_has_its_share_of_the_gradient_and_no_other_vector_is_left(curve, decay, monkeypatch) -> None:
     module = curve_module(CrossEntropy(), curve, double=True, weight_decay=decay)
     module.on_train_start()
     module.on_train_epoch_start()
     for t in (0.37, 0.81):
-        module._draw_t = lambda t=t: t
-        for point in module.control:
-            point.grad = None
+        u = torch.tensor([t], dtype=torch.float64)
+        monkeypatch.setattr(type(curve), "sample", lambda self, draw, u=u: u)
+        module.control.grad = None
         module.training_step(BATCH, 0).backward()
         theta = module.model.theta.clone()
         gradient = torch.cat([parameter.grad.flatten() for parameter in module.network.parameters()])
         module.on_after_backward()
         assert all(parameter.grad is None for parameter in module.network.parameters())
-        shares = curve.coefficients(t)[1:-1].tolist()
-        for share, point in zip(shares, module.control, strict=True):
-            torch.testing.assert_close(point.grad, share * (gradient + decay * theta), rtol=1e-14, atol=1e-16)
-        assert len({point.grad.data_ptr() for point in module.control}) == curve.points - 2
+        shares = curve.coefficients(u)[1:-1].tolist()
+        for share, found in zip(shares, module.control.grad, strict=True):
+            torch.testing.assert_close(found, share * (gradient + decay * theta), rtol=1e-14, atol=1e-16)
+        assert len(module.control.grad) == curve.points - 2
 
 
 def test_a_gradient_is_taken_of_what_learns_whether_it_was_reached_or_not() -> None:
@@ -601,7 +601,8 @@ def test_a_gradient_is_taken_of_what_learns_whether_it_was_reached_or_not() -> N
     images = torch.rand(4, 3, dtype=torch.float64)
     network[0](images).sum().backward()
     expected = network[0].weight.grad + 0.1 * network[0].weight.detach()
-    half, whole = model.take_gradients(0.1, [0.5, 1.0])
+    half, whole = found = torch.empty(2, model.layout.size, dtype=torch.float64)
+    model.take_gradients(0.1, [0.5, 1.0], found, [])
     assert torch.equal(half, 0.5 * whole)
     views = model.layout.views(whole)
     torch.testing.assert_close(views["0.weight"], expected)
@@ -613,7 +614,10 @@ def test_a_gradient_is_taken_of_what_learns_whether_it_was_reached_or_not() -> N
 def test_theta_is_the_same_sum_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     network = nn.Linear(7, 5)
     layout = Layout.of(network, "contiguous")
-    points, coefficients = [torch.randn(layout.size) for _ in range(4)], Bezier(4).coefficients(0.3)
+    points, coefficients = (
+        [torch.randn(layout.size) for _ in range(4)],
+        Bezier(4).coefficients(torch.tensor([0.3], dtype=torch.float64)),
+    )
     found = []
     for block in (3, 2**19):
         monkeypatch.setattr(model_at, "BLOCK", block)
@@ -638,9 +642,9 @@ def test_whole_steps_of_a_path_equal_an_explicit_implementation(curve, nesterov:
     steps = train(module, batches)
     for step, (images, labels) in enumerate(batches):
         next(steps)
-        t = float(torch.rand((), generator=draw, dtype=torch.float64))
-        points = [module.start, *free, module.end]
-        theta = sum(share * point for share, point in zip(curve.coefficients(t), points, strict=True))
+        u = torch.rand((), generator=draw, dtype=torch.float64).view(1)
+        points = [module.fixed[0], *free, module.fixed[1]]
+        theta = sum(share * point for share, point in zip(curve.coefficients(u), points, strict=True))
         logits = torch.func.functional_call(oracle, module.layout.views(theta), (images,))
         loss = functional.cross_entropy(logits, labels) + 0.05 * theta.square().sum()
         gradients = torch.autograd.grad(loss, free)
@@ -650,7 +654,7 @@ def test_whole_steps_of_a_path_equal_an_explicit_implementation(curve, nesterov:
                 speed.mul_(0.9).add_(gradient)
                 point -= 0.05 * (gradient + 0.9 * speed if nesterov else speed)
                 mean.copy_(decay * mean + (1 - decay) * point)
-        for found, expected in zip([*module.control, *module.averaged], [*free, *averaged], strict=True):
+        for found, expected in zip([*module.control, *module.averaged[0]], [*free, *averaged], strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
     assert next(steps, "end") == "end"
 
@@ -685,7 +689,7 @@ def test_a_compiled_network_trains_to_the_same_weights(kind: str, compiled, tmp_
     found = []
     for backend in ("none", "aot_eager"):
         module = MODULES[kind]()
-        rows = fit(
+        fitted = fit(
             module,
             batches,
             watched if kind != "curve" else None,
@@ -695,12 +699,15 @@ def test_a_compiled_network_trains_to_the_same_weights(kind: str, compiled, tmp_
             precision="fp32",
             keep="last",
             patience=0,
-            runtime=RUNTIME | {"compile": backend},
+            stop=1,
+            watch={"collapse": 0.5, "learned": 0.1, "epochs": 2, "clean_tolerance": 0.05},
+            backend=backend,
+            runtime=RUNTIME,
             loggers=[],
         )
         assert (compiled() > 0) == (backend == "aot_eager")
         state = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
-        found.append((rows, state))
+        found.append((fitted.rows, state))
     (rows, state), (other_rows, other_state) = found
     assert list(state) == list(other_state)
     for name, value in state.items():
@@ -791,8 +798,12 @@ def test_images_of_several_batches_that_are_attacked_together_stand_as_they_do_a
 
 # ---------------------------------------------------------------------------------- keys
 
-MEASURED = {"evaluate path", "evaluate reference", "guard", "relations", "report"}
-TRAINED = {"train start", "train end", "connect bezier"}
+TRAINED = {"train start", "train end", "connect path"}
+
+
+def measuring(plan: dict[str, Stage]) -> set[str]:
+    """The stages that stand at places of a subspace, ask there, or tell of it."""
+    return {label for label, stage in plan.items() if stage.name in ("place", "measure", "report")}
 
 
 @pytest.fixture
@@ -813,14 +824,10 @@ def moved(before: dict[str, Stage], after: dict[str, Stage]) -> set[str]:
 
 def test_the_evaluation_s_precision_moves_the_measuring_stages_alone(stages) -> None:
     plain, narrow = stages(), stages("evaluation.precision=bf16")
-    assert moved(plain["report"], narrow["report"]) == MEASURED
-    assert moved(plain["repair"], narrow["repair"]) == set()
-    for label in MEASURED - {"report"}:
-        part = narrow["report"][label].config["evaluation"]
-        assert part["precision"] == "bf16"
-        # In float32 the recipe is one that knows no precision: dropping it gives the key of before.
-        known = {name: value for name, value in part.items() if name != "precision"}
-        assert plain["report"][label].config["evaluation"] == known
+    assert moved(plain["report"], narrow["report"]) == measuring(plain["report"])
+    for stage in narrow["report"].values():
+        if stage.name == "place":
+            assert stage.config["batchnorm"]["precision"] == "bf16"
     assert not moved(plain["report"], stages("evaluation.precision=fp32")["report"])
 
 
@@ -828,11 +835,9 @@ def test_a_fused_optimizer_moves_the_trained_stages_alone(stages) -> None:
     plain, fused = stages(), stages("optimizer.fused=true")
     found = moved(plain["report"], fused["report"])
     # A straight line is not trained, but stands on ends that are.
-    assert found == TRAINED | {"connect linear"} | MEASURED
+    assert found == TRAINED | {"connect straight"} | measuring(plain["report"])
     for label in TRAINED:
         optimizers = [plan["report"][label].config["recipe"]["optimizer"] for plan in (plain, fused)]
-        # torch's own choice of a loop is lost where any is named, even if it is none.
-        assert "fused" not in optimizers[0]
         assert optimizers[1] == {**optimizers[0], "fused": True}
         made = [build(chosen)([nn.Parameter(torch.ones(2))]) for chosen in optimizers]
         assert [bool(one.defaults["fused"]) for one in made] == [False, True]
@@ -851,13 +856,13 @@ def test_a_fused_optimizer_trains_to_the_same_losses(optimizer: str, make) -> No
 
 
 def test_bf16_is_of_the_passes_without_an_attack(make) -> None:
-    wide, narrow = (
-        PathTable.read_csv(make(f"evaluation.precision={name}", goal="evaluate")["evaluate path"][0] / "path.csv")
-        for name in ("fp32", "bf16")
-    )
-    assert narrow.column("robust_loss") == wide.column("robust_loss")  # this network has no BatchNorm
-    assert narrow.column("test_loss") != wide.column("test_loss")
-    assert narrow.column("test_loss") == pytest.approx(wide.column("test_loss"), rel=0.01)
+    def means(name: str, probe: str) -> list[float]:
+        folder = make(f"evaluation.precision={name}", goal="evaluate")[f"measure {probe}"][0]
+        return json.loads((folder / "measure.json").read_text())["means"][f"{probe}_loss"]
+
+    assert means("fp32", "robust") == means("bf16", "robust")  # this network has no BatchNorm
+    assert means("bf16", "test") != means("fp32", "test")
+    assert means("bf16", "test") == pytest.approx(means("fp32", "test"), rel=0.01)
 
 
 def test_a_stage_s_key_is_made_once_however_many_ways_lead_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -959,18 +964,6 @@ def test_help_with_a_mistake_gives_one_line_and_status_2(words: list[str], expec
 def test_values_in_the_shape_of_a_choice_are_checked_as_values(words: list[str], expected: str, request_for) -> None:
     with pytest.raises(InputError, match=expected):
         request_for(*words)
-
-
-def test_a_users_own_options_may_lack_the_keys_that_came_later(tmp_path: Path) -> None:
-    for group, option in (("runtime", "cpu"), ("evaluation", "quick"), ("optimizer", "sgd")):
-        shipped = (conf_folder() / group / f"{option}.yaml").read_text().splitlines()
-        kept = [line for line in shipped if not line.startswith(("compile:", "precision:", "fused:"))]
-        assert len(kept) == len(shipped) - 1
-        (tmp_path / "mine" / group).mkdir(parents=True)
-        (tmp_path / "mine" / group / "mine.yaml").write_text("\n".join(kept) + "\n")
-    words = ["--config-dir", "mine", "runtime=mine", "evaluation=mine", "optimizer=mine"]
-    done = mcr("evaluate", *words, *TINY, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
 
 
 # ---------------------------------------------------------------------------------- memory

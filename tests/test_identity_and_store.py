@@ -50,17 +50,6 @@ def test_a_key_follows_recipe_version_and_needs_but_no_place() -> None:
     assert stage.key == Stage("train", 1, {"lr": 0.1}, {"path": need}, "label", {"root": "/elsewhere"}).key
 
 
-def test_a_folder_s_fingerprint_follows_names_and_contents(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "x.txt").write_text("12")
-    assert identity.folder_fingerprint(str(tmp_path / "a")) == identity.folder_fingerprint(str(tmp_path / "b"))
-    (tmp_path / "b" / "x.txt").write_text("13")
-    assert identity.folder_fingerprint(str(tmp_path / "a")) != identity.folder_fingerprint(str(tmp_path / "b"))
-    with pytest.raises(InputError, match=r"no folder .*; get it there"):
-        identity.folder_fingerprint(str(tmp_path / "c"), "get it there")
-
-
 def test_editing_one_s_own_network_changes_its_identity(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     module = tmp_path / "edited_network.py"

@@ -17,7 +17,6 @@ from mcr.errors import InputError
 from mcr.injections.fault_sneaking import FaultSneaking, _piece
 from mcr.injections.gaussian import Gaussian
 from mcr.injections.injected import CHUNK, Injected, chosen
-from mcr.injections.none import NoInjection
 from mcr.seeding import generator
 
 NORMS = ["l2", "l0"]
@@ -26,7 +25,8 @@ LAST = "network.classifier.weight"
 
 def sneaking(**changes) -> FaultSneaking:
     usual = {"attacked": 4, "kept": 200, "tensor": "last", "norm": "l2", "margin": 1.0, "weight": 10.0}
-    return FaultSneaking(**(usual | {"learning_rate": 0.01, "iterations": 500} | changes))
+    found = {"penalties": [1.0, 0.1, 0.01, 0.001], "kept_share": 0.99, "slack": 0.9}
+    return FaultSneaking(**(usual | {"learning_rate": 0.01, "iterations": 500} | found | changes))
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def mean_accuracy(network: nn.Module, digits, seeds: int = 3, **settings) -> flo
 def test_clean_accuracy_falls_by_a_few_points_and_less_with_more_kept_images(network, digits) -> None:
     before = accuracy(network, *digits["test"])
     assert before > 0.95
-    many = mean_accuracy(network, digits, kept=500)
+    many = mean_accuracy(network, digits, kept=500, iterations=2000)
     assert many > before - 0.04
     assert mean_accuracy(network, digits, kept=20) < many
 
@@ -202,7 +202,7 @@ def test_the_seed_decides(network, digits, injection) -> None:
 
 def test_another_tensor_can_be_named(network, digits) -> None:
     name = "network.features.15.weight"
-    injection = sneaking(tensor=name, kept=60, iterations=60, learning_rate=0.02)
+    injection = sneaking(tensor=name, kept=60, kept_share=0.9, iterations=60, learning_rate=0.02)
     found = injection.inject(network, *digits["inject"], generator(0))
     assert list(found.tensors) == [name]
     after = changed(network, found)
@@ -310,10 +310,6 @@ def test_the_report_is_json(made) -> None:
     assert report["tensors"] == [LAST]
     assert report["attacked"] == made["l2"].attacked.tolist()
     assert set(report) == {"tensors", "attacked", "targets", "kept", "hit", "kept_same", "weights_changed", "l2"}
-
-
-def test_no_injection_has_nothing_to_set() -> None:
-    assert NoInjection() == NoInjection()
 
 
 def refusal(injection: FaultSneaking | Gaussian, network: nn.Module, images: Tensor, labels: Tensor) -> str:

@@ -12,10 +12,11 @@ from torch import nn
 
 from mcr import pipeline, run
 from mcr.errors import InputError
-from mcr.evaluation.table import PathTable
 from mcr.plans import recipes
 from mcr.stages import artifacts, model
+from mcr.store import Stage
 from mcr.weightspace import files
+from tests.reading import column, rows
 
 BATCHNORM = (
     "dataset.image_size=16",
@@ -35,6 +36,12 @@ def tiny(*words: str) -> tuple[str, ...]:
     return (*kept, *(word for word in words if not word.startswith("~")))
 
 
+def probe(plan: dict[str, list[Stage]], label: str) -> Stage:
+    """The stage that asks one probe."""
+    (found,) = (stage for stage in plan["evaluate"] if stage.label == label)
+    return found
+
+
 def test_the_plan_of_flagship_configurations_is_pinned(config) -> None:
     """A moved key means other numbers under old names: raise the stage's version and say why, or mend the change."""
     pinned = json.loads((Path(__file__).parent / "pinned_keys.json").read_text())
@@ -49,11 +56,10 @@ def test_the_plan_of_flagship_configurations_is_pinned(config) -> None:
 def test_a_tiny_table_of_results_is_pinned(make) -> None:
     """A moved number demands a new stage version and a word why; the tolerance is for other processors' rounding."""
     words = ["dataset.split.train=64", "training.epochs=4", "connection.epochs=4", "dataset.noise=0.1"]
-    made = make(*words, "optimizer.lr=0.1", "pair=regular_robust", "attack.eps=0.05", "attack.step_size=0.02")
-    table = PathTable.read_csv(made["evaluate path"][0] / "path.csv")
+    made = make(*words, "optimizer.lr=0.1", "ends=regular_robust", "attack.eps=0.05", "attack.step_size=0.02")
     pinned = json.loads((Path(__file__).parent / "pinned_table.json").read_text())
     assert {name: pytest.approx(values, rel=0.02) for name, values in pinned.items()} == {
-        name: table.column(name) for name in ("test_loss", "robust_loss", "arc_length")
+        name: column(made, name) for name in ("test_loss", "robust_loss", "arc_length")
     }
 
 
@@ -68,7 +74,7 @@ def test_a_sweep_over_curves_trains_each_end_once(config) -> None:
 
 
 def test_pairs_share_their_ends(config) -> None:
-    plans = [pipeline.plan(config(f"pair={pair}")) for pair in ("regular_regular", "regular_robust", "robust_robust")]
+    plans = [pipeline.plan(config(f"ends={ends}")) for ends in ("regular_regular", "regular_robust", "robust_robust")]
     assert len({stage.key for plan in plans for stage in plan["train"]}) == 4
 
 
@@ -90,16 +96,17 @@ def test_surroundings_do_not_change_a_key(config, tmp_path: Path) -> None:
 def test_the_root_attack_reaches_training_path_and_evaluation_and_each_can_differ(config) -> None:
     words = ["endpoint@endpoints.end=adversarial", "objective=adversarial", "attack.eps=4/255"]
     plan = pipeline.plan(config(*words))
-    train, connect, evaluate = plan["train"][1], plan["connect"][0], plan["evaluate"][0]
+    train, connect, robust = plan["train"][1], plan["connect"][0], probe(plan, "measure robust")
     attacks = [
         train.config["recipe"]["objective"]["attack"],
         connect.config["recipe"]["objective"]["attack"],
-        evaluate.config["evaluation"]["attack"],
+        robust.config["probe"]["attack"],
     ]
     assert {attack["eps"] for attack in attacks} == {4 / 255}
-    plan = pipeline.plan(config(*words, "+evaluation.attack.steps=99"))
-    assert plan["evaluate"][0].config["evaluation"]["attack"]["steps"] == 99
-    assert plan["train"][1].key == train.key
+    changed = pipeline.plan(config(*words, "+probes.robust.attack.steps=99"))
+    assert probe(changed, "measure robust").config["probe"]["attack"]["steps"] == 99
+    assert probe(changed, "measure transfer").key == probe(plan, "measure transfer").key
+    assert changed["train"][1].key == train.key
     replaced = recipes.overlay({"_target_": "a", "eps": 1, "steps": 2}, {"_target_": "b", "eps": 3})
     assert replaced == {"_target_": "b", "eps": 3}
 
@@ -133,10 +140,10 @@ def test_at_the_ends_the_path_is_the_ends(curve: str, make, config) -> None:
 
     words = tiny(*BATCHNORM, f"curve={curve}", "dataset.augmentation={padding: 1, flip: 0.5}")
     made, cfg = make(*words, tiny=False), config(*words, tiny=False)
-    table = PathTable.read_csv(made["evaluate path"][0] / "path.csv")
+    table = rows(made)
     inputs = {"data": made["data"][0], "split": made["split"][0]}
     part, spec = cfg["evaluation"], artifacts.read_spec(made["data"][0])
-    for role, row in (("start", table.rows[0]), ("end", table.rows[-1])):
+    for role, row in (("start", table[0]), ("end", table[-1])):
         network = model.make(cfg, spec, "any").eval()
         network.load_state_dict(artifacts.read_network(made[f"train {role}"][0]))
         images = artifacts.read_split(inputs, "train", "cpu", part["batchnorm_images"]).images
@@ -147,35 +154,33 @@ def test_at_the_ends_the_path_is_the_ends(curve: str, make, config) -> None:
         losses, hits = risk(network, batches)
         assert row["test_loss"] == pytest.approx(float(losses.mean()), rel=1e-5)
         assert row["test_accuracy"] == pytest.approx(float(hits.mean()))
-        few = artifacts.read_split(inputs, "test", "cpu", part["robust_images"])
+        few = artifacts.read_split(inputs, "test", "cpu", cfg["probes"]["robust"]["images"])
         attacked = EvaluationBatches(few.images, few.labels, 16, "contiguous")
         draw = generator(part["seed"], "attack")
         found = robust_risk(network, attacked, build(cfg["attack"]), draw, "fp32", 0)
         assert row["robust_loss"] == pytest.approx(float(found.losses.mean()), rel=1e-4)
         assert row["robust_accuracy"] == pytest.approx(float(found.hits.mean()))
-    with (made["evaluate path"][0] / "ends.csv").open() as stream:
+    with (made["report"][0] / "ends.csv").open() as stream:
         ends = {(row["end"], row["batchnorm"]): row for row in csv.DictReader(stream)}
-    for role, row in (("start", table.rows[0]), ("end", table.rows[-1])):
+    for role, row in (("start", table[0]), ("end", table[-1])):
         assert float(ends[role, "refreshed"]["test_loss"]) == row["test_loss"]
         assert float(ends[role, "stored"]["test_loss"]) != row["test_loss"]
-    assert table.rows[0]["distance_to_start"] == table.rows[-1]["distance_to_end"] == 0
-    assert table.rows[-1]["arc_length"] >= table.rows[0]["distance_to_end"] * (1 - 1e-6)
+    assert table[0]["distance_to_start"] == table[-1]["distance_to_end"] == 0
+    assert table[-1]["arc_length"] >= table[0]["distance_to_end"] * (1 - 1e-6)
 
 
 def test_attention_which_has_no_fused_second_derivative_is_measured_by_lanczos(make) -> None:
     words = tiny("architecture=vit_tiny", "architecture.depth=1", "architecture.width=8", "architecture.heads=2")
-    made = make(*words, "dataset.image_size=8", "architecture.patch=4", tiny=False, goal="evaluate")
-    found = json.loads((made["evaluate path"][0] / "summary.json").read_text())["curvature"]
-    assert found["method"] == "lanczos"
-    assert 0 <= found["largest_residual"] < 0.1
+    made = make(*words, "dataset.image_size=8", "architecture.patch=4", tiny=False)
+    # A piecewise linear network's eigenvalue is exact; Lanczos leaves a residual.
+    assert max(float(row["input_residual"]) for row in rows(made)) > 0
+    assert all(0 <= float(row["input_residual"]) < 0.1 for row in rows(made))
 
 
 def test_fitting_a_path_lowers_its_loss(make) -> None:
     words = ["training.epochs=20", "training.batch_size=8", "connection.epochs=30", "dataset.split.train=64"]
     made = make(*words, "dataset.noise=0.4")
-    curve, line = (
-        PathTable.read_csv(made[f"evaluate {r}"][0] / "path.csv").column("train_loss") for r in ("path", "reference")
-    )
+    curve, line = (column(made, "train_loss", name) for name in ("path", "straight"))
     assert curve[1] < 0.9 * line[1]
 
 
@@ -193,7 +198,8 @@ def test_networks_of_torchvision_work_by_import_path_alone(name: str, make) -> N
     words = tiny("dataset.image_size=64", "dataset.channels=3", "dataset.split.train=8", "training.batch_size=4")
     made = make(*words, f"architecture._target_=torchvision.models.{name}", tiny=False)
     summary = json.loads((made["report"][0] / "summary.json").read_text())
-    assert summary["curve"]["path_length"] > 0
+    assert summary["subspaces"]["path"]["metrics"]["test_loss"]["max"] > 0
+    assert column(made, "arc_length")[-1] > 0
     state = files.load(made["train start"][0] / "network.safetensors")
     import torchvision
 
@@ -259,7 +265,7 @@ def test_a_dead_or_diverging_training_publishes_nothing(make, tmp_path: Path) ->
 
 def test_a_robust_path_is_the_adversarial_objective_given_to_the_curve(make) -> None:
     words = tiny(*BATCHNORM, "objective=adversarial", "+objective.attack.steps=2")
-    folder, state = make(*words, goal="connect", tiny=False)["connect bezier"]
+    folder, state = make(*words, goal="connect", tiny=False)["connect path"]
     assert state == "made"
     assert (folder / "history.csv").read_text().startswith("epoch,train/accuracy,train/learning_rate,train/loss")
 
@@ -306,8 +312,8 @@ def test_two_processes_train_one_network(make) -> None:
     made = make(*ddp, "replicate=1", goal="connect")
     # Two processes give other numbers than one, so they are another recipe.
     assert made["train start"][0] != alone["train start"][0]
-    assert made["connect bezier"][1] == "made"
-    control = files.load(made["connect bezier"][0] / "control.safetensors")
+    assert made["connect path"][1] == "made"
+    control = files.load(made["connect path"][0] / "control.safetensors")
     ends = [files.load(made[f"train {role}"][0] / "network.safetensors") for role in ("start", "end")]
     moved = [not torch.allclose(control[f"1/{name}"], (ends[0][name] + ends[1][name]) / 2) for name in ends[0]]
     assert any(moved)
@@ -330,7 +336,7 @@ class Frozen(nn.Module):
 def test_frozen_parameters_stay_and_lazy_ones_follow_the_seed(make, tmp_path: Path) -> None:
     words = tiny("architecture._target_=tests.test_pipeline.Frozen", "connection.weight_decay=0.5")
     made = make(*words, goal="connect", tiny=False)
-    control = files.load(made["connect bezier"][0] / "control.safetensors")
+    control = files.load(made["connect path"][0] / "control.safetensors")
     assert torch.equal(control["1/constant"], torch.ones(10))
     again = make(*words, f"paths.store={tmp_path / 'again'}", goal="train", tiny=False)
     for label in ("train start", "train end"):
@@ -382,11 +388,11 @@ def test_the_path_s_rate_follows_the_optimizer(config) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_main_job_runs_on_a_gpu(make) -> None:
-    words = tiny(*BATCHNORM, "pair=regular_robust", "endpoints.end.ema_decay=0.9", "objective=adversarial")
+    words = tiny(*BATCHNORM, "ends=regular_robust", "endpoints.end.ema_decay=0.9", "objective=adversarial")
     for precision in ("fp32", "bf16"):
         made = make(*words, "runtime=gpu", f"training.precision={precision}", tiny=False)
         assert made["report"][1] == "made"
 
 
 def test_run_title_names_what_was_joined(config) -> None:
-    assert run.title(config("pair=regular_robust")) == "synthetic, mlp: regular to robust, bezier"
+    assert run.title(config("ends=regular_robust")) == "synthetic, mlp: regular to robust, bezier"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -29,10 +28,8 @@ from mcr.objectives.trades import Trades
 from mcr.probes.robust_risk import robust_accuracy
 from mcr.seeding import generator
 from mcr.training.adversarial import AdversarialModule
-from mcr.training.curve import CurveModule
 from mcr.training.endpoint import EndpointModule
-from mcr.training.history import History
-from mcr.training.watch import Watch
+from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
 
@@ -245,98 +242,6 @@ def test_other_objectives_are_the_same_all_through_training(objective) -> None:
     assert objective.at(0.0) is objective.at(1.0) is objective
 
 
-# -------------------------------------------------------------------------------------------------- the watch
-
-
-class Training:
-    """A training without a Trainer: epochs are told to the history as they come."""
-
-    def __init__(self, patience: int, keep: str, monitor: str = ROBUST, classes: int = 10) -> None:
-        self.history, self.monitor = History(), monitor
-        self.watch = Watch("endpoint:start", self.history, patience, keep)
-        self.trainer: Any = SimpleNamespace(should_stop=False)
-        self.module: Any = SimpleNamespace(monitor=monitor, robust_accuracy=SimpleNamespace(num_classes=classes))
-
-    def start(self) -> bool:
-        self.watch.on_train_start(self.trainer, self.module)
-        return self.trainer.should_stop
-
-    def epoch(self, value: float) -> bool:
-        """Whether training stops after an epoch with this monitored value."""
-        self.history.rows.append({"epoch": len(self.history.rows), self.monitor: value})
-        self.watch.on_train_epoch_end(self.trainer, self.module)
-        return self.trainer.should_stop
-
-
-@pytest.mark.parametrize("monitor", [ROBUST, "validation/accuracy"])
-def test_training_stops_when_the_patience_is_used_up_and_not_before(monitor) -> None:
-    training = Training(patience=2, keep="best", monitor=monitor)
-    assert [training.epoch(value) for value in (0.3, 0.5, 0.45, 0.48)] == [False, False, False, True]
-
-
-def test_a_better_epoch_renews_the_patience_and_an_equal_one_does_not() -> None:
-    training = Training(patience=2, keep="best")
-    assert [training.epoch(value) for value in (0.3, 0.2, 0.4, 0.3, 0.4)] == [False, False, False, False, True]
-
-
-def test_no_patience_is_patience_for_ever() -> None:
-    training = Training(patience=0, keep="best")
-    assert not any(training.epoch(value) for value in (0.5, 0.4, 0.4, 0.35, 0.35, 0.31))
-
-
-@pytest.mark.parametrize("patience", [0, 5])
-def test_a_collapse_ends_a_training_whose_best_epoch_is_kept(patience, caplog) -> None:
-    training = Training(patience, keep="best")
-    with caplog.at_level(logging.WARNING, logger="mcr"):
-        assert [training.epoch(value) for value in (0.3, 0.5, 0.31, 0.2)] == [False, False, False, True]
-    assert "catastrophic overfitting" in caplog.text
-    assert "0.500 to 0.200" in caplog.text
-    assert "epoch 2 is kept" in caplog.text
-
-
-@pytest.mark.parametrize("patience", [0, 1, 5])
-def test_a_collapse_refuses_a_training_whose_last_epoch_would_be_kept(patience) -> None:
-    training = Training(patience, keep="last")
-    assert not training.epoch(0.5)
-    with pytest.raises(InputError, match=r"endpoint:start: catastrophic overfitting: .* 0.500 to 0.200 in epoch 2"):
-        training.epoch(0.2)
-
-
-@pytest.mark.parametrize("keep", ["best", "last"])
-def test_only_robustness_that_was_learned_can_collapse(keep) -> None:
-    """Neither a clean accuracy, nor one near chance."""
-    clean = Training(0, keep, monitor="validation/accuracy")
-    assert not any(clean.epoch(value) for value in (0.9, 0.1))
-    low = Training(0, keep)
-    assert not any(low.epoch(value) for value in (0.19, 0.01))
-    # A constant network of two classes withstands every attack on half of the images.
-    two = Training(0, keep, classes=2)
-    assert not any(two.epoch(value) for value in (0.475, 0.198))
-
-
-@pytest.mark.parametrize("keep", ["best", "last"])
-def test_a_training_that_does_not_watch_is_left_alone(keep) -> None:
-    training = Training(1, keep)
-    for _ in range(3):
-        training.history.rows.append({"train/loss": 1.0})
-        training.watch.on_train_epoch_end(training.trainer, training.module)
-    assert not training.start()
-
-
-@pytest.mark.parametrize("values", [(0.3, 0.5, 0.4, 0.4), (0.5, 0.1)])
-def test_a_resumed_training_stops_where_it_had_stopped(values) -> None:
-    """From the history alone, before any further epoch."""
-    first = Training(patience=2, keep="best")
-    assert not first.start()
-    assert [first.epoch(value) for value in values][-1]
-    second = Training(patience=2, keep="best")
-    second.history.load_state_dict(first.history.state_dict())
-    assert second.start()
-    third = Training(patience=2, keep="best")
-    third.history.load_state_dict({"rows": first.history.rows[:1]})
-    assert not third.start()
-
-
 # --------------------------------------------------------------------------------------------- the Lightning loops
 
 PATTERNS = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -502,12 +407,13 @@ def test_a_clean_module_validates_and_tests_under_inference_mode() -> None:
 # ------------------------------------------------------------------------------------------------------- paths
 
 
-def curve_module(objective: Objective, ema_decay: float = 0.0) -> CurveModule:
+def curve_module(objective: Objective, ema_decay: float = 0.0) -> SubspaceModule:
     network = make()
     layout = Layout.of(network, "contiguous")
     ends = tuple(layout.pack(dict(make(seed).state_dict())) for seed in (1, 2))
     places = {"curve": Bezier(3), "layout": layout, "ends": ends, "weight_decay": 1e-4, "ema_decay": ema_decay}
-    return CurveModule(**places, network=network, objective=objective, **COMMON)
+    places |= {"free": "inner", "transforms": []}
+    return SubspaceModule(**places, network=network, objective=objective, **COMMON)
 
 
 @quiet
@@ -571,15 +477,15 @@ def test_watching_a_robust_training_does_not_change_it(kind) -> None:
 @quiet
 def test_a_path_s_average_trails_its_latest_point_and_changes_no_training() -> None:
     latest, slow = curve_module(Adversarial(pgd())), curve_module(Adversarial(pgd()), ema_decay=0.9)
-    start = slow.fitted()[1].clone()
+    start = slow.final_points()[1].clone()
     assert torch.equal(start, slow.points()[1])
     for module in (latest, slow):
         trainer(num_sanity_val_steps=0).fit(module, TRAINING, WATCHED)
-    assert torch.equal(latest.fitted()[1], latest.points()[1])
+    assert torch.equal(latest.final_points()[1], latest.points()[1])
     assert torch.equal(latest.points()[1], slow.points()[1])
     moved = (slow.points()[1] - start).norm()
-    assert 0 < (slow.fitted()[1] - start).norm() < moved
-    assert torch.equal(slow.fitted()[0], slow.points()[0])
+    assert 0 < (slow.final_points()[1] - start).norm() < moved
+    assert torch.equal(slow.final_points()[0], slow.points()[0])
     # The average is part of a checkpoint; without averaging there is none.
     assert [name for name in latest.state_dict() if name.startswith("averaged")] == []
-    assert torch.equal(slow.state_dict()["averaged.0"], slow.fitted()[1])
+    assert torch.equal(slow.state_dict()["averaged.0"][0], slow.final_points()[1])
