@@ -567,8 +567,8 @@ def test_on_a_linear_binary_model_an_image_falls_where_its_margin_is_below_the_r
 
     margins = model(images)[:, 1].abs() / (0.1 * weight.abs().sum())
     labels = model(images).argmax(1)
-    # Not too near the border; a search for the nearest point clips what lies a little outside the ball.
-    clear = (margins - 1).abs() > (0.25 if isinstance(attack, Fmn) else 0.1)
+    # Not too near the ball's border, nor on the decision boundary, where rounding decides what a search begins with.
+    clear = ((margins - 1).abs() > 0.1) & (margins > 0.01)
     broken = margins < 1
     assert (clear & broken).sum() >= 10
     assert (clear & ~broken).sum() >= 10
