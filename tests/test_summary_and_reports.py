@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mcr import terminal
 from mcr.errors import InputError
-from mcr.evaluation.locus import grid
-from mcr.evaluation.summary import as_costs, over_replicates, summarize
-from mcr.evaluation.table import PathTable, markdown
+from mcr.evaluation.bootstrap import Bootstrap
+from mcr.evaluation.measured import Measure, Measured
+from mcr.evaluation.summary import Grid, over_replicates, summarize
+from mcr.evaluation.table import Table, markdown
+from mcr.metric import Metric
 from mcr.reports import document, figures
 from mcr.reports.claims import judge
-from mcr.reports.figures import Panel
+from mcr.reports.figures import Line, Panel
 
 T = [0.0, 0.25, 0.5, 0.75, 1.0]
+BOOTSTRAP = Bootstrap(200, 0.95)
+LOSS = Metric("test_loss", "nats", "lower", "clean loss")
+ACCURACY = Metric("test_accuracy", "share", "higher", "accuracy")
+# Nobody has heard of it: no list anywhere names it.
+ODD = Metric("odd_charm", "share", "higher", "charm")
+
+
+def path(arc=(0, 1, 2, 3, 4), ends=("start", "end")) -> Grid:
+    places = np.array(T)[:, None]
+    return Grid(("t",), places, np.hstack([1 - places, places]), ends, np.array(arc, dtype=float))
 
 
 def summary(values, arc=(0, 1, 2, 3, 4)):
-    return summarize(T, list(arc), {"loss": np.asarray(values, dtype=float)})["loss"]
+    return summarize(path(arc), {"loss": np.asarray(values, dtype=float)}, BOOTSTRAP)["loss"]
 
 
 def test_a_barrier_by_hand() -> None:
     per_image = np.array([[1, 3], [2, 4], [5, 7], [2, 2], [0, 2]])  # means 2, 3, 6, 2, 1
-    found = summary(per_image)
+    found = summary(per_image, arc=(0, 1, 3, 3.5, 5))
     assert (found["start"], found["end"], found["max"], found["worst_t"]) == (2, 1, 6, 0.5)
     assert found["barrier"] == found["interior"] == 4
     assert found["barrier_se"] == 0  # both images rise by 4
     assert found["barrier_above_line"] == 6 - 1.5
     # excess over the line 2, 1.75, 1.5, 1.25, 1: 0, 1.25, 4.5, 0.75, 0
     assert found["area"] == pytest.approx(0.25 * (1.25 + 4.5 + 0.75))
-    assert found["length_mean"] == pytest.approx((2 / 2 + 3 + 6 + 2 + 1 / 2) / 4)
+    # Weighted by uneven steps of arc length 1, 2, 0.5, 1.5.
+    steps = 1 * (2 + 3) / 2 + 2 * (3 + 6) / 2 + 0.5 * (6 + 2) / 2 + 1.5 * (2 + 1) / 2
+    assert found["length_mean"] == pytest.approx(steps / 5)
 
 
 def test_no_barrier_is_zero_at_the_end_and_negative_inside() -> None:
@@ -50,26 +66,78 @@ def test_the_standard_error_is_that_of_paired_differences() -> None:
     assert found["barrier_se"] == pytest.approx(bump.std(ddof=1) / 20)
 
 
+def test_a_surface_against_a_slow_computation() -> None:
+    """Four ends at the corners of a grid of 3 x 3 places, the bilinear blend between them."""
+    axis = [0.0, 0.5, 1.0]
+    places = np.array(list(itertools.product(axis, axis)))
+    shares = np.array([[(1 - u) * (1 - v), (1 - u) * v, u * (1 - v), u * v] for u, v in places])
+    values = np.random.default_rng(1).normal(1, 0.3, (9, 7)) + np.arange(9)[:, None] % 4
+    grid = Grid(("u", "v"), places, shares, ("a", "b", "c", "d"), np.empty(0))
+    found = summarize(grid, {"loss": values}, BOOTSTRAP)["loss"]
+    mean = values.mean(1)
+    corners = {"a": 0, "b": 2, "c": 6, "d": 8}
+    assert {name: found[name] for name in corners} == pytest.approx({name: mean[i] for name, i in corners.items()})
+    inner = max((index for index in range(9) if index not in corners.values()), key=lambda index: mean[index])
+    highest = max(mean[index] for index in corners.values())
+    assert found["interior"] == pytest.approx(mean[inner] - highest)
+    assert [found["interior_u"], found["interior_v"]] == places[inner].tolist()
+    blend = [sum(w * mean[i] for w, i in zip(row, corners.values(), strict=True)) for row in shares]
+    excess = [max(0.0, m - b) for m, b in zip(mean, blend, strict=True)]
+    assert found["area"] == pytest.approx(sum(excess) / 9)
+    assert found["barrier_above_line"] == pytest.approx(max(m - b for m, b in zip(mean, blend, strict=True)))
+    assert "length_mean" not in found
+
+
 def test_the_spread_over_replicates() -> None:
-    found = over_replicates([1.0, 2.0, 6.0])
+    found = over_replicates([1.0, 2.0, 6.0], 0.95)
     assert (found["replicates"], found["mean"], found["min"], found["max"]) == (3, 3.0, 1.0, 6.0)
     assert found["se"] == pytest.approx(np.std([1, 2, 6], ddof=1) / np.sqrt(3))
-    text = document.replicates_section({"bezier": {"test_error": found}})
+    assert over_replicates([1.0, 2.0, 6.0], 0.5)["high"] < found["high"]
+    text = document.replicates_section({"bezier": {"test_error": found}}, {"test_error": ACCURACY})
     assert "+300.0 ± 152.8" in text
 
 
+def measured(*metrics: Metric) -> Measured:
+    """One probe with these metrics along a path, three images."""
+    values = {metric.name: np.random.default_rng(0).random((5, 3)) for metric in metrics}
+    rows = tuple({"t": t, "arc_length": 4 * t} for t in T)
+    given = {metric.name: [0.25, 0.75] for metric in metrics}
+    return Measured("curve", {"odd": Measure(metrics, path(), rows, values, given, 3, {}, False)})
+
+
 def test_accuracies_become_errors() -> None:
-    costs = as_costs({"test_accuracy": [[1, 0]], "test_loss": [[0.5, 1]]})
-    assert costs["test_error"].tolist() == [[0, 1]]
-    assert costs["test_loss"].tolist() == [[0.5, 1]]
+    found = measured(ACCURACY, LOSS)
+    costs = found.costs()
+    assert costs["test_error"] == pytest.approx(1 - found.measures["odd"].values["test_accuracy"])
+    assert costs["test_loss"] == pytest.approx(found.measures["odd"].values["test_loss"])
 
 
-def test_the_grid_holds_both_ends() -> None:
-    assert grid(5) == T
-    assert grid([0.5]) == [0, 0.5, 1]
-    for wrong in (1, 2, [], [2.0]):
-        with pytest.raises(InputError):
-            grid(wrong)
+def test_a_metric_that_nobody_has_heard_of_is_told_everywhere(capsys) -> None:
+    one = measured(LOSS, ODD)
+    table, costs = one.table(), one.costs()
+    assert ODD.cost in costs
+    found = summarize(one.grid, costs, BOOTSTRAP)
+    assert "odd charm %" in document.path_rows(table)[0]
+    rows = document.barrier_rows("curve", table.metrics, found, ("start", "end"))
+    assert [row[1] for row in rows] == ["test loss", "lack of odd charm %"]
+    figure = figures.path_figure([Panel("one", table, [], {})])
+    assert [axis.get_ylabel() for axis in figure.axes] == ["clean loss", "charm %"]
+    spaces = {"path": {"label": "curve", "table": table.describe(), "metrics": found, "correlations": {}}}
+    summary = {"ends": ["start", "end"], "subspaces": spaces, "warnings": []}
+    terminal.print_results([("run", summary)], [], {})
+    assert "lack of odd charm %" in capsys.readouterr().out
+    assert {row["end"] for row in one.given()} == {"start", "end"}
+    assert one.given()[0]["odd_charm"] == 0.25
+
+
+@pytest.mark.parametrize("values", [[[1.0], [2], [5], [2], [3]], [[3.0], [2], [5], [2], [1]]])
+def test_the_highest_inside_is_the_rise_above_the_highest_end_whichever_that_is(values) -> None:
+    found = {"test_loss": summary(np.array(values))}
+    (row,) = document.barrier_rows("curve", [LOSS], found, ("start", "end"))
+    assert row[2] == f"{values[0][0]:.3f} / {values[-1][0]:.3f}"
+    assert row[3:6] == ["5.000", "0.50", "+2.000 ± nan"]
+    (record,) = document.barrier_records("curve", [LOSS], found, ("start", "end"))
+    assert (record["start"], record["end"]) == (f"{values[0][0]:.3f}", f"{values[-1][0]:.3f}")
 
 
 def claim(**changes):
@@ -101,32 +169,41 @@ def test_claims_that_cannot_be_judged() -> None:
         judge(claim(relation="~"), {"loss": {"barrier": 1}})
 
 
-def table(bump: float, robust: bool = True) -> PathTable:
+def table(bump: float, robust: bool = True) -> Table:
     rows = []
+    metrics = [Metric("train_loss", "nats", "lower", "clean loss"), LOSS, ACCURACY]
     for index, t in enumerate(T):
         loss = 1 + bump * t * (1 - t)
         row = {"t": t, "arc_length": float(index), "train_loss": loss, "test_loss": loss, "test_accuracy": 0.5}
         rows.append(row | ({"robust_loss": 2 * loss, "robust_accuracy": 0.25} if robust else {}))
-    return PathTable(tuple(rows))
+    if robust:
+        metrics.append(Metric("robust_loss", "nats", "lower", "robust loss"))
+        metrics.append(Metric("robust_accuracy", "share", "higher", "accuracy"))
+    return Table(("t",), tuple(metrics), tuple(rows), frozenset({"train_loss"}))
 
 
 def test_a_table_survives_the_file(tmp_path: Path) -> None:
-    table(2).write_csv(tmp_path / "path.csv")
-    assert PathTable.read_csv(tmp_path / "path.csv") == table(2)
+    one = table(2)
+    one.write(tmp_path, "path")
+    assert Table.read(tmp_path, "path", one.describe()) == one
 
 
 def test_figures_hold_what_they_should(tmp_path: Path) -> None:
-    figure = figures.path_figure([Panel("one", table(2), table(4), ""), Panel("two", table(0, robust=False), None, "")])
+    beside = [Line("straight line", table(4))]
+    figure = figures.path_figure([Panel("one", table(2), beside, {}), Panel("two", table(0, robust=False), [], {})])
     assert len(figure.axes) == 6
     assert [axis.get_title() for axis in figure.axes[:2]] == ["one", "two"]
-    robust = figure.axes[2].get_lines()
+    assert [axis.get_ylabel() for axis in figure.axes[::2]] == ["clean loss", "accuracy %", "robust loss"]
+    robust = figure.axes[4].get_lines()
     assert robust[0].get_ydata().tolist() == [2 * (1 + 2 * t * (1 - t)) for t in T]
-    assert figures.path_figure([Panel("one", table(2, robust=False), None, "")]).axes.__len__() == 2
-    many = figures.overlay_figure([Panel(str(index), table(index), None, "") for index in range(8)])
+    # The fitted images are context: no level, no straight line.
+    assert len(figure.axes[0].get_lines()) == 1 + 3
+    assert len(figures.path_figure([Panel("one", table(2, robust=False), [], {})]).axes) == 2
+    many = figures.overlay_figure([Panel(str(index), table(index), [], {}) for index in range(8)])
     assert len(many.axes[0].get_lines()) == 8
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    again = [figures.path_figure([Panel("one", table(2), table(4), "")]) for _ in range(2)]
+    again = [figures.path_figure([Panel("one", table(2), beside, {})]) for _ in range(2)]
     folders = (tmp_path / "a", tmp_path / "b")
     one, two = (figures.save(f, p, "figure", ["png", "svg"], 50) for f, p in zip(again, folders, strict=True))
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
@@ -135,5 +212,3 @@ def test_figures_hold_what_they_should(tmp_path: Path) -> None:
 def test_markdown_aligns() -> None:
     text = markdown(["name", "x"], [["a", "1.0"], ["long name", "12.0"]])
     assert len({len(line) for line in text.splitlines()}) == 1
-    rows = document.barrier_rows("curve", {"test_loss": summary(np.array([[1.0], [2], [3], [2], [1]]))})
-    assert rows[0][:6] == ["curve", "test loss", "1.000", "1.000", "3.000", "0.50"]

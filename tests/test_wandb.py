@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mcr.errors import InputError
-from mcr.evaluation.table import PathTable
+from tests.reading import rows as table_rows
 from tests.wandb_reader import Run, read
 
 
@@ -28,8 +28,8 @@ def wandb_words(monkeypatch, tmp_path: Path) -> list[str]:
 def test_training_path_table_figure_and_barriers_are_in_the_run(make, wandb_words, tmp_path: Path) -> None:
     made = make(*wandb_words)
     found = {run.id: run for run in runs(tmp_path / "run")}
-    kinds = ("train", "evaluate", "guard", "relations")
-    logged = [label for label in made if label.split()[0] in kinds or label == "connect bezier"]
+    # Trainings and the report; what is measured in between is told by the report.
+    logged = [label for label in made if label.startswith("train ") or label in ("connect path", "report")]
     assert set(found) == {made[label][0].name for label in logged}
     assert {run.group for run in found.values()} == {"tests"}
     assert {run.exit_code for run in found.values()} == {0}
@@ -40,29 +40,23 @@ def test_training_path_table_figure_and_barriers_are_in_the_run(make, wandb_word
     assert len(rows) == 3
     assert all({"train/accuracy", "train/learning_rate"} <= set(row) for row in rows)
     assert any("validation/accuracy" in row for row in train.history)
-    assert found[made["connect bezier"][0].name].job_type == "connect"
+    assert found[made["connect path"][0].name].job_type == "connect"
 
-    path = found[made["evaluate path"][0].name]
-    assert path.job_type == "evaluate"
+    path = found[made["report"][0].name]
+    assert path.job_type == "report"
     points = [row for row in path.history if "path/t" in row]
-    table = PathTable.read_csv(made["evaluate path"][0] / "path.csv")
-    assert [row["path/t"] for row in points] == table.column("t")
-    for name in table.metrics:
-        assert [row[f"path/{name}"] for row in points] == pytest.approx(table.column(name))
+    table = table_rows(made)
+    assert [row["path/t"] for row in points] == [row["t"] for row in table]
+    for name in set(table[0]) - {"t"}:
+        assert [row[f"path/{name}"] for row in points] == pytest.approx([row[name] for row in table])
         assert path.steps[f"path/{name}"] == "path/t"
     last = next(row for row in path.history if "path/table/nrows" in row)
-    assert last["path/table/nrows"] == len(table.rows)
-    assert last["path/figure/_type"] == "image-file"
-    summary = json.loads((made["evaluate path"][0] / "summary.json").read_text())["metrics"]
-    for metric, values in summary.items():
+    assert last["path/table/nrows"] == len(table)
+    assert last["path/figure/_type"] == last["path/together/_type"] == "image-file"
+    summary = json.loads((made["report"][0] / "summary.json").read_text())["subspaces"]["path"]
+    for metric, values in {**summary["metrics"], **summary["correlations"]}.items():
         for statistic, value in values.items():
-            assert path.summary[f"{metric}/{statistic}"] == pytest.approx(value)
-    for label, file in (("guard", "guard.json"), ("relations", "relations.json")):
-        beside = found[made[label][0].name]
-        assert beside.job_type == label
-        for metric, values in json.loads((made[label][0] / file).read_text())["metrics"].items():
-            for statistic, value in values.items():
-                assert beside.summary[f"{metric}/{statistic}"] == pytest.approx(value, nan_ok=True)
+            assert path.summary[f"{metric}/{statistic}"] == pytest.approx(value, nan_ok=True)
     assert not list((tmp_path / "home").rglob("*wandb*"))
 
 
