@@ -18,7 +18,8 @@ from mcr.precision import Precision, autocast
 from mcr.training.fit import fit
 
 STEPS, EPOCHS = 100, 2
-RUNTIME = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "compile": "none"}
+RUNTIME = {"accelerator": "cpu", "devices": 1, "strategy": "auto"}
+WATCH = {"collapse": 0.5, "learned": 0.1, "epochs": 2, "clean_tolerance": 0.05}
 LIGHTNING, BARE = "fit, with CSV logging and checkpoints", "bare loop"
 
 
@@ -38,6 +39,9 @@ def main(repeats: int = 4) -> None:
                 precision=precision,
                 keep="last",
                 patience=0,
+                stop=EPOCHS,
+                watch=WATCH,
+                backend="none",
                 runtime=RUNTIME,
                 loggers=[CSVLogger(folder, name="csv")],
             )

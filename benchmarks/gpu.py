@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks import overlays, subject
+from benchmarks.framework import WATCH
 from benchmarks.paired import Row, publish, spread
 from benchmarks.peaks import gemm
 from benchmarks.peaks import work as work_of
@@ -51,9 +52,10 @@ def epoch(module: EndpointModule, precision: Precision, backend: str) -> float:
     pixels, labels = subject.pixels(IMAGES)
     batches = Clocked(pixels.cuda(), labels.cuda(), subject.BATCH, Augmentation(4, 0.5), "channels_last", 0)
     batches.begins = []
-    runtime = {"accelerator": "gpu", "devices": 1, "strategy": "auto", "compile": backend}
+    runtime = {"accelerator": "gpu", "devices": 1, "strategy": "auto"}
     with tempfile.TemporaryDirectory() as folder:
         arguments = {"label": "epoch", "epochs": EPOCHS, "precision": precision, "keep": "last", "patience": 0}
+        arguments |= {"stop": EPOCHS, "watch": WATCH, "backend": backend}
         fit(module, batches, None, Path(folder), **arguments, runtime=runtime, loggers=[])
     torch.cuda.synchronize()
     ends = [*batches.begins[1:], time.perf_counter()]

@@ -11,6 +11,7 @@ import torch
 from benchmarks import subject
 from benchmarks.paired import Row, publish, spread
 from benchmarks.training_step import curve, plain, stepper
+from mcr.curves.bezier import Bezier
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.weightspace.layout import Layout
 
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 def peak(points: int) -> float:
     """Bytes at most, of this process, after some steps on a path; of plain steps for 0 points."""
     torch.manual_seed(0)
-    module = curve(NETWORK, CrossEntropy(), points) if points else plain(NETWORK, CrossEntropy())
+    module = curve(NETWORK, CrossEntropy(), Bezier(points)) if points else plain(NETWORK, CrossEntropy())
     before = _high_water()
     step = stepper(module, "fp32")
     for _ in range(STEPS):

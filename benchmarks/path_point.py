@@ -11,13 +11,12 @@ from benchmarks import subject
 from benchmarks.paired import publish, ratio, timed
 from benchmarks.reference import path_point as published
 from benchmarks.reference.loading import loader
-from mcr.attacks.none import NoAttack
 from mcr.curves.bezier import Bezier
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, augmented_batches
-from mcr.evaluation.path import Questions, State, walk
 from mcr.precision import Precision
-from mcr.weightspace.layout import Layout
+from mcr.probes.risk import Risk
+from mcr.weightspace.subspace import State, Subspace
 
 TRAIN, TEST = 50_000, 10_000
 FEW = 2048  # images for BatchNorm, and of the training set: evaluation=path
@@ -36,11 +35,7 @@ class Path:
 
     def __init__(self, network: nn.Module, ends: tuple[State, State], memory_format: str) -> None:
         order = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
-        self.network, self.memory_format = network.to(memory_format=order), memory_format
-        self.layout = Layout.of(self.network, memory_format)
-        self.curve, self.ends = Bezier(3), ends
-        start, end = (self.layout.pack(state) for state in ends)
-        self.points = [start, torch.lerp(start, end, 0.5), end]
+        self.network, self.ends, self.memory_format = network.to(memory_format=order), ends, memory_format
 
     def metrics(
         self, grid: list[float], parts: Mapping[str, tuple[Tensor, Tensor]], precision: Precision
@@ -53,16 +48,20 @@ class Path:
             precision: Of all passes.
         """
 
-        def batches(name: str) -> EvaluationBatches:
-            return EvaluationBatches(*parts[name], subject.BATCH, self.memory_format)
-
         def calibration() -> Iterator[Tensor]:
             return augmented_batches(parts["batchnorm"][0], Augmentation(4, 0.5), 512, self.memory_format, 0)
 
-        test = batches("test")
-        questions = Questions(batches("train"), test, test, NoAttack(), "fp32", precision, None, 0, {})
-        places = (self.network, self.layout, self.curve, self.points, self.ends, grid, questions, calibration)
-        return [point.values for point in walk(*places)]
+        space = Subspace(self.network, Bezier(3), self.ends, calibration, self.memory_format, precision, [])
+        probe, found = Risk(precision), []
+        for t in grid:
+            network = space.at(torch.tensor([t], dtype=torch.float64))
+            values = {}
+            for name in ("train", "test"):
+                data = EvaluationBatches(*parts[name], subject.BATCH, self.memory_format)
+                answers = probe(network, data, torch.Generator())
+                values |= {f"{name}_{metric}": value for metric, value in answers.items()}
+            found.append(values)
+        return found
 
 
 def forms(name: str) -> dict[str, Callable[[], object]]:

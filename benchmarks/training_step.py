@@ -13,16 +13,20 @@ from benchmarks.paired import Row, Usual, publish, ratio, timed
 from benchmarks.peaks import Jobs, floors
 from benchmarks.reference import training
 from mcr.curves.bezier import Bezier
+from mcr.curves.bezier_surface import BezierSurface
+from mcr.curves.curve import Curve
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.precision import Precision, autocast
 from mcr.schedules.flat_linear_flat import FlatLinearFlat
-from mcr.training.curve import CurveModule
 from mcr.training.endpoint import EndpointModule
+from mcr.training.subspace import SubspaceModule
 from mcr.weightspace.layout import Layout
 
 REPEATS = {"small_vgg": 31, "preresnet26": 15, "vgg16": 9}
 DECAY = 1e-4
 Measured = tuple[list[Row], Jobs, dict[str, list[float]]]
+SURFACES = {"surface 3x3": BezierSurface(3), "surface 4x4": BezierSurface(4)}
+GOALS = {"surface 3x3": 1.10, "surface 4x4": 1.15}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -44,13 +48,14 @@ def plain(name: str, objective: Any) -> EndpointModule:
     return module
 
 
-def curve(name: str, objective: Any, points: int = 3) -> CurveModule:
-    """The package's module of a path, ready for ``step``."""
+def curve(name: str, objective: Any, shape: Curve | None = None) -> SubspaceModule:
+    """The package's module of a path or a surface, ready for ``step``; a quadratic Bezier curve if none is named."""
+    shape = shape or Bezier(3)
     network = subject.network(name).to(memory_format=torch.channels_last)
     layout = Layout.of(network, "channels_last")
-    ends = tuple(layout.pack(subject.network(name, seed).state_dict()) for seed in (1, 2))
-    places = {"curve": Bezier(points), "layout": layout, "ends": ends, "weight_decay": DECAY, "ema_decay": 0.0}
-    module = CurveModule(**places, network=network, objective=objective, **common())
+    ends = [layout.pack(subject.network(name, seed).state_dict()) for seed in range(1, 1 + shape.ends)]
+    places = {"curve": shape, "layout": layout, "ends": ends, "weight_decay": DECAY, "ema_decay": 0.0}
+    module = SubspaceModule(**places, free="inner", transforms=[], network=network, objective=objective, **common())
     module.on_train_start()
     module.on_train_epoch_start()
     return module
@@ -101,11 +106,15 @@ def measure(name: str, repeats: int) -> Measured:
         for kind, shape in shapes.items()
     }
     theirs = {f"{name}, plain, textbook": Usual(simple), f"{name}, curve, textbook": Usual(on_curve)}
-    times = timed({**theirs, **ours}, repeats)
+    surfaces = {
+        f"{name}, {kind}, fp32": stepper(curve(name, CrossEntropy(), shape), "fp32") for kind, shape in SURFACES.items()
+    }
+    times = timed({**theirs, **ours, **surfaces}, repeats)
     rows = [
         ratio(times, f"{name}, curve, {precision}", f"{name}, plain, {precision}", 1.05)
         for precision in ("fp32", "bf16")
     ]
+    rows += [ratio(times, f"{name}, {kind}, fp32", f"{name}, plain, fp32", GOALS[kind]) for kind in SURFACES]
     for kind in shapes:
         rows.append(ratio(times, f"{name}, {kind}, fp32", f"{name}, {kind}, textbook"))
         rows.append(ratio(times, f"{name}, {kind}, bf16", f"{name}, {kind}, textbook", 0.55))

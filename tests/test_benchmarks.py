@@ -97,9 +97,10 @@ def test_the_textbook_s_step_on_a_curve_is_ours(monkeypatch) -> None:
     images, labels = wide_images()
     module = training_step.curve("small_vgg", CrossEntropy()).double()
     module.on_train_start()  # again: the parameters are others
-    monkeypatch.setattr(module, "_draw_t", lambda: 0.3)
+    place = torch.tensor([0.3], dtype=torch.float64)
+    monkeypatch.setattr(type(module.curve), "sample", lambda self, draw: place)
     with torch.no_grad():
-        module.control[0].copy_((module.start + module.end) / 2)  # it was computed in float32
+        module.control[0].copy_((module.fixed[0] + module.fixed[1]) / 2)  # it was computed in float32
     begin = module.points()[1].clone()
     optimizer = training_step.sgd(module.learning())
     module.training_step((images, labels), 0).backward()
