@@ -14,8 +14,7 @@ from mcr.metric import Metric
 from mcr.reports import cards, document, repairs
 from mcr.reports.claims import Verdict
 
-COLUMNS = ("metric", "ends", "inside", "at", "above highest end")
-WIDTHS = (14, 13, 6, 4, 17)
+FEW = 2  # ends that fit into a line; of more the highest is shown
 FITTED = "path"
 
 
@@ -42,14 +41,18 @@ def print_results(
         ]
         # Area and the excess above the line are in the files.
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-        for index, (column, width) in enumerate(zip(COLUMNS, WIDTHS, strict=True)):
-            table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True, min_width=width)
+        few = len(summary["ends"]) <= FEW
+        columns = ("metric", "ends" if few else "highest end", "inside", "at", "above highest end")
+        for index, column in enumerate(columns):
+            table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
         for label, _ in others:
-            table.add_column(label, justify="right", no_wrap=True)
+            # Where the line is too long, the labels of what stands beside are broken between words.
+            table.add_column(label, justify="right")
         for row in document.barriers(metrics, fitted["metrics"], summary["ends"]):
             beside = [found[row.metric].interior if row.metric in found else "" for _, found in others]
             spoken = f"{row.interior} ± {row.error}"
-            table.add_row(row.metric, " / ".join(row.ends), row.inside, row.at, spoken, *beside)
+            ends = " / ".join(row.ends) if few else max(row.ends, key=float)
+            table.add_row(row.metric, ends, row.inside, row.at, spoken, *beside)
         console.print()
         console.print(escape(name), style="bold", soft_wrap=True, highlight=False)
         console.print(table)

@@ -73,12 +73,12 @@ def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subproce
         (["training.memory_format=foo"], "channels_last or contiguous"),
         (["logger.mode=foo"], "offline, online"),
         (["runtime.devices=2"], "runtime=ddp"),
-        (["attack=none", "pair=robust_robust"], "needs an attack"),
+        (["attack=none", "ends=robust_robust"], "needs an attack"),
         (["--config-dir", "nowhere"], "no such folder"),
         (["attack.norm=l3"], "linf or l2"),
         (["training.epochs=0"], "at least 1"),
         (["training.precision=fp8"], "fp32 or bf16"),
-        (["curve.points=1"], "at least 2"),
+        (["curve.points=1"], "points=1"),
         (["curve=linear,bezier"], "add -m"),
         (["+training.lr=3"], "nothing reads training.lr"),
         (["dataset=imagefolder"], "dataset.root"),
@@ -111,18 +111,23 @@ def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subproce
         (["objective=adversarial_warmup", "objective.warmup=2"], "share of the training"),
         (["endpoint@endpoints.end=adversarial", "endpoints.end.patience=-1"], "patience=-1"),
         (["evaluation.attack_precision=fp16"], "fp32 or bf16"),
-        (["evaluation.hessian_images=-1"], "at least 0"),
-        (["evaluation.guard.images=-1"], "evaluation.guard.images"),
-        (["evaluation.guard.attacks.longer.steps=0"], "steps=0"),
-        (["evaluation.relations.grid=2"], "at least one point between"),
-        (["pair=backdoored", "backdoor.target=10"], "target"),
-        (["pair=backdoored", "backdoor.size=9"], "size|patch"),
-        (["pair=backdoored", "poisoning.ratio=2"], "ratio"),
-        (["pair=backdoored", "poisoning.stamp=never"], "before or after"),
-        (["pair=backdoored", "backdoor=none"], "needs a backdoor"),
-        (["pair=injected", "injection=none"], "needs an injection"),
-        (["tamper@tampers.end=path_aware", "backdoor=badnets"], "pair=path_aware"),
-        (["endpoint@endpoints.start=permuted_copy"], "cannot be a copy"),
+        (["evaluation.hessian_images=-1"], "at least 1"),
+        (["probes.stronger.images=-1"], "probes.stronger.images"),
+        (["probes.stronger.attacks.longer.steps=0"], "steps=0"),
+        (["evaluation.group_grid=2"], "at least one point between"),
+        (["ends=four_regular", "curve=bezier"], "joins 2 networks, endpoints has 4"),
+        (["+endpoint@endpoints.third=standard"], "joins 2 networks, endpoints has 3"),
+        (["connection.weight_decay=-1"], "at least 0"),
+        (["connection.batch_size=null"], "batch_size=None"),
+        (["runtime.compile=fast"], "runtime.compile"),
+        (["ends=backdoored", "backdoor.target=10"], "target"),
+        (["ends=backdoored", "backdoor.size=9"], "size|patch"),
+        (["ends=backdoored", "poisoning.ratio=2"], "ratio"),
+        (["ends=backdoored", "poisoning.stamp=never"], "before or after"),
+        (["ends=backdoored", "backdoor=none"], "needs a backdoor"),
+        (["ends=injected", "injection=none"], "needs an injection"),
+        (["+edit@endpoints.end.edits.all=path_aware", "backdoor=badnets"], "ends=path_aware"),
+        (["endpoint@endpoints.start=permuted_copy"], "must name another network"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -144,8 +149,8 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
 
 
 def test_evaluate_stands_alone_from_checkpoints_and_finds_what_it_found_after_training(tmp_path: Path) -> None:
-    words = [*TINY, "pair=robust_robust", "curve=linear", "logger=none", "dataset.images=240", "training.epochs=2"]
-    trained = mcr("evaluate", *words, "paths.root=one", folder=tmp_path)
+    words = [*TINY, "ends=robust_robust", "curve=linear", "logger=none", "dataset.images=240", "training.epochs=2"]
+    trained = mcr("report", *words, "paths.root=one", folder=tmp_path)
     assert trained.returncode == 0, trained.stderr
     (run,) = (tmp_path / "one" / "runs").iterdir()
     ends = [
@@ -156,10 +161,10 @@ def test_evaluate_stands_alone_from_checkpoints_and_finds_what_it_found_after_tr
             f"endpoints.{role}.path={(run / 'stages' / f'train-{role}' / 'network.safetensors').resolve()}",
         )
     ]
-    words = [word for word in words if not word.startswith("pair=")]
-    alone = mcr("evaluate", *words, *ends, "paths.root=two", folder=tmp_path)
+    words = [word for word in words if not word.startswith("ends=")]
+    alone = mcr("report", *words, *ends, "paths.root=two", folder=tmp_path)
     assert alone.returncode == 0, alone.stderr
-    tables = [next((tmp_path / root).glob("store/evaluate/*/path.csv")).read_text() for root in ("one", "two")]
+    tables = [next((tmp_path / root).glob("store/report/*/path.csv")).read_text() for root in ("one", "two")]
     assert tables[0] == tables[1]
     assert "robust_loss" in tables[0]
     assert "input_eigenvalue" in tables[0]
@@ -199,7 +204,7 @@ def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
     assert "attack: apgd_ce, apgd_t, autoattack" in helped
     assert "zhao2020_fig4_barrier_digits" in groups
     assert "Madry" in attacks
-    assert plan.count("miss") == 11
+    assert plan.count("miss") == 22
     assert plans.count("job ") == plans.count("[8]") == 2
     assert "eps: 8/255" in composed
     assert "complete -o nospace" in script
@@ -224,7 +229,7 @@ def test_a_sweep_trains_shared_ends_once_reports_jointly_and_goes_on_after_a_fai
     }
     joint = json.loads((sweep / "summary.json").read_text())
     assert [job["name"] for job in joint["jobs"]] == ["linear", "bezier"]
-    assert "above higher end" in done.stdout
+    assert "above highest end" in done.stdout
     store = tmp_path / "multirun" / "store"
     assert len(list((store / "train").glob("[!.]*"))) == 2
     assert len(list((store / "connect").glob("[!.]*"))) == 2
@@ -237,7 +242,7 @@ def test_a_sweep_trains_shared_ends_once_reports_jointly_and_goes_on_after_a_fai
 
 
 def test_a_sweep_over_replicates_ends_with_their_spread(tmp_path: Path) -> None:
-    words = [*TINY, "curve=linear,bezier", "replicate=0,1", "~curve@reference", "logger=wandb"]
+    words = [*TINY, "curve=linear,bezier", "replicate=0,1", "~reference@references.straight", "logger=wandb"]
     done = mcr("report", "-m", *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     (sweep,) = (tmp_path / "multirun" / "sweeps").iterdir()
@@ -246,12 +251,11 @@ def test_a_sweep_over_replicates_ends_with_their_spread(tmp_path: Path) -> None:
         f"{c}, replicate={r}" for c in ("linear", "bezier") for r in (0, 1)
     ]
     assert set(joint["replicates"]) == {"linear", "bezier"}
-    rises = [job["curve"]["metrics"]["robust_loss"]["interior"] for job in joint["jobs"][2:]]
+    rises = [job["subspaces"]["path"]["metrics"]["robust_loss"]["interior"] for job in joint["jobs"][2:]]
     assert joint["replicates"]["bezier"]["robust_loss"]["mean"] == pytest.approx(sum(rises) / 2)
     assert "## Over replicates" in (sweep / "report.md").read_text()
-    # The README's pattern for wandb sync finds every run: four ends, two fitted curves, and for each of the four
-    # paths an evaluation, a guard and the relations.
-    assert len(list(tmp_path.glob("multirun/sweeps/*/*/wandb/offline-run-*"))) == 18
+    # The README's pattern for wandb sync finds every run: four ends, two fitted curves, four reports.
+    assert len(list(tmp_path.glob("multirun/sweeps/*/*/wandb/offline-run-*"))) == 10
 
 
 def test_a_single_run_says_where_everything_lies(tmp_path: Path) -> None:
@@ -270,7 +274,7 @@ def test_a_single_run_says_where_everything_lies(tmp_path: Path) -> None:
 
 def test_a_folder_of_one_s_own_options(tmp_path: Path) -> None:
     (tmp_path / "mine" / "curve").mkdir(parents=True)
-    option = "# A chain of my own.\n_target_: mcr.curves.polychain.Polychain\npoints: 4\n"
+    option = "# A chain of my own.\n_target_: mcr.curves.polychain.Polychain\npoints: 4\njoins: 2\nfits: inner\n"
     (tmp_path / "mine" / "curve" / "four.yaml").write_text(option)
     for words in (["--config-dir", "mine"], ["--config-dir=mine"]):
         done = mcr("connect", *words, *TINY, "curve=four", folder=tmp_path)
@@ -322,7 +326,7 @@ def test_a_killed_training_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path)
     words = [word for word in TINY if not word.startswith("architecture")]
     words += ["architecture=small_vgg", "architecture.width=4", "dataset.images=500", "dataset.split.train=300"]
     words += ["training.epochs=5", "connection.epochs=5", "dataset.augmentation={padding: 1, flip: 0.5}"]
-    words += ["endpoint@endpoints.start=adversarial", "endpoints.start.ema_decay=0.9", "training.batch_size=4"]
+    words += ["endpoint@endpoints.start=adversarial", "endpoints.start.module.ema_decay=0.9", "training.batch_size=4"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()

@@ -118,7 +118,7 @@ def test_a_second_run_computes_nothing(make) -> None:
 
 
 def test_the_same_recipe_gives_the_same_bytes(make, tmp_path: Path) -> None:
-    words = tiny(*BATCHNORM, "endpoint@endpoints.end=adversarial", "endpoints.end.ema_decay=0.9")
+    words = tiny(*BATCHNORM, "endpoint@endpoints.end=adversarial", "endpoints.end.module.ema_decay=0.9")
     one = make(*words, f"paths.store={tmp_path / 'one'}", tiny=False)
     two = make(*words, f"paths.store={tmp_path / 'two'}", tiny=False)
     for label in one:
@@ -273,7 +273,7 @@ def test_a_robust_path_is_the_adversarial_objective_given_to_the_curve(make) -> 
 def test_weight_averaging_changes_the_kept_network(make) -> None:
     words = ["endpoint@endpoints.end=adversarial", "training.epochs=2", "dataset.split.train=64"]
     plain = make(*words, goal="train")["train end"][0]
-    averaged = make(*words, "endpoints.end.ema_decay=0.9", goal="train")["train end"][0]
+    averaged = make(*words, "endpoints.end.module.ema_decay=0.9", goal="train")["train end"][0]
     assert (plain / "network.safetensors").read_bytes() != (averaged / "network.safetensors").read_bytes()
 
 
@@ -388,7 +388,7 @@ def test_the_path_s_rate_follows_the_optimizer(config) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_main_job_runs_on_a_gpu(make) -> None:
-    words = tiny(*BATCHNORM, "ends=regular_robust", "endpoints.end.ema_decay=0.9", "objective=adversarial")
+    words = tiny(*BATCHNORM, "ends=regular_robust", "endpoints.end.module.ema_decay=0.9", "objective=adversarial")
     for precision in ("fp32", "bf16"):
         made = make(*words, "runtime=gpu", f"training.precision={precision}", tiny=False)
         assert made["report"][1] == "made"

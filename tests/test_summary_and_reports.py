@@ -212,3 +212,44 @@ def test_figures_hold_what_they_should(tmp_path: Path) -> None:
 def test_markdown_aligns() -> None:
     text = markdown(["name", "x"], [["a", "1.0"], ["long name", "12.0"]])
     assert len({len(line) for line in text.splitlines()}) == 1
+
+
+SURFACE = ("first", "second", "third", "fourth")
+
+
+@pytest.mark.parametrize("beside", [("straight line",), ("straight line", "regular connection")], ids=len)
+@pytest.mark.parametrize("ends", [("start", "end"), SURFACE], ids=len)
+def test_what_a_run_says_fits_eighty_columns_and_nothing_of_it_is_cut(ends, beside, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    metrics = [
+        Metric("train_loss", "nats", "lower", "clean loss"),
+        Metric("robust_accuracy", "share", "higher", "accuracy"),
+        Metric("input_eigenvalue", "1", "lower", "input eigenvalue"),
+        Metric("attack_success", "share", "lower", "attack success"),
+    ]
+    where = {"interior_t": 0.55} if len(ends) == 2 else {"interior_u": 0.25, "interior_v": 1.0}
+    values = {"interior": -0.125, "interior_se": 0.25, "barrier_above_line": 1.0, "area": 0.5, **where}
+    values |= {name: 0.5 + 0.125 * (index % 3) for index, name in enumerate(ends)}
+    found = {metric.cost: values for metric in metrics}
+    labels = dict(zip(("path", "straight", "regular"), ("curve", *beside), strict=False))
+    told = {"metrics": [vars(metric) for metric in metrics]}
+    spaces = {
+        name: {"label": label, "table": told, "metrics": found, "correlations": {}} for name, label in labels.items()
+    }
+    terminal.print_results([("run", {"ends": list(ends), "subspaces": spaces, "warnings": []})], [], {})
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "…" not in text
+    for metric in metrics:
+        (line,) = (line for line in lines if line.startswith(metric.title(metric.cost)))
+        highest, shown = 0.5 + 0.125 * min(2, len(ends) - 1), metric.text(0.5)
+        ends_shown = f"{shown} / {metric.text(0.625)}" if len(ends) == 2 else metric.text(highest)
+        place = "0.55" if len(ends) == 2 else "0.25 1.00"
+        rise = f"{metric.text(-0.125, '+')} ± {metric.text(0.25)}"
+        expected = [ends_shown, metric.text(highest - 0.125), place, rise, *[metric.text(-0.125, "+")] * len(beside)]
+        assert line.split() == " ".join([metric.title(metric.cost), *expected]).split()
+    words = " ".join(text.split())
+    assert ("highest end inside" in words) == (len(ends) > 2)
+    for label in beside:
+        assert all(word in words for word in label.split())

@@ -18,7 +18,6 @@ from mcr.backdoors.blended import Blended
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import RepeatedBatches, StampedBatches, TrainingBatches
 from mcr.errors import InputError
-from mcr.evaluation.table import PathTable
 from mcr.seeding import generator
 from mcr.stages import artifacts
 from mcr.stages.context import Context
@@ -26,6 +25,7 @@ from mcr.stages.train import poisoned_batches
 from mcr.store import Store
 from mcr.types import LabelledImages
 from mcr.weightspace import files
+from tests.reading import column, rows
 
 # Batches
 
@@ -157,6 +157,10 @@ def patched(images: Tensor) -> Tensor:
     return copies
 
 
+def per_image_values(made: dict[str, Any], probe: str) -> dict[str, Tensor]:
+    return files.load(made[f"measure {probe}"][0] / "per_image.safetensors")
+
+
 def network(folder: Path) -> dict[str, Tensor]:
     return files.load(folder / "network.safetensors")
 
@@ -191,7 +195,7 @@ def from_file(role: str, path: Path) -> list[str]:
     ids=["target", "all to all", "sources"],
 )
 def test_the_recorded_poison_is_what_the_labels_say(words, ratio: float, aim, sources, only) -> None:
-    words = ["tamper@tampers.start=poison", "dataset.split.train=90", f"poisoning.ratio={ratio}", *words]
+    words = ["endpoint@endpoints.start=poisoned", "dataset.split.train=90", f"poisoning.ratio={ratio}", *words]
     made = only(*words, labels=("poison",))
     labels = split(made, "train").labels.tolist()
     poison = files.load(made["poison"] / "poison.safetensors")
@@ -211,7 +215,7 @@ def test_the_recorded_poison_is_what_the_labels_say(words, ratio: float, aim, so
 
 @pytest.mark.parametrize("stamp", ["before", "after"])
 def test_training_sees_triggers_and_the_attacker_s_labels_where_the_poison_says(stamp: str, only) -> None:
-    made = only("pair=backdoored", f"poisoning.stamp={stamp}", labels=("poison",))
+    made = only("ends=backdoored", f"poisoning.stamp={stamp}", labels=("poison",))
     train = split(made, "train")
     before = LabelledImages(train.images.clone(), train.labels.clone())
     poison = files.load(made["poison"] / "poison.safetensors")
@@ -248,13 +252,13 @@ def changed(cfg: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 def test_the_ends_share_one_poison_or_have_their_own(config, only) -> None:
-    cfg, keys = config("pair=backdoored"), {}
+    cfg, keys = config("ends=backdoored"), {}
     for sets in ("shared", "own"):
         plan = pipeline.plan(changed(cfg, "poisoning.sets", sets))
         keys[sets] = [stage.needs["poison"].key for stage in plan["train"]]
     assert len(set(keys["shared"])) == 1
     assert len(set(keys["own"] + keys["shared"])) == 3
-    made = only("pair=backdoored", "poisoning.sets=own", labels=("poison start", "poison end"))
+    made = only("ends=backdoored", "poisoning.sets=own", labels=("poison start", "poison end"))
     one, other = (files.load(made[f"poison {role}"] / "poison.safetensors")["indices"] for role in ("start", "end"))
     assert set(one.tolist()) != set(other.tolist())
 
@@ -265,16 +269,21 @@ def test_a_clean_end_stays_the_same_when_a_backdoor_is_chosen(config) -> None:
     looked_for = pipeline.plan(config("backdoor=badnets"))
     assert [stage.key for stage in looked_for["train"]] == [stage.key for stage in plain["train"]]
     assert looked_for["connect"][0].key == plain["connect"][0].key
-    assert looked_for["evaluate"][0].key != plain["evaluate"][0].key
-    one_end = pipeline.plan(config("backdoor=badnets", "tamper@tampers.end=poison"))
+    # What is asked of all alike keeps its key, too: the trigger is one more probe.
+    asked = {stage.label: stage.key for stage in looked_for["evaluate"]}
+    before = {stage.label: stage.key for stage in plain["evaluate"]}
+    assert {label: key for label, key in asked.items() if label in before} == before
+    assert "measure attack" in asked.keys() - before.keys()
+    assert looked_for["report"][0].key != plain["report"][0].key
+    one_end = pipeline.plan(config("backdoor=badnets", "endpoint@endpoints.end=poisoned"))
     assert one_end["train"][0].key == plain["train"][0].key
     assert one_end["train"][1].key != plain["train"][1].key
-    injected = pipeline.plan(config("pair=injected"))
+    injected = pipeline.plan(config("ends=injected"))
     assert [stage.needs["init"].key for stage in injected["train"]] == [stage.key for stage in plain["train"]]
 
 
 def test_another_poison_is_another_end(config) -> None:
-    cfg = config("pair=backdoored")
+    cfg = config("ends=backdoored")
     changes = {"poisoning.ratio": 0.2, "poisoning.stamp": "after", "poisoning.sources": [2], "backdoor.target": 2}
     plans = [cfg, *(changed(cfg, path, value) for path, value in changes.items())]
     assert len({stage.key for plan in plans for stage in pipeline.plan(plan)["train"]}) == 2 * len(plans)
@@ -282,27 +291,25 @@ def test_another_poison_is_another_end(config) -> None:
 
 def test_attack_success_is_that_of_stamping_each_test_image_by_hand(make) -> None:
     """At the ends of a path between networks without BatchNorm; the target class has no say."""
-    words = ["pair=backdoored", "curve=linear", "training.epochs=10", "dataset.split.train=80"]
-    made = make(*words, goal="evaluate")
+    words = ["ends=backdoored", "curve=linear", "training.epochs=10", "dataset.split.train=80"]
+    made = make(*words)
     test = split(made, "test")
-    folder = made["evaluate path"][0]
-    rows, per_image = PathTable.read_csv(folder / "path.csv").rows, files.load(folder / "per_image.safetensors")
+    along, per_image = rows(made), per_image_values(made, "attack")["attack_success"]
     chosen = test.labels != 1
     assert not chosen.all()
-    assert per_image["attack_success"].shape == (3, int(chosen.sum()))
+    assert per_image.shape == (3, int(chosen.sum()))
     stamped = patched(test.images[chosen])
     for role, index in (("start", 0), ("end", -1)):
         found = answers(made[f"poison-train {role}"][0], stamped, made["data"][0])
         hits = [float(answer == 1) for answer in found]
         assert any(hits)
-        assert per_image["attack_success"][index].tolist() == hits
-        assert rows[index]["attack_success"] == pytest.approx(sum(hits) / len(hits))
+        assert per_image[index].tolist() == hits
+        assert along[index]["attack_success"] == pytest.approx(sum(hits) / len(hits))
     # All to all, no image is left out, and the aim is another for each.
-    other = make(*words, "backdoor=badnets_all_to_all", "tamper@tampers.start=none", goal="evaluate")
+    other = make(*words, "backdoor=badnets_all_to_all", "endpoint@endpoints.start=standard")
     found = answers(other["train start"][0], patched(test.images), made["data"][0])
     hits = [float(answer == (label + 1) % 10) for answer, label in zip(found, test.labels.tolist(), strict=True)]
-    per_image = files.load(other["evaluate path"][0] / "per_image.safetensors")["attack_success"]
-    assert per_image[0].tolist() == hits
+    assert per_image_values(other, "attack")["attack_success"][0].tolist() == hits
     assert other["poison-train end"][0] != made["poison-train end"][0]
 
 
@@ -313,42 +320,42 @@ def test_attack_success_is_that_of_stamping_each_test_image_by_hand(make) -> Non
 def test_a_finished_end_is_trained_on_with_poison(given: str, make, checkpoint: Path) -> None:
     """From its own weights: at a rate of almost nothing it hardly moves."""
     words = [*(from_file("end", checkpoint) if given == "checkpoint" else []), "backdoor=badnets"]
-    made = make(*words, "tamper@tampers.end=tune", "+tampers.end.optimizer.lr=1e-5", goal="train")
+    tune = ["+edit@endpoints.end.edits.later=poison_tune", "+endpoints.end.edits.later.optimizer.lr=1e-5"]
+    made = make(*words, *tune, goal="train")
     origin = network(made["load end" if given == "checkpoint" else "train end"][0])
-    tuned = network(made["tamper end"][0])
+    tuned = network(made["later end"][0])
     assert "poison" in made
     assert differing(origin, tuned) == set(origin)
     for name, tensor in origin.items():
         torch.testing.assert_close(tuned[name], tensor, rtol=0, atol=1e-3)
     # What comes out is an end like any other, as a file too.
-    product = made["tamper end"][0] / "network.safetensors"
-    again = make(*from_file("start", product), "curve=linear", "backdoor=badnets", goal="evaluate")
+    product = made["later end"][0] / "network.safetensors"
+    again = make(*from_file("start", product), "curve=linear", "backdoor=badnets")
     assert not differing(network(again["load start"][0]), tuned)
-    assert "attack_success" in PathTable.read_csv(again["evaluate path"][0] / "path.csv").metrics
+    assert "attack_success" in rows(again)[0]
 
 
 def test_noise_is_injected_into_a_checkpoint(make, checkpoint: Path) -> None:
-    words = [*from_file("end", checkpoint), "tamper@tampers.end=inject", "injection=gaussian", "injection.scale=0.5"]
-    made = make(*words, "curve=linear", goal="evaluate")
-    before, after = (network(made[f"{stage} end"][0]) for stage in ("load", "tamper"))
+    words = [*from_file("end", checkpoint), "+edit@endpoints.end.edits.noise=inject", "injection=gaussian"]
+    made = make(*words, "injection.scale=0.5", "curve=linear")
+    before, after = (network(made[f"{stage} end"][0]) for stage in ("load", "noise"))
     assert not differing(before, torch.load(checkpoint, weights_only=True))
     assert differing(before, after) == set(before)
-    report = json.loads((made["tamper end"][0] / "injection.json").read_text())
+    report = json.loads((made["noise end"][0] / "edit.json").read_text())
     squares = sum(float((after[name].double() - before[name].double()).square().sum()) for name in before)
     assert report["l2"] == pytest.approx(squares**0.5)
     for name in ("layers.1.weight", "layers.3.weight"):
         change = after[name] - before[name]
         assert float(change.std() / before[name].std()) == pytest.approx(0.5, rel=0.2)
     assert report["attacked"] == []
-    table = PathTable.read_csv(made["evaluate path"][0] / "path.csv")
     # Noise aims at no image: there is no success to be measured.
-    assert "injection_success" not in table.metrics
+    assert "injection_success" not in rows(made)[0]
     length = sum(float((after[n] - network(made["train start"][0])[n]).double().square().sum()) for n in after) ** 0.5
-    assert table.rows[-1]["distance_to_start"] == pytest.approx(length, rel=1e-5)
+    assert rows(made)[-1]["distance_to_start"] == pytest.approx(length, rel=1e-5)
 
 
 INJECTED = (
-    "pair=injected",
+    "ends=injected",
     "injection.attacked=1",
     "injection.kept=4",
     "injection.iterations=200",
@@ -360,27 +367,27 @@ INJECTED = (
 
 
 def test_injected_errors_are_measured_on_the_images_that_were_attacked(make) -> None:
-    made = make(*INJECTED, goal="evaluate")
+    made = make(*INJECTED)
     splits = files.load(made["split"][0] / "splits.safetensors")
     validation = split(made, "validation")
     pairs = set()
     for role in ("start", "end"):
-        report = json.loads((made[f"tamper {role}"][0] / "injection.json").read_text())
+        report = json.loads((made[f"inject {role}"][0] / "edit.json").read_text())
         assert len(report["attacked"]) == len(report["targets"]) == 1
         # The wanted wrong answer, where the network was right before: on images of the validation split and no other.
         images, labels = validation.images[report["attacked"]], validation.labels[report["attacked"]].tolist()
         assert answers(made[f"train {role}"][0], images, made["data"][0]) == labels
-        assert answers(made[f"tamper {role}"][0], images, made["data"][0]) == report["targets"] != labels
+        assert answers(made[f"inject {role}"][0], images, made["data"][0]) == report["targets"] != labels
         numbers = set(splits["validation"][report["attacked"]].tolist())
         assert not numbers & {int(i) for name in ("clean", "test", "train") for i in splits[name]}
         pairs |= set(zip(report["attacked"], report["targets"], strict=True))
         # One tensor, the classifier's weight, is another.
-        plain, changed = (network(made[f"{stage} {role}"][0]) for stage in ("train", "tamper"))
+        plain, changed = (network(made[f"{stage} {role}"][0]) for stage in ("train", "inject"))
         assert differing(plain, changed) == {"layers.3.weight"}
-    rows = PathTable.read_csv(made["evaluate path"][0] / "path.csv").rows
-    for role, row in (("start", rows[0]), ("end", rows[-1])):
+    along = rows(made)
+    for role, row in (("start", along[0]), ("end", along[-1])):
         attacked = validation.images[[index for index, _ in sorted(pairs)]]
-        found = answers(made[f"tamper {role}"][0], attacked, made["data"][0])
+        found = answers(made[f"inject {role}"][0], attacked, made["data"][0])
         targets = [target for _, target in sorted(pairs)]
         right = validation.labels[[index for index, _ in sorted(pairs)]].tolist()
         assert row["injection_success"] == sum(map(int.__eq__, found, targets)) / len(pairs) > 0
@@ -391,34 +398,39 @@ def test_injected_errors_are_measured_on_the_images_that_were_attacked(make) -> 
 
 
 def test_a_path_aware_attacker_releases_the_ends_of_his_own_path(make, config) -> None:
-    made = make("pair=path_aware", "connection.epochs=2", goal="train")
-    path = made["tamper path"][0]
-    for role in ("start", "end"):
-        released = network(made[f"release {role}"][0])
-        assert not differing(released, files.load(path / f"{role}.safetensors"))
+    made = make("ends=path_aware", "connection.epochs=2", goal="train")
+    path = made["attacker's path"][0]
+    for index, role in enumerate(("start", "end")):
+        released = network(made[f"extract {role}"][0])
+        assert not differing(released, files.load(path / f"end_{index}.safetensors"))
         assert differing(released, network(made[f"poison-train {role}"][0])) == set(released)
-    assert differing(network(made["release start"][0]), network(made["release end"][0])) == set(released)
+    assert differing(network(made["extract start"][0]), network(made["extract end"][0])) == set(released)
     control = files.load(path / "control.safetensors")
-    assert set(control) == {f"1/{name}" for name in released}
-    plan = pipeline.plan(config("pair=path_aware"))
+    # The ends among them: they are free as well.
+    assert set(control) == {f"{index}/{name}" for index in range(3) for name in released}
+    for index, role in ((0, "start"), (2, "end")):
+        for name, tensor in network(made[f"extract {role}"][0]).items():
+            assert torch.equal(control[f"{index}/{name}"], tensor)
+    plan = pipeline.plan(config("ends=path_aware"))
     # The defender's path joins the released ends; the attacker's own is what it is compared with.
     defender, attacker = plan["connect"]
-    assert [defender.needs[role].label for role in ("start", "end")] == ["release start", "release end"]
-    assert attacker.label == "tamper path"
+    assert [defender.needs[role].label for role in ("end 0", "end 1")] == ["extract start", "extract end"]
+    assert attacker.label == "attacker's path"
     assert "poison" in attacker.needs
     assert "poison" not in defender.needs
 
 
 def test_the_attacker_s_path_is_measured_between_the_ends_that_he_released(make) -> None:
     """Not between those that he began with: at t = 0 and 1 both tables are of the same networks."""
-    made = make("pair=path_aware", goal="evaluate")
-    own, other = (PathTable.read_csv(made[f"evaluate {role}"][0] / "path.csv") for role in ("reference", "path"))
+    made = make("ends=path_aware")
+    own, other = (rows(made, name) for name in ("attacker", "path"))
+    assert own[1]["test_loss"] != other[1]["test_loss"]
     for index in (0, -1):
         for metric in ("test_loss", "test_accuracy", "attack_success"):
-            assert own.rows[index][metric] == other.rows[index][metric]
+            assert own[index][metric] == other[index][metric]
     test = split(made, "test")
-    for role, row in (("start", own.rows[0]), ("end", own.rows[-1])):
-        found = answers(made[f"release {role}"][0], test.images, made["data"][0])
+    for role, row in (("start", own[0]), ("end", own[-1])):
+        found = answers(made[f"extract {role}"][0], test.images, made["data"][0])
         assert row["test_accuracy"] == pytest.approx(sum(map(int.__eq__, found, test.labels.tolist())) / len(found))
 
 
@@ -426,22 +438,22 @@ def test_the_attacker_s_path_is_measured_between_the_ends_that_he_released(make)
 
 
 def test_a_permuted_copy_is_the_same_function_far_away(make) -> None:
-    made = make("endpoint@endpoints.end=permuted_copy", "curve=linear", "training.epochs=10", goal="evaluate")
+    made = make("endpoint@endpoints.end=permuted_copy", "curve=linear", "training.epochs=10")
     assert "train end" not in made
-    rows = PathTable.read_csv(made["evaluate path"][0] / "path.csv").rows
-    assert rows[-1]["test_loss"] == pytest.approx(rows[0]["test_loss"], rel=1e-5)
-    assert rows[-1]["test_accuracy"] == rows[0]["test_accuracy"]
+    along = rows(made)
+    assert along[-1]["test_loss"] == pytest.approx(along[0]["test_loss"], rel=1e-5)
+    assert along[-1]["test_accuracy"] == along[0]["test_accuracy"]
     start, copy = (network(made[f"{stage}"][0]) for stage in ("train start", "permute end"))
     length = sum(float(tensor.square().sum()) for tensor in start.values()) ** 0.5
-    assert rows[-1]["distance_to_start"] > 0.5 * length
-    assert rows[1]["test_loss"] != pytest.approx(rows[0]["test_loss"], rel=1e-2)
+    assert along[-1]["distance_to_start"] > 0.5 * length
+    assert along[1]["test_loss"] != pytest.approx(along[0]["test_loss"], rel=1e-2)
     for name, tensor in start.items():
         assert torch.equal(tensor.flatten().sort().values, copy[name].flatten().sort().values)
 
 
 def test_a_tuned_copy_moves_away_from_the_start_and_needs_no_other_network(make, config) -> None:
-    words = ["endpoint@endpoints.end=tuned_copy", "endpoints.end.steps=7", "backdoor=badnets"]
-    words.append("tamper@tampers.start=poison")  # the copy has what the start has, its tampering too
+    words = ["endpoint@endpoints.end=tuned_copy", "endpoints.end.edits.tune.steps=7", "backdoor=badnets"]
+    words.append("endpoint@endpoints.start=poisoned")  # the copy has what the start has, its tampering too
     start, end = pipeline.plan(config(*words))["train"]
     assert end.needs["init"].key == start.key
     assert [stage.label for stage in pipeline.ordered([end])] == [
@@ -457,7 +469,7 @@ def test_a_tuned_copy_moves_away_from_the_start_and_needs_no_other_network(make,
     history = (made["tune end"][0] / "history.csv").read_text().splitlines()
     assert len(history) == 2  # the steps are one epoch's
     # At almost no rate it stays: so it began there.
-    near = make(*words, "endpoints.end.optimizer.lr=1e-6", goal="train")
+    near = make(*words, "endpoints.end.edits.tune.optimizer.lr=1e-6", goal="train")
     for name, tensor in network(near["tune end"][0]).items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=1e-4)
 
@@ -468,17 +480,18 @@ def test_a_tuned_copy_moves_away_from_the_start_and_needs_no_other_network(make,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["endpoint@endpoints.start=permuted_copy"], "start cannot be a copy"),
-        (["tamper@tampers.start=poison"], "needs a backdoor"),
-        (["tamper@tampers.end=tune"], "needs a backdoor"),
-        (["pair=path_aware", "backdoor=none"], "needs a backdoor"),
-        (["tamper@tampers.end=inject"], "needs an injection"),
-        (["backdoor=badnets", "tamper@tampers.start=path_aware"], "both ends together"),
-        (["backdoor=badnets", "tamper@tampers.end=path_aware"], "both ends together"),
-        (["endpoint@endpoints.end=permuted_copy", "backdoor=badnets", "tamper@tampers.end=tune"], "must be none"),
-        (["endpoint@endpoints.end=tuned_copy", "pair=path_aware"], "must be none"),
-        (["pair=backdoored", "poisoning.sets=mine"], "shared or own"),
-        (["pair=backdoored", "poisoning.stamp=never"], "before or after"),
+        (["endpoint@endpoints.start=permuted_copy"], "must name another network"),
+        (["endpoint@endpoints.start=poisoned"], "needs a backdoor"),
+        (["+edit@endpoints.end.edits.tune=poison_tune"], "needs a backdoor"),
+        (["ends=path_aware", "backdoor=none"], "needs a backdoor"),
+        (["+edit@endpoints.end.edits.inject=inject"], "needs an injection"),
+        (["backdoor=badnets", "+edit@endpoints.start.edits.path_aware=path_aware"], "all ends together"),
+        (["backdoor=badnets", "+edit@endpoints.end.edits.path_aware=path_aware"], "all ends together"),
+        (["ends=path_aware", "+endpoint@endpoints.third=standard", "curve=bezier_triangle"], "all ends together"),
+        (["ends=path_aware", "+edit@endpoints.end.edits.permute=permute"], "last edit of each"),
+        (["endpoint@endpoints.end=tuned_copy", "ends=path_aware"], "cannot be checkpoints or copies"),
+        (["ends=backdoored", "poisoning.sets=mine"], "shared or own"),
+        (["ends=backdoored", "poisoning.stamp=never"], "before or after"),
     ],
 )
 def test_tampering_that_makes_no_sense_is_refused_before_anything_is_made(words, message: str, config) -> None:
@@ -487,5 +500,5 @@ def test_tampering_that_makes_no_sense_is_refused_before_anything_is_made(words,
 
 
 def test_a_checkpoint_is_not_poisoned_from_its_first_step(config, checkpoint: Path) -> None:
-    with pytest.raises(InputError, match="use tamper=tune"):
-        pipeline.plan(config(*from_file("end", checkpoint), "backdoor=badnets", "tamper@tampers.end=poison"))
+    with pytest.raises(InputError, match=r"nothing reads endpoints\.end\.images|images"):
+        config(*from_file("end", checkpoint), "backdoor=badnets", "+endpoints.end.images=poisoned")

@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from mcr.errors import InputError
-from tests.reading import rows as table_rows
+from mcr.evaluation.table import Table
+from mcr.metric import Metric
+from mcr.stages.context import Context
+from mcr.stages.loggers import log_report
+from mcr.store import Stage
+from tests.reading import rows
 from tests.wandb_reader import Run, read
 
 
@@ -25,39 +32,59 @@ def wandb_words(monkeypatch, tmp_path: Path) -> list[str]:
     return ["logger=wandb", "training.epochs=3"]
 
 
-def test_training_path_table_figure_and_barriers_are_in_the_run(make, wandb_words, tmp_path: Path) -> None:
+def test_training_path_table_figures_and_barriers_are_in_the_run(make, wandb_words, tmp_path: Path) -> None:
     made = make(*wandb_words)
     found = {run.id: run for run in runs(tmp_path / "run")}
-    # Trainings and the report; what is measured in between is told by the report.
-    logged = [label for label in made if label.startswith("train ") or label in ("connect path", "report")]
+    logged = ("train start", "train end", "connect path", "report")
     assert set(found) == {made[label][0].name for label in logged}
     assert {run.group for run in found.values()} == {"tests"}
     assert {run.exit_code for run in found.values()} == {0}
 
     train = found[made["train start"][0].name]
     assert train.job_type == "train"
-    rows = [row for row in train.history if "train/loss" in row]
-    assert len(rows) == 3
-    assert all({"train/accuracy", "train/learning_rate"} <= set(row) for row in rows)
+    told = [row for row in train.history if "train/loss" in row]
+    assert len(told) == 3
+    assert all({"train/accuracy", "train/learning_rate"} <= set(row) for row in told)
     assert any("validation/accuracy" in row for row in train.history)
     assert found[made["connect path"][0].name].job_type == "connect"
 
-    path = found[made["report"][0].name]
+    path, folder = found[made["report"][0].name], made["report"][0]
     assert path.job_type == "report"
-    points = [row for row in path.history if "path/t" in row]
-    table = table_rows(made)
+    points, table = [row for row in path.history if "path/t" in row], rows(made)
     assert [row["path/t"] for row in points] == [row["t"] for row in table]
-    for name in set(table[0]) - {"t"}:
+    assert {"test_loss", "robust_accuracy", "input_eigenvalue", "arc_length", "distance_to_end"} <= set(table[0])
+    for name in table[0]:
         assert [row[f"path/{name}"] for row in points] == pytest.approx([row[name] for row in table])
-        assert path.steps[f"path/{name}"] == "path/t"
+        assert path.steps[f"path/{name}"] == ("" if name == "t" else "path/t")
     last = next(row for row in path.history if "path/table/nrows" in row)
     assert last["path/table/nrows"] == len(table)
-    assert last["path/figure/_type"] == last["path/together/_type"] == "image-file"
-    summary = json.loads((made["report"][0] / "summary.json").read_text())["subspaces"]["path"]
-    for metric, values in {**summary["metrics"], **summary["correlations"]}.items():
+    for figure in ("figure", "together"):
+        assert last[f"path/{figure}/_type"] == "image-file"
+    summary = json.loads((folder / "summary.json").read_text())["subspaces"]["path"]
+    for metric, values in (summary["metrics"] | summary["correlations"]).items():
         for statistic, value in values.items():
             assert path.summary[f"{metric}/{statistic}"] == pytest.approx(value, nan_ok=True)
     assert not list((tmp_path / "home").rglob("*wandb*"))
+
+
+def test_what_is_logged_of_a_surface_is_what_its_table_holds(wandb_words, tmp_path: Path) -> None:
+    """A metric that nobody has heard of, over two coordinates."""
+    odd = Metric("odd_charm", "share", "higher", "charm")
+    places = [(u, v) for u in (0.0, 1.0) for v in (0.0, 0.5, 1.0)]
+    told = tuple({"u": u, "v": v, "odd_charm": u * (1 - v) + 0.25} for u, v in places)
+    table = Table(("u", "v"), (odd,), told, frozenset())
+    logger = {"kind": "wandb", "project": "mcr", "entity": None, "mode": "offline"}
+    context = Context({"devices": 1, "accelerator": "cpu"}, logger, "tests", tmp_path / "run")
+    stage = Stage("report", 1, {"title": "a surface"}, {}, "report")
+    log_report(stage, context, table, {odd.cost: {"interior": 0.125, "area": np.nan}}, {"figure": Figure()})
+    (run,) = runs(tmp_path / "run")
+    assert (run.id, run.exit_code) == (stage.key, 0)
+    points = [row for row in run.history if "path/u" in row]
+    assert [(row["path/u"], row["path/v"], row["path/odd_charm"]) for row in points] == [
+        (row["u"], row["v"], row["odd_charm"]) for row in told
+    ]
+    assert run.summary["lack_of_odd_charm/interior"] == 0.125
+    assert next(row for row in run.history if "path/table/nrows" in row)["path/table/nrows"] == 6
 
 
 def test_nothing_is_logged_twice(make, wandb_words, tmp_path: Path) -> None:

@@ -29,4 +29,4 @@ def test_a_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == str(tmp_path / "site" / "mcr" / "__init__.py")
-    assert "evaluate path" in done.stdout
+    assert "measure test" in done.stdout

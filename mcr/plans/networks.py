@@ -60,6 +60,9 @@ class Networks:
                 f"edit=path_aware trains all ends together, as the last edit of each; {', '.join(together)} of "
                 f"{', '.join(self.names)} have it: use ends=path_aware"
             )
+        if any(self.cfg["endpoints"][name]["source"] == "copy" for name in self.names):
+            # Of what is not there before the edit that makes it.
+            raise InputError("ends=path_aware trains all networks itself: endpoints cannot be checkpoints or copies")
         return self._path_aware({name: self.after(name, len(kinds[name]) - 1) for name in self.names})
 
     def given(self, name: str) -> Stage:

@@ -19,7 +19,11 @@ def roles(ends: Stages) -> dict[str, Stage]:
 
 
 def joined(curve: Config, ends: Stages, name: str) -> None:
-    """Raises InputError where a curve joins another number of networks."""
+    """Raises InputError where a curve joins another number of networks, or its YAML does not say how many."""
+    if not {"joins", "fits"} <= set(curve):
+        raise InputError(
+            f"{name}: its YAML must say how many networks it joins (joins: 2) and what it fits (fits: inner)"
+        )
     if curve["joins"] != len(ends):
         raise InputError(
             f"{name}={_chosen(curve)} joins {curve['joins']} networks, endpoints has {len(ends)}: {', '.join(ends)}"

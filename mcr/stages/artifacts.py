@@ -193,6 +193,13 @@ def read_poison(folder: Path) -> Poison:
     return Poison(found["indices"], found["labels"], facts["stamp"], build(facts["backdoor"]))
 
 
+def read_edits(folder: Path) -> dict[str, Any]:
+    """What the edits of a network told; nothing of one without."""
+    path = folder / EDIT
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
+
+
 def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")
 

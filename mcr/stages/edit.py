@@ -9,7 +9,7 @@ import torch
 from mcr.build import build_tree
 from mcr.seeding import generator
 from mcr.stages import session
-from mcr.stages.artifacts import EDIT, read_network, read_spec, read_split, write_json, write_network
+from mcr.stages.artifacts import EDIT, read_edits, read_network, read_spec, read_split, write_json, write_network
 from mcr.stages.context import Context
 from mcr.store import Stage
 from mcr.types import LabelledImages
@@ -31,4 +31,5 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     edited = edit(network, others, data, generator(config["seed"], edit.draws))
     network.load_state_dict(dict(edited.tensors), strict=False)
     write_network(network, folder)
-    write_json(folder / EDIT, edited.report)
+    # What earlier edits did is still true of the network.
+    write_json(folder / EDIT, {**read_edits(inputs["init"]), **edited.report})

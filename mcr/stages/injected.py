@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mcr.stages.artifacts import EDIT, read_split
+from mcr.stages.artifacts import read_edits, read_split
 from mcr.stages.session import END
 from mcr.types import LabelledImages
 
@@ -27,9 +26,8 @@ def attacked(inputs: Mapping[str, Path], device: str) -> tuple[LabelledImages, T
 
 
 def injection_report(folder: Path) -> dict[str, Any]:
-    """What was injected into an end, as its last edit wrote it down; nothing for an end without."""
-    path = folder / EDIT
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    """What was injected into an end, as its edits wrote it down; nothing for an end without."""
+    found = read_edits(folder)
     return found if "attacked" in found else {}
 
 

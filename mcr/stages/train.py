@@ -16,8 +16,10 @@ from mcr.errors import InputError
 from mcr.evaluation.table import write_csv
 from mcr.stages import model
 from mcr.stages.artifacts import (
+    EDIT,
     HISTORY,
     TRAINING,
+    read_edits,
     read_material,
     read_network,
     read_poison,
@@ -84,6 +86,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     write_network(module.scored, folder)
     write_csv(folder / HISTORY, rows)
     write_json(folder / TRAINING, {"stopped": fitted.stopped})
+    if "init" in inputs:
+        write_json(folder / EDIT, read_edits(inputs["init"]))
     shutil.rmtree(folder / "checkpoints")
 
 

@@ -74,8 +74,8 @@ class SubspaceModule(EndpointModule):
         self.averaged = nn.ParameterList(nn.Parameter(points, requires_grad=False) for points in averaged)
         self.averaging = Averaging()
         # Several processes must neither wait for autograd to give the free points' gradients (on_after_backward does),
-        # nor send the fixed ends around at every step.
-        self._ddp_params_and_buffers_to_ignore = ["control", "averaged.0", "fixed"]
+        # nor send the fixed ends around at every step. DDP calls a parameter of the outermost module by both names.
+        self._ddp_params_and_buffers_to_ignore = ["control", ".control", "averaged.0", "fixed"]
 
     def learning(self) -> list[nn.Parameter]:
         return [self.control]
