@@ -268,12 +268,15 @@ def test_what_chooses_the_repair_cannot_see_the_trigger(config, tmp_path: Path) 
     ends += [f"endpoints.{role}.path={tmp_path / 'a.pt'}" for role in ("start", "end")]
     cards = {}
     for backdoor in ("none", "badnets", "blended"):
-        cfg = config(*ends, f"backdoor={backdoor}", "architecture=small_cnn", "architecture.hidden=8")
+        cfg = config(*ends, f"backdoor={backdoor}", "architecture=small_cnn", "architecture.hidden=8") | {
+            "verb": "repair"
+        }
         cards[backdoor] = pipeline.plan(cfg)["repair"][0]
-    assert len({card.needs["repair"].key for card in cards.values()}) == 1
+    assert len({card.needs["choose"].key for card in cards.values()}) == 1
     assert len({card.key for card in cards.values()}) == 3
-    other = pipeline.plan(config(*ends, "evaluation.test_images=7", "architecture=small_cnn", "architecture.hidden=8"))
-    assert other["repair"][0].needs["repair"].key == cards["none"].needs["repair"].key
+    words = ["evaluation.test_images=7", "architecture=small_cnn", "architecture.hidden=8"]
+    other = pipeline.plan(config(*ends, *words) | {"verb": "repair"})
+    assert other["repair"][0].needs["choose"].key == cards["none"].needs["choose"].key
 
 
 CLASS = """
@@ -300,7 +303,7 @@ def test_two_backdoored_networks_of_a_users_own_class_are_repaired_on_digits(tmp
         *("backdoor=badnets", "backdoor.size=2", "backdoor.row=-3", "backdoor.column=-3", "runtime.threads=1"),
         "normalization=fixed",
     ]
-    done = mcr("train", *common, "pair=backdoored", "training.epochs=30", folder=tmp_path, timeout=300)
+    done = mcr("train", *common, "ends=backdoored", "training.epochs=30", folder=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     names: dict = {}
     exec(CLASS, names)
@@ -322,7 +325,7 @@ def test_two_backdoored_networks_of_a_users_own_class_are_repaired_on_digits(tmp
 def test_repairs_side_by_side_end_in_one_table(tmp_path: Path) -> None:
     """Every method from the command line, over replicates."""
     words = ["dataset=synthetic", "dataset.image_size=8", "dataset.channels=1", "dataset.images=200", "debug=default"]
-    words += ["architecture=small_cnn", "architecture.hidden=8", "pair=backdoored", "logger=none", "runtime.threads=1"]
+    words += ["architecture=small_cnn", "architecture.hidden=8", "ends=backdoored", "logger=none", "runtime.threads=1"]
     methods = "path_point,finetune,scratch,prune,noise"
     done = mcr("repair", "-m", *words, f"repair={methods}", "replicate=0,1", folder=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -9,9 +9,21 @@ import numpy as np
 import pytest
 
 from mcr.errors import InputError
-from mcr.reports import cards, figures, repairs
+from mcr.metric import Metric
+from mcr.reports import cards, repair_figures, repairs
 
 # Cards
+
+METRICS = {
+    "clean_accuracy": Metric("clean_accuracy", "share", "higher", "accuracy"),
+    "attack_success": Metric("attack_success", "share", "lower", "attack success"),
+    "injection_success": Metric("injection_success", "share", "lower", "attack success"),
+}
+LEVEL = 0.95
+
+
+def described(names) -> dict[str, dict[str, Any]]:
+    return {name: vars(metric) for name, metric in METRICS.items() if name in names}
 
 
 def card(**changes: Any) -> dict[str, Any]:
@@ -25,7 +37,9 @@ def card(**changes: Any) -> dict[str, Any]:
         "kept": True,
         "better_less_margin": 0.88,
         "allowed_t": [[0.15, 0.35], [0.75, 0.75]],
-        "held_out": {"images": 2000, "start": 0.91, "end": 0.9},
+        "ends": ["start", "end"],
+        "warn": {"near_end": 0.1, "lost": 0.05, "success": 0.1},
+        "held_out": {"images": 2000, "ends": {"start": 0.91, "end": 0.9}},
         "measured_on": {"images": 321, "which": "test images"},
         "metrics": {
             "clean_accuracy": {
@@ -59,6 +73,7 @@ def card(**changes: Any) -> dict[str, Any]:
         for name in outer:
             place = place[name]
         place[last] = value
+    made["descriptions"] = described(made["metrics"])
     made["chosen"] = {"accuracy": 0.89, "lost": 0.02, "lost_se": 0.012, **made["chosen"]}
     return made
 
@@ -125,7 +140,9 @@ def test_errors_that_stay_are_told_beside_a_backdoor_that_is_gone() -> None:
 
 
 def test_a_single_held_out_image_is_coarse_even_if_it_is_right() -> None:
-    assert any("coarse" in line for line in cards.warnings(card(held_out={"images": 1, "start": 1.0, "end": 1.0})))
+    assert any(
+        "coarse" in line for line in cards.warnings(card(held_out={"images": 1, "ends": {"start": 1.0, "end": 1.0}}))
+    )
 
 
 def candidates(**changes: Any) -> list[dict[str, Any]]:
@@ -193,7 +210,12 @@ def test_a_card_says_what_was_before_and_after() -> None:
 
 def test_a_card_leaves_out_what_nobody_knows() -> None:
     clean = {name: value for name, value in CLEAN.items() if name != "untampered"}
-    text = cards.document(card(metrics={"clean_accuracy": clean}, reactivation={}), candidates(), [])
+    made = card(
+        metrics={"clean_accuracy": clean},
+        reactivation={},
+        per_class={"cat": {"start": 0.9, "end": 0.91, "after": 0.83}},
+    )
+    text = cards.document(made, candidates(), [])
     assert [row[0] for row in table(text, "Before and after")] == ["", "clean accuracy %", "agrees with the repaired %"]
     assert table(text, "Before and after")[0] == ["", "start", "end", "repaired"]
     assert "come back" not in text
@@ -203,7 +225,8 @@ def test_a_card_leaves_out_what_nobody_knows() -> None:
 def test_every_warning_is_on_the_card(name: str) -> None:
     made = card(**WARNED[name][0])
     made["warnings"] = cards.warnings(made)
-    lines = cards.document(made, candidates(), []).split("## Warnings")[1].split("\n## ")[0].splitlines()
+    rows = [row | {"injection_success": 0.2} for row in candidates()]
+    lines = cards.document(made, rows, []).split("## Warnings")[1].split("\n## ")[0].splitlines()
     assert [line for line in lines if line] == [f"- {line}" for line in made["warnings"]]
 
 
@@ -269,10 +292,11 @@ def lines_of(axis) -> dict[str, list[float]]:
 
 def test_a_card_s_figure_along_a_path() -> None:
     rows, made = candidates(), card()
-    (axis,) = figures.card_figure(rows, made).axes
+    (axis,) = repair_figures.card_figure(rows, made).axes
     found = lines_of(axis)
     assert list(found) == [
         "clean accuracy",
+        "the networks before",
         "attack success",
         "accuracy, held-out images",
         "better network less the margin",
@@ -285,7 +309,7 @@ def test_a_card_s_figure_along_a_path() -> None:
     (chosen,) = (line for line in axis.get_lines() if line.get_label() == "chosen")
     assert set(chosen.get_xdata()) == {rows[2]["t"]}
     # The two ends, before the repair: a pair of marks for each metric.
-    ends = [line for line in axis.get_lines() if line.get_label()[0] == "_"]
+    ends = [line for line in axis.get_lines() if line.get_marker() == "D"]
     assert [list(line.get_xdata()) for line in ends] == [[0, 1], [0, 1]]
     assert [list(line.get_ydata()) for line in ends] == [[91.5, 90.5], [99.0, 98.0]]
     assert len(axis.patches) == len(made["allowed_t"])
@@ -293,20 +317,20 @@ def test_a_card_s_figure_along_a_path() -> None:
     np.testing.assert_allclose(spans, [(0.10, 0.40), (0.70, 0.80)])
     assert axis.get_xlabel() == "t"
     assert axis.get_title() == "path point, 2500 clean images"
-    assert {text.get_text() for text in axis.get_legend().get_texts()} == set(found)
+    assert {text.get_text() for text in axis.get_legend().get_texts()} == {*found, "allowed"}
 
 
 @pytest.mark.parametrize("place", ["draw", "rate"])
 def test_a_card_s_figure_of_candidates_on_no_path(place: str) -> None:
     rows = elsewhere(place)
-    (axis,) = figures.card_figure(rows, card(repair="noise", allowed_t=[], chosen={place: 2})).axes
+    (axis,) = repair_figures.card_figure(rows, card(repair="noise", allowed_t=[], chosen={place: 2})).axes
     assert not axis.patches
     assert axis.get_xlabel() == "candidate"
     # No line between candidates that are no neighbours, and the start alone beside them.
     drawn = {line.get_label(): line for line in axis.get_lines()}
     assert drawn["clean accuracy"].get_linewidth() == 0
     assert list(drawn["clean accuracy"].get_xdata()) == [0, 1, 2, 3, 4]
-    assert [list(line.get_xdata()) for label, line in drawn.items() if label[0] == "_"] == [[-1], [-1]]
+    assert [list(line.get_xdata()) for line in axis.get_lines() if line.get_marker() == "D"] == [[-1], [-1]]
     assert set(drawn["chosen"].get_xdata()) == {2}
     names = [text.get_text() for text in axis.get_xticklabels()]
     assert names == ["start", *(f"{place} {row[place]:g}" for row in rows)]
@@ -314,7 +338,7 @@ def test_a_card_s_figure_of_candidates_on_no_path(place: str) -> None:
 
 def test_a_card_s_figure_without_a_known_attack() -> None:
     rows = [{name: value for name, value in row.items() if name != "attack_success"} for row in candidates()]
-    (axis,) = figures.card_figure(rows[:1], card(metrics=UNKNOWN, allowed_t=[[0.15, 0.15]])).axes
+    (axis,) = repair_figures.card_figure(rows[:1], card(metrics=UNKNOWN, allowed_t=[[0.15, 0.15]])).axes
     assert "attack success" not in lines_of(axis)
     assert len(axis.patches) == 1
 
@@ -328,7 +352,8 @@ SETTINGS = ("badnets", "blended")
 
 
 def summary(repair: str, images: int, replicate: int, metrics: dict[str, Any]) -> dict[str, Any]:
-    return {"repair": repair, "images": images, "replicate": replicate, "metrics": metrics}
+    known = {"ends": ["start", "end"], "descriptions": described(metrics)}
+    return {"repair": repair, "images": images, "replicate": replicate, "metrics": metrics, **known}
 
 
 def jobs(replicates: int = 3, attack: str = "attack_success") -> tuple[list[str], list[dict[str, Any]]]:
@@ -360,7 +385,7 @@ def values(names, summaries, setting: str, repair: str, images: int, quantity: s
 
 def test_a_row_holds_mean_and_standard_error_over_replicates() -> None:
     names, summaries = jobs()
-    found = repairs.rows(names, summaries)
+    found = repairs.rows(names, summaries, LEVEL)
     assert len(found) == len(SETTINGS) * len(METHODS) * len(COUNTS)
     for row in found:
         assert row["replicates"] == 3
@@ -375,15 +400,15 @@ def test_a_row_holds_mean_and_standard_error_over_replicates() -> None:
 
 def test_a_single_replicate_has_no_standard_error() -> None:
     names, summaries = jobs(replicates=1)
-    for row in repairs.rows(names, summaries):
+    for row in repairs.rows(names, summaries, LEVEL):
         assert math.isnan(row["clean_accuracy_after_se"])
         assert repairs.cell(row, "clean_accuracy_after") == f"{100 * row['clean_accuracy_after']:.1f}"
 
 
 def test_a_section_has_a_line_for_each_method_and_a_column_for_each_number_of_images() -> None:
     names, summaries = jobs()
-    rows = [row for row in repairs.rows(names, summaries) if row["setting"] == "badnets"]
-    text = repairs.section("badnets", rows)
+    rows = [row for row in repairs.rows(names, summaries, LEVEL) if row["setting"] == "badnets"]
+    text = repairs.section("badnets", rows, summaries[0])
     head, *lines = table(text, "badnets")
     assert head == ["metric", "network", "N = 2500", "N = 50"]
     methods = list(dict.fromkeys(row["repair"] for row in rows))
@@ -404,8 +429,8 @@ def test_a_section_has_a_line_for_each_method_and_a_column_for_each_number_of_im
 def test_a_section_leaves_a_gap_where_nothing_was_measured() -> None:
     names, summaries = jobs(replicates=1)
     kept = [(n, s) for n, s in zip(names, summaries, strict=True) if (s["repair"], s["images"]) != ("finetune", 50)]
-    rows = [row for row in repairs.rows(*zip(*kept, strict=True)) if row["setting"] == "blended"]
-    lines = [line for line in table(repairs.section("blended", rows), "blended") if line[1] == "finetune"]
+    rows = [row for row in repairs.rows(*zip(*kept, strict=True), LEVEL) if row["setting"] == "blended"]
+    lines = [line for line in table(repairs.section("blended", rows, summaries[0]), "blended") if line[1] == "finetune"]
     assert len(lines) == 2
     for line in lines:
         assert line[2]
@@ -440,7 +465,7 @@ def test_methods_are_set_against_each_other_replicate_by_replicate(relation: str
     ]
     names, summaries = ([pair[index] for pair in kept] for index in (0, 1))
     claim = against(relation=relation, value=value, standard_errors=errors)
-    verdicts = dict(repairs.verdicts(names, summaries, [claim]))
+    verdicts = dict(repairs.verdicts(names, summaries, [claim], LEVEL))
     assert set(verdicts) == {"badnets, N = 2500", "badnets, N = 50", "blended, N = 2500"}
     for place, verdict in verdicts.items():
         setting, images = place.split(", N = ")
@@ -460,16 +485,16 @@ def test_only_claims_against_a_method_that_was_run_are_judged() -> None:
     names, summaries = jobs()
     alone = {name: value for name, value in against().items() if name != "against"}
     silent = [alone, against(against="scratch"), against(repair="prune"), against(quantity="injection_success.after")]
-    assert repairs.verdicts(names, summaries, silent) == []
+    assert repairs.verdicts(names, summaries, silent, LEVEL) == []
     disjoint = [s | {"replicate": s["replicate"] + 10 * (s["repair"] == "finetune")} for s in summaries]
-    assert repairs.verdicts(names, disjoint, [against()]) == []
+    assert repairs.verdicts(names, disjoint, [against()], LEVEL) == []
     with pytest.raises(InputError, match="relation"):
-        repairs.verdicts(names, summaries, [against(relation="~")])
+        repairs.verdicts(names, summaries, [against(relation="~")], LEVEL)
 
 
 def test_a_difference_between_methods_is_told_in_errors_over_replicates() -> None:
     names, summaries = jobs()
-    for _, verdict in repairs.verdicts(names, summaries, [against(standard_errors=2)]):
+    for _, verdict in repairs.verdicts(names, summaries, [against(standard_errors=2)], LEVEL):
         assert "over images" not in verdict.statement
         assert "over replicates" in verdict.statement
 
@@ -478,8 +503,8 @@ def test_a_difference_between_methods_is_told_in_errors_over_replicates() -> Non
 @pytest.mark.parametrize("replicates", [1, 3])
 def test_the_figure_of_methods_has_a_curve_for_each(attack: str, replicates: int) -> None:
     names, summaries = jobs(replicates, attack)
-    rows = repairs.rows(names, summaries)
-    figure = figures.methods_figure(rows)
+    rows = repairs.rows(names, summaries, LEVEL)
+    figure = repair_figures.methods_figure(rows)
     settings = list(dict.fromkeys(row["setting"] for row in rows))
     methods = list(dict.fromkeys(row["repair"] for row in rows))
     assert len(figure.axes) == 4
@@ -498,20 +523,21 @@ def test_the_figure_of_methods_has_a_curve_for_each(attack: str, replicates: int
             heights = [abs(segment[1, 1] - segment[0, 1]) / 2 for segment in bars.get_segments()]
             errors = [100 * place[count][f"{metric}_after_se"] if replicates > 1 else 0 for count in sorted(place)]
             assert heights == pytest.approx(errors)
-        (level,) = (line for line in axis.get_lines() if line.get_label() == "start network")
+        (level,) = (line for line in axis.get_lines() if line.get_label() == "before")
         assert set(level.get_ydata()) == {100 * own[0][f"{metric}_start"]}
     legend = figure.axes[1].get_legend().get_texts()
-    assert [text.get_text() for text in legend] == ["start network", *(m.replace("_", " ") for m in methods)]
+    assert [text.get_text() for text in legend] == ["before", *(m.replace("_", " ") for m in methods)]
 
 
 def test_the_figure_of_methods_without_a_known_attack_has_one_row() -> None:
     names, summaries = jobs()
-    clean = [found | {"metrics": {"clean_accuracy": found["metrics"]["clean_accuracy"]}} for found in summaries]
-    assert len(figures.methods_figure(repairs.rows(names, clean)).axes) == 2
+    known = {"descriptions": described(["clean_accuracy"])}
+    clean = [found | known | {"metrics": {"clean_accuracy": found["metrics"]["clean_accuracy"]}} for found in summaries]
+    assert len(repair_figures.methods_figure(repairs.rows(names, clean, LEVEL)).axes) == 2
 
 
 def test_the_figure_of_methods_draws_settings_with_different_attacks() -> None:
-    """As of ``mcr repair -m pair=backdoored,injected``."""
+    """As of ``mcr repair -m ends=backdoored,injected``."""
     one, other = jobs(1), jobs(1, "injection_success")
-    rows = repairs.rows([*one[0], *(f"{name}, injected" for name in other[0])], one[1] + other[1])
-    assert len(figures.methods_figure(rows).axes) == 8
+    rows = repairs.rows([*one[0], *(f"{name}, injected" for name in other[0])], one[1] + other[1], LEVEL)
+    assert len(repair_figures.methods_figure(rows).axes) == 8
