@@ -42,12 +42,10 @@ def print_results(
         # Area and the excess above the line are in the files.
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         few = len(summary["ends"]) <= FEW
-        columns = ("metric", "ends" if few else "highest end", "inside", "at", "above highest end")
+        columns = ["metric", "ends" if few else "highest\nend", "inside", "at", "above highest end"]
+        columns += [label.replace(" ", "\n") for label, _ in others]
         for index, column in enumerate(columns):
             table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
-        for label, _ in others:
-            # Where the line is too long, the labels of what stands beside are broken between words.
-            table.add_column(label, justify="right")
         for row in document.barriers(metrics, fitted["metrics"], summary["ends"]):
             beside = [found[row.metric].interior if row.metric in found else "" for _, found in others]
             spoken = f"{row.interior} ± {row.error}"

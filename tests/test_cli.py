@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+
+from mcr import cli
+from mcr.errors import InputError
 
 TINY = [
     *("dataset=synthetic", "dataset.image_size=8", "dataset.channels=1", "dataset.images=160"),
@@ -43,21 +47,52 @@ def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subproce
     )
 
 
+NAMED = {"ids": lambda value: " ".join(value) if isinstance(value, list) else None}
+
+
+def one_line(message: str, expected: str) -> None:
+    assert "\n" not in message
+    assert re.search(expected, message), message
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["attack=pdg"], "did you mean pgd"),
+        (["--cfg", "job", "attack=pdg"], "did you mean pgd"),
+        (["train", "report"], "one verb at a time"),
+        (["evaluation.grid=2"], "at least one point between"),
+        (["endpoint@endpoints.end=checkpoint", "endpoints.end.path=bad.pt"], "refused"),
+        (["dataset=cifar10"], "download=True"),
+    ],
+    **NAMED,
+)
+def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, tmp_path: Path) -> None:
+    (tmp_path / "bad.pt").write_bytes(b"cos\nmkdir\n(S'created'\ntR.")
+    done = mcr(*words, folder=tmp_path)
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.strip()
+    assert line.startswith("mcr: ")
+    one_line(line, expected)
+    left = {path.name for path in tmp_path.iterdir()}
+    if words == ["dataset=cifar10"]:  # only looking tells: a log is left, and no stage
+        assert not list(tmp_path.glob("multirun/store/*/[!.]*"))
+    else:
+        assert left == {"bad.pt"}
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["atack=pgd"], "attack"),
-        (["attack=pdg"], "did you mean pgd"),
         (["attack.epz=0.1"], "attack.eps"),
         (["endpoint@endpoints.end=adverserial"], "adversarial"),
         (["endpoint@endpoints.ende=adversarial"], "endpoint@endpoints.end"),
         (["experiment=zhao2020_fig4_digit"], "zhao2020_fig4_barrier_digits"),
         (["trian"], "did you mean train"),
-        (["--cfg", "job", "attack=pdg"], "did you mean pgd"),
         (["--info", "defaults-tree", "atack=pgd"], "attack"),
         (["show", "trian"], "did you mean train"),
         (["-m", "trian"], "did you mean train"),
-        (["train", "report"], "one verb at a time"),
         (["list", "atack"], "did you mean attack"),
         (["--multrun"], "--multirun"),
         (["attack.steps=many"], "is no whole number"),
@@ -68,7 +103,6 @@ def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subproce
         (["+architecture.depth=3"], "takes no depth"),
         (["training.epochs=[3]"], "is no whole number"),
         (["evaluation.grid=all"], "is no whole number"),
-        (["evaluation.grid=2"], "at least one point between"),
         (["optimizer.momentum=-1"], "momentum"),
         (["training.memory_format=foo"], "channels_last or contiguous"),
         (["logger.mode=foo"], "offline, online"),
@@ -84,11 +118,9 @@ def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subproce
         (["dataset=imagefolder"], "dataset.root"),
         (["dataset=imagefolder", "dataset.root=nowhere"], "no folder nowhere"),
         (["endpoint@endpoints.end=checkpoint", "endpoints.end.path=no.pt"], "no.pt"),
-        (["endpoint@endpoints.end=checkpoint", "endpoints.end.path=bad.pt"], "refused"),
         (["architecture._target_=torchvision.models.resnet81"], "resnet18"),
         (["architecture._target_=no_such_package.Net"], "no_such_package"),
         (["attack._target_=os.system"], "not allowed|_target_"),
-        (["dataset=cifar10"], "download=True"),
         (["=3"], "=3"),
         (["report.formats=[svg]"], "png"),
         (["runtime=gpu"], "no CUDA device"),
@@ -129,23 +161,16 @@ def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subproce
         (["+edit@endpoints.end.edits.all=path_aware", "backdoor=badnets"], "ends=path_aware"),
         (["endpoint@endpoints.start=permuted_copy"], "must name another network"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+    **NAMED,
 )
-def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, tmp_path: Path) -> None:
-    import re
-
-    (tmp_path / "bad.pt").write_bytes(b"cos\nmkdir\n(S'created'\ntR.")
-    done = mcr(*words, folder=tmp_path)
-    assert done.returncode == 2, done.stderr
-    line = done.stderr.strip()
-    assert line.startswith("mcr: ")
-    assert "\n" not in line
-    assert re.search(expected, line), line
-    left = {path.name for path in tmp_path.iterdir()}
-    if words == ["dataset=cifar10"]:  # only looking tells: a log is left, and no stage
-        assert not list(tmp_path.glob("multirun/store/*/[!.]*"))
-    else:
-        assert left == {"bad.pt"}
+def test_a_mistake_is_refused_before_anything_is_written(words, expected, tmp_path: Path, monkeypatch) -> None:
+    """In this process; what becomes of a refusal is seen above."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(InputError) as caught:
+        cli.dispatch(words)
+    one_line(str(caught.value), expected)
+    assert not list(tmp_path.iterdir())
 
 
 def test_evaluate_stands_alone_from_checkpoints_and_finds_what_it_found_after_training(tmp_path: Path) -> None:

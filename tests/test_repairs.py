@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,19 +21,21 @@ from mcr.datasets.batches import EvaluationBatches, RepeatedBatches
 from mcr.errors import InputError
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.probes.divergence import jensen_shannon, log_probabilities
-from mcr.repairs.bench import Bench
+from mcr.repairs.bench import Bench, Walked
 from mcr.repairs.noise import Noise
 from mcr.repairs.path_point import PathPoint
 from mcr.repairs.trained import Trained
 from mcr.schedules.cosine import Cosine
 from mcr.seeding import generator
-from mcr.stages.repair import Judge
-from mcr.training.curve import CurveModule, FreeEndsModule
+from mcr.stages.choose import HeldOutScore
 from mcr.training.fit import fit
-from mcr.training.pruned import PrunedModule, weakest
+from mcr.training.pruned import PrunedModule
 from mcr.training.reactivation import reactivation
-from mcr.weightspace import batchnorm
+from mcr.training.subspace import SubspaceModule
+from mcr.weightspace import batchnorm, locus
+from mcr.weightspace.filters import weakest
 from mcr.weightspace.layout import Layout
+from mcr.weightspace.subspace import Subspace, free_points
 
 CLASSES = 3
 SHAPE = (1, 4, 4)
@@ -87,21 +91,24 @@ def calibration() -> Iterator[Tensor]:
     return iter([images(16, "calibration", index) for index in range(2)])
 
 
-def bench(memory_format: str = "contiguous", curve=None, kind: type[nn.Module] = Net) -> Bench:
-    """Two networks; at two rates a path between them, of random bends."""
+def bench(memory_format: str = "contiguous", curve: Any = None, kind: type[nn.Module] = Net, grid: Any = 5) -> Bench:
+    """Two networks; at two rates a path between them, of random bends, and the places of a grid with BatchNorm there."""
     curve = curve or Bezier(3)
     network = net(0, kind).to(memory_format=FORMATS[memory_format])
     layout = Layout.of(network, memory_format)
-    ends = (net(1, kind).state_dict(), net(2, kind).state_dict())
-    trained = {
-        rate: [
-            layout.pack(ends[0]),
-            *(layout.pack(net(10 * (index + 2) + step, kind).state_dict()) for step in range(1, curve.points - 1)),
-            layout.pack(ends[1]),
-        ]
-        for index, rate in enumerate((0.3, 0.01))
-    }
-    return Bench(network, layout, ends, curve, trained, calibration, "seed")
+    ends = {"one": net(1, kind).state_dict(), "two": net(2, kind).state_dict()}
+    trained, places = {}, locus.places(curve, grid, "repair.grid")
+    for index, rate in enumerate((0.3, 0.01)):
+        space = Subspace(network, curve, list(ends.values()), calibration, memory_format, "fp32", [])
+        space.take(
+            [layout.pack(net(10 * (index + 2) + step, kind).state_dict()) for step in range(len(free_points(curve)))]
+        )
+        statistics = []
+        for u in places:
+            space.at(u)
+            statistics.append(space.statistics())
+        trained[rate] = Walked(space, places, statistics)
+    return Bench(network, layout, ends, trained, calibration, "seed")
 
 
 def copy(network: nn.Module) -> dict[str, Tensor]:
@@ -178,26 +185,27 @@ def test_a_candidate_is_judged_against_the_better_network_image_by_image(better:
     """What is lost is a paired difference, so its standard error is that of differences over the same images."""
     made, pixels = bench(), (images(40, "judged") * 255).byte()
     answered = []
-    for state in (*made.ends, net(3).state_dict()):
+    for state in (*made.ends.values(), net(3).state_dict()):
         made.network.load_state_dict(state)
         answered.append(made.network.eval()(pixels / 255).detach())
     # Labels that the better network gives to all but each tenth image.
     labels = answered[better].argmax(1)
     labels[::10] = (labels[::10] + 1) % CLASSES
-    judge = Judge.of(made, EvaluationBatches(pixels, labels, 16, "contiguous"))
+    judge = HeldOutScore.of(made, EvaluationBatches(pixels, labels, 16, "contiguous"))
     right = [(logits.argmax(1) == labels).double().numpy() for logits in answered]
-    assert judge.ends == pytest.approx((right[0].mean(), right[1].mean()))
-    assert max(judge.ends) == judge.ends[better] == 0.9
-    assert judge.ends[1 - better] < 0.9
+    assert judge.ends == pytest.approx({"one": right[0].mean(), "two": right[1].mean()})
+    names = list(judge.ends)
+    assert max(judge.ends.values()) == judge.ends[names[better]] == 0.9
+    assert judge.ends[names[1 - better]] < 0.9
     made.network.load_state_dict(net(3).state_dict())
-    found = judge.ask(made.network)
+    found = judge.score(made.network)
     lost = right[better] - right[2]
     assert found["accuracy"] == pytest.approx(right[2].mean())
     assert found["lost"] == pytest.approx(lost.mean())
     assert found["lost_se"] == pytest.approx(lost.std(ddof=1) / math.sqrt(40))
     first, second, candidate = (logits.double().softmax(1).numpy() for logits in answered)
-    assert found["from_start"] == pytest.approx(np.mean(slow_divergence(first, candidate)))
-    assert found["from_end"] == pytest.approx(np.mean(slow_divergence(second, candidate)))
+    assert found["from_one"] == pytest.approx(np.mean(slow_divergence(first, candidate)))
+    assert found["from_two"] == pytest.approx(np.mean(slow_divergence(second, candidate)))
 
 
 # Candidates
@@ -213,11 +221,11 @@ REPAIRS = {
 
 
 def on_the_bench(name: str, memory_format: str = "contiguous") -> Bench:
-    found = bench(memory_format)
+    found = bench(memory_format, grid=getattr(REPAIRS[name], "grid", 5))
     if name != "trained":
         return found
     trained = {0.3: net(5).state_dict(), 0.01: net(6).state_dict()}
-    return Bench(found.network, found.layout, found.ends, found.curve, trained, found.calibration, found.seed)
+    return replace(found, trained=trained)
 
 
 @every_format
@@ -242,25 +250,28 @@ def test_a_repair_leaves_the_networks_and_what_was_trained_alone(name: str) -> N
         network.train()
         for tensor in network.parameters():
             tensor.data.add_(1)
-    for one, other in zip(made.ends, untouched.ends, strict=True):
-        assert_same(one, other)
+    for name_of_end, state in made.ends.items():
+        assert_same(state, untouched.ends[name_of_end])
     for rate, trained in made.trained.items():
-        if isinstance(trained, list):
-            assert all(torch.equal(a, b) for a, b in zip(trained, untouched.trained[rate], strict=True))
+        if isinstance(trained, Walked):
+            other = untouched.trained[rate]
+            assert all(torch.equal(a, b) for a, b in zip(trained.space.points, other.space.points, strict=True))
+            for one, same in zip(trained.statistics, other.statistics, strict=True):
+                assert_same(one, same)
         else:
             assert_same(trained, untouched.trained[rate])
 
 
 @pytest.mark.parametrize(("grid", "inner"), [(5, [0.25, 0.5, 0.75]), ([0.2, 0, 1], [0.2]), ([0.9, 0.3], [0.3, 0.9])])
 def test_every_inner_point_of_every_path_is_a_candidate_and_no_end(grid, inner: list[float]) -> None:
-    found = [candidate for candidate, _ in PathPoint(grid).candidates(bench())]
+    found = [candidate for candidate, _ in PathPoint(grid).candidates(bench(grid=grid))]
     assert found == [{"rate": rate, "t": t} for rate in (0.3, 0.01) for t in inner]
 
 
 @pytest.mark.parametrize("grid", [2, 1, [], [0.0, 1.0], [1.5]])
 def test_a_grid_without_an_inner_point_is_refused(grid) -> None:
-    with pytest.raises(InputError, match="grid"):
-        list(PathPoint(grid).candidates(bench()))
+    with pytest.raises(InputError, match="repair.grid"):
+        locus.places(Bezier(3), grid, "repair.grid")
 
 
 @every_format
@@ -268,14 +279,14 @@ def test_a_grid_without_an_inner_point_is_refused(grid) -> None:
 def test_a_point_on_the_path_is_the_combination_of_the_control_points(curve, memory_format: str) -> None:
     made = bench(memory_format, curve)
     for candidate, network in PathPoint(5).candidates(made):
-        coefficients = curve.coefficients(candidate["t"])
-        points = [point.double() for point in made.trained[candidate["rate"]]]
+        coefficients = curve.coefficients(torch.tensor([candidate["t"]], dtype=torch.float64))
+        points = [point.double() for point in made.trained[candidate["rate"]].space.points]
         theta = sum(float(c) * p for c, p in zip(coefficients, points, strict=True))
         state = copy(network)
         for name, expected in made.layout.views(theta).items():
             torch.testing.assert_close(state[name].double(), expected, rtol=1e-5, atol=1e-6)
         # Buffers that are no statistics follow the nearer end.
-        nearer = made.ends[0 if candidate["t"] <= 0.5 else 1]
+        nearer = made.ends["one" if candidate["t"] <= 0.5 else "two"]
         assert torch.equal(state["offset"], nearer["offset"])
         statistics = refreshed({name: tensor.contiguous() for name, tensor in state.items()})
         for name in ("norm.running_mean", "norm.running_var"):
@@ -284,7 +295,7 @@ def test_a_point_on_the_path_is_the_combination_of_the_control_points(curve, mem
 
 
 def test_batchnorm_on_the_path_is_refreshed_at_the_very_weights() -> None:
-    made = bench()
+    made = bench(grid=4)
     for _, network in PathPoint(4).candidates(made):
         state = copy(network)
         assert_same(state, refreshed(state))
@@ -297,14 +308,14 @@ DRAWS = 400
 def test_noise_follows_the_difference_of_the_networks_weight_by_weight(center: str) -> None:
     """Standardised by the stated centre and deviation, every weight's draws are those of a standard normal."""
     made, scale = bench(), 0.7
-    ends = (made.ends[0], {name: tensor.clone() for name, tensor in made.ends[1].items()})
-    ends[1]["head.weight"][0] = ends[0]["head.weight"][0]  # here the networks agree
-    agreed = made.layout.pack(ends[0]) == made.layout.pack(ends[1])
+    first, second = made.ends["one"], {name: tensor.clone() for name, tensor in made.ends["two"].items()}
+    second["head.weight"][0] = first["head.weight"][0]  # here the networks agree
+    agreed = made.layout.pack(first) == made.layout.pack(second)
     assert agreed.sum() == 20
     # BatchNorm plays no part here; without calibration images its statistics are not estimated.
-    made = Bench(made.network, made.layout, ends, made.curve, {}, lambda: iter([images(2)]), "seed")
+    made = replace(made, ends={"one": first, "two": second}, trained={}, calibration=lambda: iter([images(2)]))
     thetas = torch.stack([made.layout.pack(n.state_dict()) for _, n in Noise(center, scale, DRAWS).candidates(made)])
-    start, end = (made.layout.pack(state).double() for state in ends)
+    start, end = (made.layout.pack(state).double() for state in (first, second))
     middle = (start + end) / 2 if center == "mean" else start
     offsets = thetas.double() - middle
     torch.testing.assert_close(offsets[:, agreed], torch.zeros(DRAWS, 20, dtype=torch.float64), rtol=0, atol=1e-7)
@@ -327,7 +338,7 @@ def test_a_draw_of_noise_depends_on_the_seed_and_its_number_alone() -> None:
     for one, other in zip(few, many, strict=False):
         assert_same(one, other)
     assert [c for c, _ in Noise("mean", 0.5, 4).candidates(made)] == [{"draw": d} for d in range(4)]
-    reseeded = Bench(made.network, made.layout, made.ends, made.curve, {}, calibration, "other seed")
+    reseeded = replace(made, seed="other seed")
     other = copy(Noise("mean", 0.5, 2).rebuild(reseeded, {"draw": 0}))
     assert not torch.equal(other["head.weight"], few[0]["head.weight"])
 
@@ -338,23 +349,24 @@ def test_batchnorm_of_noise_is_estimated_anew() -> None:
     for _, network in Noise("mean", 0.5, 2).candidates(made):
         state = copy(network)
         assert_same(state, refreshed(state))
-        for end in made.ends:
+        for end in made.ends.values():
             assert not torch.allclose(state["norm.running_mean"], end["norm.running_mean"])
-        assert torch.equal(state["offset"], made.ends[0]["offset"])
+        assert torch.equal(state["offset"], made.ends["one"]["offset"])
 
 
 def test_noise_reaches_weights_that_are_tied() -> None:
     made = bench(kind=Tied)
     network = Noise("mean", 0.5, 1).rebuild(made, {"draw": 0})
     assert network.first.weight is network.second.weight
-    assert not torch.equal(network.first.weight, made.ends[0]["first.weight"])
+    assert not torch.equal(network.first.weight, made.ends["one"]["first.weight"])
 
 
 def test_a_point_on_the_path_moves_weights_that_are_tied() -> None:
-    made = bench(kind=Tied)
+    made = bench(kind=Tied, grid=3)
     network = PathPoint(3).rebuild(made, {"rate": 0.3, "t": 0.5})
     assert network.first.weight is network.second.weight
-    theta = made.curve.coefficients(0.5).float() @ torch.stack(made.trained[0.3])
+    middle = torch.tensor([0.5], dtype=torch.float64)
+    theta = Bezier(3).coefficients(middle).float() @ torch.stack(made.trained[0.3].space.points)
     torch.testing.assert_close(network.first.weight.detach(), made.layout.views(theta)["first.weight"])
 
 
@@ -411,20 +423,24 @@ def recipe(**changes):
 def train(module, folder: Path, steps: int = 3, epochs: int = 2) -> None:
     batches = RepeatedBatches(steps, PIXELS, LABELS, 8, Augmentation(0, 0.0), "contiguous", "s")
     runtime = {"accelerator": "cpu", "devices": 1, "strategy": "auto"}
-    rows = fit(
+    fitted = fit(
         module,
         batches,
         None,
         folder,
         label="",
         epochs=epochs,
+        stop=epochs,
         precision="fp32",
         keep="last",
         patience=0,
+        watch={"collapse": 0.5, "learned": 0.1, "epochs": 2, "clean_tolerance": 0.05},
+        backend="none",
         runtime=runtime,
         loggers=[],
     )
-    assert len(rows) == epochs
+    assert len(fitted.rows) == epochs
+    assert not fitted.stopped
 
 
 def slow_weakest(network: nn.Module, share: float) -> dict[str, set[int]]:
@@ -481,20 +497,19 @@ def test_pruned_filters_stay_zero_at_every_step_and_all_else_moves(tmp_path: Pat
     assert set(module.scored.state_dict()) == set(before)
 
 
-def curve_module(kind: type[CurveModule], points: int, decay: float = 0.0, dtype=torch.float32, **changes):
+def subspace_module(free: str, points: int, dtype=torch.float32, **changes: Any):
     network = net(0).to(dtype)
     layout = Layout.of(network, "contiguous")
-    ends = tuple(layout.pack(net(seed).to(dtype).state_dict()) for seed in (1, 2))
-    common = {"curve": Bezier(points), "layout": layout, "ends": ends, "weight_decay": decay, "network": network}
-    common |= {"ema_decay": 0.0}
-    return kind(**common, **recipe(**changes)), ends
+    ends = [layout.pack(net(seed).to(dtype).state_dict()) for seed in (1, 2)]
+    common = {"curve": Bezier(points), "layout": layout, "ends": ends, "weight_decay": 0.0, "network": network}
+    return SubspaceModule(**common, free=free, transforms=[], ema_decay=0.0, **recipe(**changes)), ends
 
 
-@pytest.mark.parametrize("points", [2, 3, 5])
+@pytest.mark.parametrize("points", [3, 5])
 def test_a_path_begins_as_the_straight_line(points: int) -> None:
-    module, (start, end) = curve_module(FreeEndsModule, points)
+    module, (start, end) = subspace_module("all", points)
     found = module.points()
-    assert len(found) == len(module.learning()) == points
+    assert len(found) == len(module.control) == points
     assert torch.equal(found[0], start)
     assert torch.equal(found[-1], end)
     for index, point in enumerate(found):
@@ -502,33 +517,9 @@ def test_a_path_begins_as_the_straight_line(points: int) -> None:
         torch.testing.assert_close(point, (1 - share) * start + share * end)
 
 
-@pytest.mark.parametrize("points", [2, 3, 4])
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_the_gradients_of_free_ends_equal_an_explicit_oracle(points: int, decay: float) -> None:
-    """Against functional_call on an explicit combination of points that are leaves of autograd, in float64."""
-    t, pixels, labels = 0.37, images(8, "oracle").double(), torch.arange(8) % CLASSES
-    module, _ = curve_module(FreeEndsModule, points, decay, torch.float64)
-    module.network.dropout.p = 0.0
-    module._draw_t = lambda: t
-    module.on_train_start()
-    module.draw = torch.Generator()
-    module.training_step((pixels, labels), 0).backward()
-    module.on_after_backward()
-
-    free = [point.detach().clone().requires_grad_() for point in module.control]
-    theta = sum(c * p for c, p in zip(Bezier(points).coefficients(t), free, strict=True))
-    oracle = net(0).double()
-    oracle.dropout.p = 0.0
-    logits = torch.func.functional_call(oracle, module.layout.views(theta), (pixels,))
-    (nn.functional.cross_entropy(logits, labels) + 0.5 * decay * theta.square().sum()).backward()
-    for point, expected in zip(module.control, free, strict=True):
-        assert (point.grad - expected.grad).norm() < 1e-10 * expected.grad.norm()
-        assert expected.grad.norm() > 0
-
-
-@pytest.mark.parametrize(("kind", "moves"), [(CurveModule, [False, True, False]), (FreeEndsModule, [True] * 3)])
-def test_only_free_ends_move(kind: type[CurveModule], moves: list[bool], tmp_path: Path) -> None:
-    module, ends = curve_module(kind, 3)
+@pytest.mark.parametrize(("free", "moves"), [("inner", [False, True, False]), ("all", [True] * 3)])
+def test_only_free_ends_move(free: str, moves: list[bool], tmp_path: Path) -> None:
+    module, ends = subspace_module(free, 3)
     before = [point.clone() for point in module.points()]
     given = [end.clone() for end in ends]
     train(module, tmp_path)

@@ -25,7 +25,7 @@ from mcr.stages.train import poisoned_batches
 from mcr.store import Store
 from mcr.types import LabelledImages
 from mcr.weightspace import files
-from tests.reading import column, rows
+from tests.reading import rows
 
 # Batches
 
@@ -152,8 +152,8 @@ def patched(images: Tensor) -> Tensor:
     copies = images.clone()
     for image in copies:
         for row in range(4, 7):
-            for column in range(4, 7):
-                image[0, row, column] = 255
+            for place in range(4, 7):
+                image[0, row, place] = 255
     return copies
 
 

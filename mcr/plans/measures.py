@@ -32,9 +32,7 @@ def asked(cfg: Config, ends: Stages) -> dict[str, dict[str, Any]]:
         recipes.one_of(f"probes.{name}.data", probe["data"], DATA)
         empty = any(isinstance(value, Mapping) and not value for value in probe.values())
         # Noise aims at no image.
-        injected = any(
-            stage.config.get("edit", {}).get("injection", {}).get("attacked", 0) for stage in _history(ends)
-        )
+        injected = any(stage.config.get("edit", {}).get("injection", {}).get("attacked", 0) for stage in _history(ends))
         if empty or probe["images"] == 0 or (probe["data"] in ("injected", "restored") and not injected):
             continue
         found[name] = probe

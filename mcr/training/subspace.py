@@ -62,13 +62,16 @@ class SubspaceModule(EndpointModule):
         super().__init__(num_classes=num_classes, **training)
         self.robust_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.curve, self.layout, self.theta_decay, self.transforms = curve, layout, weight_decay, transforms
-        points = control_points(curve, ends)
-        self.free = list(range(len(points))) if free == "all" else free_points(curve)
-        self.kept = [index for index in range(len(points)) if index not in self.free]
-        kept = [points[index] for index in self.kept]
-        self.register_buffer("fixed", torch.stack(kept) if kept else torch.empty(0), persistent=False)
+        every = range(len(curve.initial()))
+        self.free = list(every) if free == "all" else free_points(curve)
+        self.kept = [index for index in every if index not in self.free]
         # One tensor, so that the optimizer makes one update of it, however many points there are.
-        self.control = nn.Parameter(torch.stack([points[index] for index in self.free]))
+        fixed, control = (ends[0].new_empty(len(part), layout.size) for part in (self.kept, self.free))
+        rows = dict(zip((*self.kept, *self.free), (*fixed, *control), strict=True))
+        for index, point in enumerate(control_points(curve, ends)):  # one blend in memory at a time
+            rows[index].copy_(point)
+        self.register_buffer("fixed", fixed, persistent=False)
+        self.control = nn.Parameter(control)
         self.ema_decay = ema_decay
         averaged = [self.control.detach().clone()] if ema_decay else []
         self.averaged = nn.ParameterList(nn.Parameter(points, requires_grad=False) for points in averaged)

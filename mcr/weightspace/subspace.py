@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,8 @@ State = Mapping[str, Tensor]
 ROUNDING = 1e-9  # shares of two ends that differ by less are alike
 
 
-def control_points(curve: Curve, ends: Sequence[Tensor]) -> list[Tensor]:
-    """Where the control points begin: blends of the ends, each (P,).
+def control_points(curve: Curve, ends: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Where the control points begin: blends of the ends, each (P,), made as they are asked for.
 
     Args:
         curve: Of K control points through N ends.
@@ -34,7 +34,7 @@ def control_points(curve: Curve, ends: Sequence[Tensor]) -> list[Tensor]:
     if curve.ends != len(ends):
         kind = type(curve).__name__
         raise InputError(f"curve {kind} joins {curve.ends} networks, {len(ends)} are given: see endpoints and curve")
-    return [blend(shares, ends) for shares in curve.initial().tolist()]
+    yield from (blend(shares, ends) for shares in curve.initial().tolist())
 
 
 def blend(shares: Sequence[float], ends: Sequence[Tensor]) -> Tensor:

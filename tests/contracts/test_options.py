@@ -12,7 +12,6 @@ from PIL import Image
 
 import mcr
 from mcr.cli import conf_folder
-from mcr.stages.train import FITTING
 from mcr.views import description
 
 CONF = conf_folder()
@@ -23,10 +22,13 @@ SHIPPED = {
     "vgg19 vit_tiny wrn28_10",
     "attack": "apgd_ce apgd_t autoattack carlini_wagner deepfool fgsm fmn none pgd square",
     "backdoor": "badnets badnets_all_to_all blended none sinusoidal",
-    "curve": "bezier linear polychain",
+    "curve": "bezier bezier_surface bezier_surface_4x4 bezier_triangle bilinear linear polychain simplex",
     "dataset": "cifar10 cifar100 digits fashion_mnist imagefolder imagefolder_clean mnist svhn synthetic tiny_imagenet",
     "debug": "default",
-    "endpoint": "adversarial checkpoint fgsm_rs permuted_copy standard trades tuned_copy",
+    "edit": "inject path_aware permute poison_tune prune tune",
+    "endpoint": "adversarial checkpoint copy fgsm_rs permuted_copy poisoned snapshot standard trades tuned_copy",
+    "ends": "backdoored four_regular four_robust injected path_aware regular_regular regular_robust robust_robust "
+    "three_regular",
     "evaluation": "path quick record",
     "experiment": "zhao2020_fig4_barrier_cifar10_small zhao2020_fig4_barrier_digits",
     "injection": "fault_sneaking fault_sneaking_l0 gaussian none",
@@ -34,56 +36,77 @@ SHIPPED = {
     "normalization": "dataset fixed",
     "objective": "adversarial adversarial_warmup cross_entropy fgsm_rs trades",
     "optimizer": "adamw sgd",
-    "pair": "backdoored injected path_aware regular_regular regular_robust robust_robust",
+    "probe": "accuracy alignment attack_success calibration ensemble gradient_similarity input_curvature risk "
+    "risk_fitted robust_risk stronger_attacks success transfer triggered_similarity",
+    "reference": "bilinear regular simplex straight",
     "repair": "finetune noise path_point prune scratch",
     "report": "default",
     "runtime": "cpu ddp gpu",
     "schedule": "cosine flat_linear_flat one_cycle step",
     "selection": "farthest middle",
-    "tamper": "inject none path_aware poison tune",
+    "transform": "magnitude none",
 }
 OPTIONS = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
 # What only the program knows, by group: constructor arguments that no YAML holds.
 GIVEN = {
     "architecture": {"num_classes", "in_channels", "image_size"},
     "normalization": {"statistics"},
-    "endpoint": {"network", "objective", "optimizer", "schedule", "num_classes", "seed", "training"},
-    "objective": set(),
-    "tamper": {"network", "objective", "optimizer", "schedule", "num_classes", "seed"},
 }
 # What a YAML holds beside its constructor's arguments, by group.
 BESIDE = {
+    "curve": {"joins", "fits"},
     "dataset": {"augmentation", "split"},
-    "endpoint": set(FITTING),
-    "tamper": {"kind", *FITTING},
-    "repair": {"name", "trains", "begin", "module", "optimizer", "weight_decay"},
+    "edit": {"kind", "label", "data", "joint", "numbers", "use"},
+    "injection": {"numbers"},
+    "probe": {"data", "images", "at", "along"},
+    "repair": {"name", "trains", "begin", "module", "optimizer", "weight_decay", "ema_decay"},
 }
 HOMES = {
     "dataset": "datasets",
     "architecture": "architectures",
     "attack": "attacks",
     "backdoor": "backdoors",
+    "edit": "edits",
     "injection": "injections",
+    "probe": "probes",
     "selection": "selection",
     "curve": "curves",
     "schedule": "schedules",
     "objective": "objectives",
+    "transform": "transforms",
 }
 # Modules of a room that its options share.
 SHARED = {
-    "dataset": {"augment", "batches", "split", "torchvision_source"},
+    "dataset": {"augment", "batches", "folder", "split", "torchvision_source"},
     "architecture": {"initial", "normalization"},
     "attack": {"authors", "ball", "evasion", "frozen", "nearest"},
     "objective": {"objective"},
     "backdoor": {"backdoor", "poisoning"},
+    "curve": {"barycentric", "bernstein", "box", "curve"},
+    "edit": {"edit"},
     "injection": {"injected"},
+    "probe": {"divergence", "input_gradient", "input_hessian", "piecewise", "probe"},
+    "schedule": {"schedule"},
     "selection": {"choice"},
 }
 ROOMS = tuple(HOMES)
+# Where an option stands that is no group of the root.
+PLACES = {
+    "edit": "+edit@endpoints.end.edits.one",
+    "endpoint": "endpoint@endpoints.end",
+    "probe": "+probe@probes.one",
+    "reference": "reference@references.straight",
+}
 
 
 def load(path: Path) -> dict:
-    return yaml.safe_load(path.read_text()) or {}
+    """A YAML file with what it inherits from its own group."""
+    own = yaml.safe_load(path.read_text()) or {}
+    parents = [entry for entry in own.get("defaults", []) if isinstance(entry, str) and not entry.startswith("_")]
+    found: dict = {}
+    for parent in parents:
+        found |= load(path.with_name(f"{parent}.yaml"))
+    return found | {key: value for key, value in own.items() if key != "defaults"}
 
 
 def name(path: Path) -> str:
@@ -142,6 +165,18 @@ def test_a_yaml_is_named_after_its_module(path: Path) -> None:
     assert path.stem.startswith(module)
 
 
+@pytest.mark.parametrize(
+    "option", [o for o in OPTIONS["endpoint"] if "module" in load(CONF / "endpoint" / f"{o}.yaml")]
+)
+def test_an_endpoint_names_every_argument_of_its_module_that_is_configuration(option: str) -> None:
+    config = load(CONF / "endpoint" / f"{option}.yaml")["module"]
+    module, _, attribute = config["_target_"].rpartition(".")
+    target = getattr(importlib.import_module(module), attribute)
+    own = set(inspect.signature(target).parameters)
+    given = {"network", "objective", "optimizer", "schedule", "num_classes", "seed", "training"}
+    assert {key for key in config if not key.startswith("_")} == own - given
+
+
 @pytest.mark.parametrize("group", ["evaluation", "runtime", "report"])
 def test_options_of_a_plain_group_have_the_same_keys(group: str) -> None:
     keys = {frozenset(load(path)) for path in (CONF / group).glob("*.yaml")}
@@ -149,25 +184,51 @@ def test_options_of_a_plain_group_have_the_same_keys(group: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in FILES if p.parent.name not in ("pair", "experiment", "debug", "architecture")], ids=name
+    "path", [p for p in FILES if p.parent.name not in ("ends", "experiment", "debug", "architecture")], ids=name
 )
 def test_every_option_composes(path: Path, config, tmp_path: Path) -> None:
     for part in ("train/images", "test/images"):
         (tmp_path / part).mkdir(parents=True)
+    if path.stem == "tiny_imagenet":
+        (tmp_path / "train" / "n01" / "images").mkdir(parents=True)
+        (tmp_path / "val" / "images").mkdir(parents=True)
+        (tmp_path / "val" / "images" / "val_0.JPEG").write_bytes(b"image")
+        (tmp_path / "train" / "n01" / "images" / "n01_0.JPEG").write_bytes(b"image")
+        (tmp_path / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn01\t0\t0\t1\t1\n")
     checkpoint = tmp_path / "weights.pt"
     checkpoint.write_bytes(b"w")
     group, option = path.parent.name, path.stem
-    place = PLACES.get(group, group)
-    words = [f"{place}={option}"]
+    words = [f"{PLACES.get(group, group)}={option}"]
     words += [f"dataset.root={tmp_path}"] if "root" in load(path) and "???" in str(load(path)["root"]) else []
     words += [f"dataset.root={tmp_path}"] if option == "tiny_imagenet" else []
     words += [f"endpoints.end.path={checkpoint}"] if option == "checkpoint" else []
     cfg = config(*words, tiny=False)
-    chosen = cfg[f"{group}s"]["end"] if group in PLACES else cfg[group]
-    assert set(load(path)) - {"defaults"} <= set(chosen)
+    place = PLACES.get(group, group).split("@")[-1] if group in PLACES else group
+    chosen = cfg
+    for part in place.split("."):
+        chosen = chosen[part]
+    assert set(load(path)) <= set(chosen)
 
 
-PLACES = {"endpoint": "endpoint@endpoints.end", "tamper": "tamper@tampers.end"}
+@pytest.mark.parametrize("option", OPTIONS["probe"])
+def test_every_probe_answers_for_each_image(option: str, make) -> None:
+    """A new probe is asked unasked: one file and one YAML, along a path between backdoored networks with errors."""
+    import json
+
+    words = ["ends=backdoored", f"+probe@probes.mine={option}", "dataset.split.validation=60", "training.epochs=40"]
+    words += ["+edit@endpoints.start.edits.inject=inject", "injection=fault_sneaking", "injection.attacked=1"]
+    words += ["injection.kept=1", "injection.learning_rate=0.1", "curve=linear"]
+    folder, state = make(*words, goal="evaluate")["measure mine"]
+    assert state == "made"
+    found = json.loads((folder / "measure.json").read_text())
+    assert found["metrics"]
+    for metric in found["metrics"]:
+        assert metric["name"].startswith("mine_")
+        assert metric["name"] in found["means"]
+        assert metric["unit"] in ("nats", "share", "1")
+        assert metric["better"] in ("lower", "higher", "neither")
+
+
 SMALL_STEP = ("dataset.images=120", "dataset.split.train=2", "training.batch_size=2", "dataset.split.validation=8")
 
 
@@ -206,42 +267,51 @@ TINY_INJECTION = (
 BESIDE_OPTION = {
     ("attack", "pgd"): ("attack=pgd", "endpoint@endpoints.end=adversarial"),
     ("attack", "fgsm"): ("attack=fgsm", "endpoint@endpoints.end=adversarial"),
-    ("attack", "none"): ("attack=none",),
     # In a ball this wide nothing stands for long, so that the slow parts have little to do.
     **{("attack", name): ("attack.eps=1.0",) for name in ("apgd_t", "autoattack", "deepfool")},
-    ("attack", "apgd_ce"): ("evaluation.attack.steps=5",),
-    ("attack", "square"): ("evaluation.attack.queries=10",),
-    ("attack", "fmn"): ("evaluation.attack.steps=5",),
-    ("attack", "carlini_wagner"): ("attack.norm=l2", "evaluation.attack.steps=5", "evaluation.attack.searches=2"),
-    ("backdoor", "none"): ("pair=regular_regular",),
-    ("pair", "injected"): TINY_INJECTION,
-    ("tamper", "inject"): ("injection=fault_sneaking", *TINY_INJECTION),
-    ("tamper", "poison"): ("backdoor=badnets",),
-    ("tamper", "tune"): ("backdoor=badnets",),
-    ("injection", "none"): ("pair=regular_regular",),
+    ("attack", "apgd_ce"): ("attack.steps=5",),
+    ("attack", "square"): ("attack.queries=10",),
+    ("attack", "fmn"): ("attack.steps=5",),
+    ("attack", "carlini_wagner"): ("attack.norm=l2", "attack.steps=5", "attack.searches=2", "~probe@probes.stronger"),
+    ("backdoor", "none"): ("ends=regular_regular",),
+    ("ends", "injected"): TINY_INJECTION,
+    ("injection", "none"): ("ends=regular_regular",),
     ("injection", "fault_sneaking"): TINY_INJECTION,
     ("injection", "fault_sneaking_l0"): TINY_INJECTION,
+    ("edit", "inject"): ("injection=fault_sneaking", *TINY_INJECTION),
+    ("edit", "poison_tune"): ("backdoor=badnets",),
+    ("edit", "prune"): ("architecture=small_cnn", "architecture.hidden=8"),
+    ("endpoint", "copy"): ("+edit@endpoints.end.edits.permute=permute",),
+    ("endpoint", "snapshot"): ("training.epochs=2",),
+    ("endpoint", "poisoned"): ("backdoor=badnets",),
+    **{("curve", name): ("ends=four_regular",) for name in ("bezier_surface", "bezier_surface_4x4", "bilinear")},
+    ("curve", "bezier_triangle"): ("ends=three_regular",),
+    ("reference", "bilinear"): ("ends=four_regular",),
 }
 ONE_STEP = {
-    "backdoor": ("backdoor={}", "pair=backdoored"),
-    "injection": ("injection={}", "pair=injected"),
-    "tamper": ("tamper@tampers.end={}",),
-    "attack": ("+attack@evaluation.attack={}",),
+    "backdoor": ("backdoor={}", "ends=backdoored"),
+    "injection": ("injection={}", "ends=injected"),
+    "edit": ("+edit@endpoints.end.edits.one={}",),
+    "attack": ("attack={}",),
     "curve": ("curve={}",),
     "endpoint": ("endpoint@endpoints.end={}",),
     "evaluation": ("evaluation={}",),
     "normalization": ("normalization={}",),
     "objective": ("objective={}",),
     "optimizer": ("optimizer={}",),
-    "pair": ("pair={}",),
+    "ends": ("ends={}",),
+    "reference": ("reference@references.straight={}",),
     "report": ("report={}",),
     "schedule": ("schedule={}",),
+    "transform": ("transform={}",),
     "logger": ("logger={}",),
 }
 RUNS = [
-    (group, option) for group in ONE_STEP for option in OPTIONS[group] if option not in ("checkpoint", "path_aware")
+    (group, option)
+    for group in ONE_STEP
+    for option in OPTIONS[group]
+    if option not in ("checkpoint",) and (group, option) != ("edit", "path_aware")
 ]
-RUNS += [("pair", "path_aware")]
 
 
 @pytest.mark.parametrize(("group", "option"), RUNS)
@@ -272,7 +342,7 @@ def test_every_source_that_needs_no_download_runs(option: str, make, tmp_path: P
 @pytest.mark.parametrize(("group", "option"), [(g, o) for g in ("repair", "selection") for o in OPTIONS[g]])
 def test_every_option_of_a_repair_runs_to_its_card(group: str, option: str, make) -> None:
     made = make(
-        f"{group}={option}", "pair=backdoored", "architecture=small_cnn", "architecture.hidden=8", goal="repair"
+        f"{group}={option}", "ends=backdoored", "architecture=small_cnn", "architecture.hidden=8", goal="repair"
     )
     folder, state = made["card"]
     assert state == "made"
