@@ -92,7 +92,7 @@ def calibration() -> Iterator[Tensor]:
 
 
 def bench(memory_format: str = "contiguous", curve: Any = None, kind: type[nn.Module] = Net, grid: Any = 5) -> Bench:
-    """Two networks; at two rates a path between them, of random bends, and the places of a grid with BatchNorm there."""
+    """Two networks; at two rates a path between them with random bends, and a grid of places with BatchNorm."""
     curve = curve or Bezier(3)
     network = net(0, kind).to(memory_format=FORMATS[memory_format])
     layout = Layout.of(network, memory_format)

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
+from torch import nn
 
 import mcr
+from mcr import build, cli, overrides
 from mcr.cli import conf_folder
+from mcr.datasets.batches import EvaluationBatches
+from mcr.metric import Metric
+from mcr.plans import measures, recipes
+from mcr.seeding import generator
+from mcr.types import LabelledImages
 from mcr.views import description
+from mcr.weightspace.subspace import free_points
+from tests.conftest import TINY
+from tests.test_datasets import Downloaded
 
 CONF = conf_folder()
 FILES = sorted(CONF.glob("*/*.yaml"))
@@ -30,7 +43,13 @@ SHIPPED = {
     "ends": "backdoored four_regular four_robust injected path_aware regular_regular regular_robust robust_robust "
     "three_regular",
     "evaluation": "path quick record",
-    "experiment": "zhao2020_fig4_barrier_cifar10_small zhao2020_fig4_barrier_digits",
+    "experiment": "zhao2020_ensemble zhao2020_ensemble_digits zhao2020_fig2_backdoor_path "
+    "zhao2020_fig2_backdoor_path_digits zhao2020_fig4_barrier zhao2020_fig4_barrier_cifar10_small "
+    "zhao2020_fig4_barrier_digits zhao2020_gradient_similarity zhao2020_gradient_similarity_digits "
+    "zhao2020_path_aware zhao2020_path_aware_digits zhao2020_robust_connection "
+    "zhao2020_robust_connection_cifar10_small zhao2020_robust_connection_digits zhao2020_table2_backdoor "
+    "zhao2020_table2_backdoor_cifar10_small zhao2020_table2_backdoor_digits zhao2020_table3_injection "
+    "zhao2020_table3_injection_cifar10_small zhao2020_table3_injection_digits",
     "injection": "fault_sneaking fault_sneaking_l0 gaussian none",
     "logger": "csv none wandb",
     "normalization": "dataset fixed",
@@ -47,10 +66,20 @@ SHIPPED = {
     "transform": "magnitude none",
 }
 OPTIONS = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
+OVERLAYS = ("ends", "experiment", "debug")  # they only override others
+# Where an option of a group stands in a configuration, and the word that puts it there.
+PLACES = {
+    "endpoint": ("endpoints.end", "endpoint@endpoints.end"),
+    "reference": ("references.straight", "reference@references.straight"),
+    "probe": ("probes.added", "+probe@probes.added"),
+    "edit": ("endpoints.end.edits.added", "+edit@endpoints.end.edits.added"),
+}
 # What only the program knows, by group: constructor arguments that no YAML holds.
+TRAINING = {"network", "objective", "optimizer", "schedule", "num_classes", "seed", "training"}
 GIVEN = {
     "architecture": {"num_classes", "in_channels", "image_size"},
     "normalization": {"statistics"},
+    "module": TRAINING,
 }
 # What a YAML holds beside its constructor's arguments, by group.
 BESIDE = {
@@ -58,80 +87,120 @@ BESIDE = {
     "dataset": {"augmentation", "split"},
     "edit": {"kind", "label", "data", "joint", "numbers", "use"},
     "injection": {"numbers"},
-    "probe": {"data", "images", "at", "along"},
+    "probe": set(measures.ASKED),
     "repair": {"name", "trains", "begin", "module", "optimizer", "weight_decay", "ema_decay"},
 }
+# Groups whose options are objects of a room, one module each.
 HOMES = {
-    "dataset": "datasets",
     "architecture": "architectures",
     "attack": "attacks",
     "backdoor": "backdoors",
+    "curve": "curves",
+    "dataset": "datasets",
     "edit": "edits",
     "injection": "injections",
-    "probe": "probes",
-    "selection": "selection",
-    "curve": "curves",
-    "schedule": "schedules",
     "objective": "objectives",
+    "probe": "probes",
+    "repair": "repairs",
+    "schedule": "schedules",
+    "selection": "selection",
     "transform": "transforms",
 }
-# Modules of a room that its options share.
+# Modules of a room that its options share, beside one of the group's own name: what each of them is.
 SHARED = {
-    "dataset": {"augment", "batches", "folder", "split", "torchvision_source"},
     "architecture": {"initial", "normalization"},
     "attack": {"authors", "ball", "evasion", "frozen", "nearest"},
-    "objective": {"objective"},
-    "backdoor": {"backdoor", "poisoning"},
-    "curve": {"barycentric", "bernstein", "box", "curve"},
-    "edit": {"edit"},
+    "backdoor": {"poisoning"},
+    "curve": {"barycentric", "bernstein", "box"},
+    "dataset": {"augment", "batches", "folder", "split", "torchvision_source"},
     "injection": {"injected"},
-    "probe": {"divergence", "input_gradient", "input_hessian", "piecewise", "probe"},
-    "schedule": {"schedule"},
+    "probe": {"divergence", "input_gradient", "input_hessian", "piecewise"},
+    "repair": {"bench"},
     "selection": {"choice"},
 }
-ROOMS = tuple(HOMES)
-# Where an option stands that is no group of the root.
-PLACES = {
-    "edit": "+edit@endpoints.end.edits.one",
-    "endpoint": "endpoint@endpoints.end",
-    "probe": "+probe@probes.one",
-    "reference": "reference@references.straight",
-}
+Composed = Callable[..., dict[str, Any]]
 
 
 def load(path: Path) -> dict:
-    """A YAML file with what it inherits from its own group."""
-    own = yaml.safe_load(path.read_text()) or {}
-    parents = [entry for entry in own.get("defaults", []) if isinstance(entry, str) and not entry.startswith("_")]
-    found: dict = {}
-    for parent in parents:
-        found |= load(path.with_name(f"{parent}.yaml"))
-    return found | {key: value for key, value in own.items() if key != "defaults"}
+    return yaml.safe_load(path.read_text()) or {}
 
 
 def name(path: Path) -> str:
     return f"{path.parent.name}={path.stem}"
 
 
-def targets(own: bool) -> list[Path]:
-    return [p for p in FILES if str(load(p).get("_target_", "")).startswith("mcr." if own else "torch.")]
+def of_group(*groups: str) -> list[Path]:
+    return [path for path in FILES if path.parent.name in groups]
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stand-ins for what a user has: class folders, the layout of Tiny ImageNet, a checkpoint."""
+    root = tmp_path_factory.mktemp("files")
+    for index in range(80):
+        for place in (root / "train" / f"class{index % 4}", root / "test" / f"class{index % 4}"):
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8, 3), 3 * index, np.uint8)).save(place / f"{index}.png")
+    for index in range(2):
+        place = root / "tiny" / "train" / f"n0{index}" / "images"
+        place.mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(place / "0.JPEG")
+    (root / "tiny" / "val" / "images").mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(root / "tiny" / "val" / "images" / "0.JPEG")
+    (root / "tiny" / "val" / "val_annotations.txt").write_text("0.JPEG\tn01\t0\t0\t62\t62\n")
+    (root / "weights.pt").write_bytes(b"w")
+    return root
+
+
+@pytest.fixture(scope="session")
+def composed(files: Path) -> Composed:
+    """The whole configuration with an option at its place, and the option there: what it inherits is part of it."""
+    overrides.register_resolvers()
+    known: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def compose(path: Path, *more: str, whole: bool = False) -> dict[str, Any]:
+        group, option = path.parent.name, path.stem
+        place, word = PLACES.get(group, (group, group))
+        words = [f"{word}={option}", *more]
+        words += [f"dataset.root={files}"] if option.startswith("imagefolder") else []
+        words += [f"dataset.root={files / 'tiny'}"] if option == "tiny_imagenet" else []
+        words += [f"endpoints.end.path={files / 'weights.pt'}"] if option == "checkpoint" else []
+        if tuple(words) not in known:
+            args = overrides.parse_arguments(words)
+            known[tuple(words)] = overrides.compose_jobs(cli.conf_folder(), args, "report").jobs[0].config
+        found = known[tuple(words)]
+        for part in () if whole else place.split("."):
+            found = found[part]
+        return found
+
+    return compose
+
+
+def plain(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of what an option names."""
+    return recipes.without(config, *BESIDE.get(path.parent.name, ()))
+
+
+def named(path: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What an option names: itself, and the module that a training is."""
+    if "_target_" in config:
+        yield path.parent.name, plain(path, config)
+    if "module" in config:
+        yield "module", config["module"]
 
 
 def test_no_option_was_lost() -> None:
-    lost = {group: set(options.split()) - set(OPTIONS[group]) for group, options in SHIPPED.items()}
+    lost = {group: set(options.split()) - set(OPTIONS.get(group, ())) for group, options in SHIPPED.items()}
     assert not any(lost.values()), lost
+    assert set(OPTIONS) == set(SHIPPED)
 
 
-@pytest.mark.parametrize("group", ROOMS)
+@pytest.mark.parametrize("group", HOMES)
 def test_every_module_of_a_room_has_a_yaml(group: str) -> None:
     """A public class that no option names is out of a user's reach."""
-    used = {
-        str(load(path)["_target_"]).split(".")[-2]
-        for path in FILES
-        if path.parent.name == group and path in targets(True)
-    }
-    folder = Path(mcr.__file__).parent / HOMES[group]
-    assert {path.stem for path in folder.glob("*.py")} - used == SHARED.get(group, set()) | {"__init__"}
+    used = {str(load(path)["_target_"]).split(".")[-2] for path in of_group(group) if "_target_" in load(path)}
+    found = {path.stem for path in (Path(mcr.__file__).parent / HOMES[group]).glob("*.py")}
+    assert found - used - {group} == SHARED.get(group, set()) | {"__init__"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
@@ -139,94 +208,174 @@ def test_every_option_says_what_it_is(path: Path) -> None:
     assert len(description(path)) > 15
 
 
-@pytest.mark.parametrize("path", targets(own=True), ids=name)
-def test_yaml_and_constructor_agree_both_ways(path: Path) -> None:
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name not in OVERLAYS], ids=name)
+def test_a_composed_option_and_its_target_agree_both_ways(path: Path, composed: Composed) -> None:
     """YAML is the only source of defaults: every argument is in the YAML, every key is an argument."""
-    config, group = load(path), path.parent.name
-    module, _, attribute = config["_target_"].rpartition(".")
-    target = getattr(importlib.import_module(module), attribute)
-    parameters = inspect.signature(target).parameters
-    assert [p.name for p in parameters.values() if p.default is not inspect.Parameter.empty] == []
-    keys = {key for key in config if not key.startswith("_") and key != "defaults"} - BESIDE.get(group, set())
-    assert keys == set(parameters) - GIVEN.get(group, set())
+    words = ("architecture._target_=torch.nn.Linear",) if path.stem == "imported" else ()
+    config = composed(path, *words)
+    assert set(load(path)) - {"defaults"} <= set(config)
+    if path.stem == "none" and path.parent.name not in ("logger",):
+        assert config == {}
+    for kind, part in named(path, config):
+        parameters = inspect.signature(build.locate(part["_target_"])).parameters
+        keys = {key for key in part if not key.startswith("_")}
+        if not part["_target_"].startswith("mcr."):
+            assert keys <= set(parameters)
+            continue
+        assert [p.name for p in parameters.values() if p.default is not inspect.Parameter.empty] == []
+        assert keys | GIVEN.get(kind, set()) >= set(parameters)
+        # The modules of a training pass on what they take by name.
+        assert keys <= set(parameters)
 
 
-@pytest.mark.parametrize("path", targets(own=False), ids=name)
-def test_a_torch_option_has_only_arguments_of_its_target(path: Path) -> None:
+@pytest.mark.parametrize("path", of_group(*(set(HOMES) - {"repair"})), ids=name)
+def test_a_yaml_is_named_after_its_module(path: Path, composed: Composed) -> None:
     config = load(path)
-    module, _, attribute = config["_target_"].rpartition(".")
-    parameters = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
-    assert {key for key in config if not key.startswith("_")} <= set(parameters)
-
-
-@pytest.mark.parametrize("path", [p for p in targets(own=True) if p.parent.name in ROOMS], ids=name)
-def test_a_yaml_is_named_after_its_module(path: Path) -> None:
-    module = load(path)["_target_"].split(".")[-2]
-    assert path.stem.startswith(module)
-
-
-@pytest.mark.parametrize(
-    "option", [o for o in OPTIONS["endpoint"] if "module" in load(CONF / "endpoint" / f"{o}.yaml")]
-)
-def test_an_endpoint_names_every_argument_of_its_module_that_is_configuration(option: str) -> None:
-    config = load(CONF / "endpoint" / f"{option}.yaml")["module"]
-    module, _, attribute = config["_target_"].rpartition(".")
-    target = getattr(importlib.import_module(module), attribute)
-    own = set(inspect.signature(target).parameters)
-    given = {"network", "objective", "optimizer", "schedule", "num_classes", "seed", "training"}
-    assert {key for key in config if not key.startswith("_")} == own - given
+    if "_target_" in config and path.stem != "imported":
+        assert path.stem.startswith(config["_target_"].split(".")[-2])
 
 
 @pytest.mark.parametrize("group", ["evaluation", "runtime", "report"])
-def test_options_of_a_plain_group_have_the_same_keys(group: str) -> None:
-    keys = {frozenset(load(path)) for path in (CONF / group).glob("*.yaml")}
-    assert len(keys) == 1
+def test_options_of_a_plain_group_have_the_same_keys(group: str, composed: Composed) -> None:
+    assert len({frozenset(composed(path)) for path in of_group(group)}) == 1
 
 
+# What is built from its YAML alone.
 @pytest.mark.parametrize(
-    "path", [p for p in FILES if p.parent.name not in ("ends", "experiment", "debug", "architecture")], ids=name
+    "path", of_group("attack", "backdoor", "injection", "optimizer", "schedule", "selection", "transform"), ids=name
 )
-def test_every_option_composes(path: Path, config, tmp_path: Path) -> None:
-    for part in ("train/images", "test/images"):
-        (tmp_path / part).mkdir(parents=True)
-    if path.stem == "tiny_imagenet":
-        (tmp_path / "train" / "n01" / "images").mkdir(parents=True)
-        (tmp_path / "val" / "images").mkdir(parents=True)
-        (tmp_path / "val" / "images" / "val_0.JPEG").write_bytes(b"image")
-        (tmp_path / "train" / "n01" / "images" / "n01_0.JPEG").write_bytes(b"image")
-        (tmp_path / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn01\t0\t0\t1\t1\n")
-    checkpoint = tmp_path / "weights.pt"
-    checkpoint.write_bytes(b"w")
-    group, option = path.parent.name, path.stem
-    words = [f"{PLACES.get(group, group)}={option}"]
-    words += [f"dataset.root={tmp_path}"] if "root" in load(path) and "???" in str(load(path)["root"]) else []
-    words += [f"dataset.root={tmp_path}"] if option == "tiny_imagenet" else []
-    words += [f"endpoints.end.path={checkpoint}"] if option == "checkpoint" else []
-    cfg = config(*words, tiny=False)
-    place = PLACES.get(group, group).split("@")[-1] if group in PLACES else group
-    chosen = cfg
-    for part in place.split("."):
-        chosen = chosen[part]
-    assert set(load(path)) <= set(chosen)
+def test_an_option_is_built_from_its_yaml(path: Path, composed: Composed) -> None:
+    config = plain(path, composed(path))
+    if config:
+        assert build.build(config) is not None
 
 
-@pytest.mark.parametrize("option", OPTIONS["probe"])
-def test_every_probe_answers_for_each_image(option: str, make) -> None:
-    """A new probe is asked unasked: one file and one YAML, along a path between backdoored networks with errors."""
-    import json
+@pytest.mark.parametrize("path", of_group("objective"), ids=name)
+def test_an_objective_gives_a_loss_of_each_image(path: Path, composed: Composed) -> None:
+    cfg = composed(path, whole=True)
+    objective = build.build_tree(recipes.attacked(cfg, cfg["objective"]))
+    network, (images, labels) = tiny(), next(iter(images_of(3)))
+    losses, logits = objective(network, images, labels, generator(0))
+    assert losses.shape == (len(labels),)
+    assert logits.shape == (len(labels), 3)
+    losses.mean().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
 
-    words = ["ends=backdoored", f"+probe@probes.mine={option}", "dataset.split.validation=60", "training.epochs=40"]
-    words += ["+edit@endpoints.start.edits.inject=inject", "injection=fault_sneaking", "injection.attacked=1"]
-    words += ["injection.kept=1", "injection.learning_rate=0.1", "curve=linear"]
-    folder, state = make(*words, goal="evaluate")["measure mine"]
-    assert state == "made"
-    found = json.loads((folder / "measure.json").read_text())
-    assert found["metrics"]
-    for metric in found["metrics"]:
-        assert metric["name"].startswith("mine_")
-        assert metric["name"] in found["means"]
-        assert metric["unit"] in ("nats", "share", "1")
-        assert metric["better"] in ("lower", "higher", "neither")
+
+@pytest.mark.parametrize("path", of_group("curve"), ids=name)
+def test_a_curve_joins_and_fits_what_its_yaml_says(path: Path, composed: Composed) -> None:
+    config = composed(path)
+    curve = build.build(plain(path, config))
+    assert curve.ends == config["joins"]
+    assert bool(free_points(curve)) == (config["fits"] == "inner")
+    begun, ones = curve.initial(), torch.ones(curve.ends, dtype=torch.float64)
+    assert torch.allclose(begun @ ones, torch.ones(len(begun), dtype=torch.float64))
+    for u in [*curve.grid(3), curve.sample(generator(0))]:
+        curve.check(u)
+        assert float(curve.coefficients(u).sum()) == pytest.approx(1)
+
+
+def tiny() -> nn.Module:
+    """A small convolutional network with BatchNorm: grey images 8x8 to three classes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = (nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten())
+        return nn.Sequential(*layers, nn.Linear(16, 3)).eval()
+
+
+def images_of(classes: int) -> EvaluationBatches:
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (12, 1, 8, 8), dtype=torch.uint8, generator=draw)
+    return EvaluationBatches(images, torch.arange(12) % classes, 5, "contiguous")
+
+
+ASKED = ("backdoor=badnets", "backdoor.size=2", "attack.steps=2", "endpoint@endpoints.start=poisoned")
+
+
+@pytest.mark.parametrize("path", of_group("probe"), ids=name)
+def test_a_probe_answers_with_every_metric_that_it_declares(path: Path, composed: Composed) -> None:
+    cfg = composed(path, *ASKED, "+edit@endpoints.start.edits.inject=inject", "injection=gaussian", whole=True)
+    (part,) = (found for asked, found in asked_of(cfg).items() if asked == "added")
+    probe, data = build.build_tree(plain(path, part)), images_of(3)
+    networks = [tiny() for _ in range(3)]
+    for index, network in enumerate(networks):
+        network[-1].weight.data += index
+    metrics = [metric.name for metric in probe.metrics]
+    assert metrics
+    assert len(set(metrics)) == len(metrics)
+    assert all(isinstance(metric, Metric) for metric in probe.metrics)
+    together = hasattr(probe, "ask")
+
+    def answers() -> Mapping[str, torch.Tensor]:
+        draw = generator(0, probe.draws)
+        return probe.ask(networks, data, draw) if together else probe(networks[0], data, draw)
+
+    values, again = answers(), answers()
+    assert set(values) == set(metrics)
+    assert all(torch.equal(values[metric], again[metric]) for metric in metrics)
+    lengths = {value.shape[-1] for value in values.values()}
+    assert lengths <= set(range(1, 13))
+    assert all(value.isfinite().all() for value in values.values())
+    if together:
+        assert {tuple(value.shape[:-1]) for value in values.values()} <= {(), (3,), (3, 3)}
+        summed = probe.statistics(values, ["0", "1", "2"])
+        assert summed
+        assert all(isinstance(value, float | str) for value in summed.values())
+    else:
+        assert all(value.dim() == 1 for value in values.values())
+    shares = [metric.name for metric in probe.metrics if metric.unit == "share" and metric.better == "higher"]
+    assert all(0 <= float(values[metric].double().mean()) <= 1 for metric in shares)
+
+
+def asked_of(cfg: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The probes of a configuration, with what the plan fills in."""
+    from mcr.plans.networks import Networks
+    from mcr.plans.node import node
+
+    data = node("data", "data", {})
+    materials = {"data": data, "split": node("split", "split", {}, data=data)}
+    model = {"architecture": cfg["architecture"], "normalization": cfg["normalization"]}
+    return measures.asked(cfg, Networks(cfg, model, materials).final())
+
+
+@pytest.mark.parametrize("path", of_group("edit"), ids=name)
+def test_an_edit_gives_changed_weights_and_leaves_the_network(path: Path, composed: Composed) -> None:
+    config = composed(path, "injection=gaussian")
+    assert config["kind"] in ("edit", "tune", "path_aware")
+    if config["kind"] != "edit":
+        return  # trained, which the runs below do
+    if "injection" in config:
+        config = {**config, "injection": recipes.without(config["injection"], "numbers")}
+    edit, network, data = build.build_tree(plain(path, config)), tiny(), images_of(3)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    images = LabelledImages(data.images, data.labels) if config["data"] != "nothing" else nothing(data)
+    others = [tiny().state_dict()] if config["joint"] else []
+    edited, again = (edit(network, others, images, generator(0, edit.draws)) for _ in range(2))
+    assert all(torch.equal(tensor, network.state_dict()[key]) for key, tensor in before.items())
+    assert edited.tensors
+    assert all(tensor.shape == before[key].shape for key, tensor in edited.tensors.items())
+    assert any(not torch.equal(tensor, before[key]) for key, tensor in edited.tensors.items())
+    assert all(torch.equal(tensor, again.tensors[key]) for key, tensor in edited.tensors.items())
+
+
+def nothing(data: EvaluationBatches) -> LabelledImages:
+    return LabelledImages(data.images[:0], data.labels[:0])
+
+
+@pytest.mark.parametrize("path", of_group("dataset"), ids=name)
+def test_every_dataset_is_loaded(path: Path, composed: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = plain(path, composed(path))
+    for kind in ("CIFAR10", "CIFAR100", "SVHN", "MNIST", "FashionMNIST"):
+        monkeypatch.setattr(f"torchvision.datasets.{kind}", Downloaded)
+    if "root" in config and "fingerprint" not in config:
+        config["root"] = {"mnist": "mnist", "fashion_mnist": "mnist", "svhn": "svhn"}.get(path.stem, "other")
+    source = build.build(config).load()
+    assert set(source.parts) in ({"all"}, {"train", "test"})
+    for part in source.parts.values():
+        assert part.images.dtype == torch.uint8
+        assert part.images.dim() == 4
+        assert part.labels.shape == (len(part.images),)
+        assert 0 <= int(part.labels.min()) <= int(part.labels.max()) < len(source.classes)
 
 
 SMALL_STEP = ("dataset.images=120", "dataset.split.train=2", "training.batch_size=2", "dataset.split.validation=8")
@@ -234,18 +383,20 @@ SMALL_STEP = ("dataset.images=120", "dataset.split.train=2", "training.batch_siz
 
 @pytest.mark.parametrize("option", [o for o in OPTIONS["architecture"] if o != "imported"])
 def test_every_architecture_takes_one_step_and_uses_all_layers(option: str, config, make) -> None:
-    import torch
-
     from mcr.stages import artifacts, model
 
-    words = ["dataset.image_size=32", "dataset.channels=3", f"architecture={option}", "~architecture.hidden"]
-    words = words[:3] if option in ("mlp", "small_cnn") else words
-    words = [*words, *SMALL_STEP, "normalization=fixed"]
-    tiny = [w for w in _tiny() if not w.startswith("architecture")]
-    made = make(*tiny, *[w for w in words if w != "~architecture.hidden"], goal="train", tiny=False)
+    words = [
+        "dataset.image_size=32",
+        "dataset.channels=3",
+        f"architecture={option}",
+        *SMALL_STEP,
+        "normalization=fixed",
+    ]
+    words = [*[w for w in TINY if not w.startswith("architecture")], *words]
+    made = make(*words, goal="train", tiny=False)
     folder, state = made["train start"]
     assert state == "made"
-    cfg = config(*tiny, *[w for w in words if w != "~architecture.hidden"], tiny=False)
+    cfg = config(*words, tiny=False)
     network = model.make(cfg, artifacts.read_spec(made["data"][0]), "0")
     network.network.load_state_dict({k.removeprefix("network."): v for k, v in artifacts.read_network(folder).items()})
     network.eval()(torch.rand(2, 3, 32, 32)).square().sum().backward()
@@ -253,97 +404,112 @@ def test_every_architecture_takes_one_step_and_uses_all_layers(option: str, conf
     assert unused == []
 
 
-def _tiny() -> tuple[str, ...]:
-    from tests.conftest import TINY
-
-    return TINY
-
-
-TINY_INJECTION = (
-    *("injection.attacked=1", "injection.kept=1", "injection.iterations=200", "injection.learning_rate=0.1"),
-    *("training.epochs=40", "dataset.split.validation=16"),
+# Whole runs, from training to report. A run takes one option of each of its groups, so that all options are run.
+FEW = (
+    *("dataset.images=128", "dataset.split.test=32", "dataset.split.train=32", "dataset.split.validation=40"),
+    *("dataset.split.clean=16", "probes.stronger.images=2"),
 )
-# What an option needs beside it in the smallest run.
-BESIDE_OPTION = {
-    ("attack", "pgd"): ("attack=pgd", "endpoint@endpoints.end=adversarial"),
-    ("attack", "fgsm"): ("attack=fgsm", "endpoint@endpoints.end=adversarial"),
-    # In a ball this wide nothing stands for long, so that the slow parts have little to do.
-    **{("attack", name): ("attack.eps=1.0",) for name in ("apgd_t", "autoattack", "deepfool")},
-    ("attack", "apgd_ce"): ("attack.steps=5",),
-    ("attack", "square"): ("attack.queries=10",),
-    ("attack", "fmn"): ("attack.steps=5",),
-    ("attack", "carlini_wagner"): ("attack.norm=l2", "attack.steps=5", "attack.searches=2", "~probe@probes.stronger"),
-    ("backdoor", "none"): ("ends=regular_regular",),
-    ("ends", "injected"): TINY_INJECTION,
-    ("injection", "none"): ("ends=regular_regular",),
-    ("injection", "fault_sneaking"): TINY_INJECTION,
-    ("injection", "fault_sneaking_l0"): TINY_INJECTION,
-    ("edit", "inject"): ("injection=fault_sneaking", *TINY_INJECTION),
-    ("edit", "poison_tune"): ("backdoor=badnets",),
-    ("edit", "prune"): ("architecture=small_cnn", "architecture.hidden=8"),
-    ("endpoint", "copy"): ("+edit@endpoints.end.edits.permute=permute",),
-    ("endpoint", "snapshot"): ("training.epochs=2",),
-    ("endpoint", "poisoned"): ("backdoor=badnets",),
-    **{("curve", name): ("ends=four_regular",) for name in ("bezier_surface", "bezier_surface_4x4", "bilinear")},
-    ("curve", "bezier_triangle"): ("ends=three_regular",),
-    ("reference", "bilinear"): ("ends=four_regular",),
+CONVOLUTIONS = ("architecture=small_cnn", "architecture.hidden=8")
+BACKDOOR = ("backdoor.target=1",)
+SNEAKING = ("injection.attacked=1", "injection.kept=1", "injection.iterations=200", "injection.learning_rate=0.1")
+# In a ball this wide nothing stands for long, so that the slow parts have little to do.
+ATTACKS = {
+    "none": ("attack=none",),  # of the run: nothing is asked under attack
+    "apgd_ce": ("probes.robust.attack.steps=5",),
+    "apgd_t": ("attack.eps=1.0",),
+    "autoattack": ("attack.eps=1.0",),
+    "carlini_wagner": ("attack.norm=l2", "probes.robust.attack.steps=5", "probes.robust.attack.searches=2"),
+    "deepfool": ("attack.eps=1.0",),
+    "fmn": ("probes.robust.attack.steps=5",),
+    "square": ("probes.robust.attack.queries=10",),
 }
-ONE_STEP = {
-    "backdoor": ("backdoor={}", "ends=backdoored"),
-    "injection": ("injection={}", "ends=injected"),
-    "edit": ("+edit@endpoints.end.edits.one={}",),
-    "attack": ("attack={}",),
-    "curve": ("curve={}",),
-    "endpoint": ("endpoint@endpoints.end={}",),
-    "evaluation": ("evaluation={}",),
-    "normalization": ("normalization={}",),
-    "objective": ("objective={}",),
-    "optimizer": ("optimizer={}",),
-    "ends": ("ends={}",),
-    "reference": ("reference@references.straight={}",),
-    "report": ("report={}",),
-    "schedule": ("schedule={}",),
-    "transform": ("transform={}",),
-    "logger": ("logger={}",),
+ENDS = {2: (), 3: ("ends=three_regular",), 4: ("ends=four_regular",)}
+JOINS = {"simplex": 3} | {
+    path.stem: load(path)["joins"] for path in of_group("curve") if isinstance(load(path).get("joins"), int)
 }
-RUNS = [
-    (group, option)
-    for group in ONE_STEP
-    for option in OPTIONS[group]
-    if option not in ("checkpoint",) and (group, option) != ("edit", "path_aware")
-]
 
 
-@pytest.mark.parametrize(("group", "option"), RUNS)
-def test_every_option_runs_from_training_to_report(group: str, option: str, make) -> None:
-    words = [word.format(option) for word in ONE_STEP[group]]
-    words += BESIDE_OPTION.get((group, option), ())
-    words += ["dataset.images=64", "dataset.split.test=16", "dataset.split.train=16"]
-    made = make(*words)
+def row(groups: tuple[str, ...], number: int, leave: tuple[str, ...] = ()) -> dict[str, str]:
+    """The number's option of each group, the options of a shorter group again and again."""
+    found = {}
+    for group in groups:
+        options = [option for option in OPTIONS[group] if f"{group}={option}" not in leave]
+        found[group] = options[number % len(options)]
+    return found
+
+
+def rows(groups: tuple[str, ...], leave: tuple[str, ...] = ()) -> list[dict[str, str]]:
+    most = max(len([o for o in OPTIONS[group] if f"{group}={o}" not in leave]) for group in groups)
+    return [row(groups, number, leave) for number in range(most)]
+
+
+SETTINGS = rows(
+    ("ends", "backdoor", "objective", "optimizer", "schedule", "logger", "evaluation", "normalization", "report"),
+    ("backdoor=none",),
+)
+# Made of networks that lie in files, or all at once: tested in test_cli.py and above.
+PARTS = rows(
+    ("curve", "endpoint", "edit", "attack", "injection", "probe", "transform"),
+    ("endpoint=checkpoint", "edit=path_aware", "injection=none"),
+)
+
+
+def said(chosen: dict[str, str]) -> str:
+    return " ".join(f"{group}={option}" for group, option in chosen.items())
+
+
+@pytest.mark.parametrize("chosen", SETTINGS, ids=said)
+def test_every_setting_runs_from_training_to_report(chosen: dict[str, str], make) -> None:
+    words = [f"{group}={option}" for group, option in chosen.items()]
+    words += [*SNEAKING, "training.epochs=40"] if chosen["ends"] == "injected" else []
+    words += ["attack.start=random", "attack.steps=2"]
+    _reported(make(*words, *FEW))
+
+
+@pytest.mark.parametrize("chosen", PARTS, ids=said)
+def test_every_part_runs_from_training_to_report(chosen: dict[str, str], make) -> None:
+    joins = JOINS.get(chosen["curve"]) or load(CONF / "curve" / f"{chosen['curve']}.yaml").get("joins")
+    joins = joins or JOINS["_".join(chosen["curve"].split("_")[:2])]  # what is inherited
+    words = [*ENDS[joins], f"curve={chosen['curve']}", *CONVOLUTIONS, "backdoor=badnets", "backdoor.size=2"]
+    words += [f"endpoint@endpoints.end={chosen['endpoint']}", f"+edit@endpoints.start.edits.added={chosen['edit']}"]
+    words += ["reference@references.straight=simplex"] if chosen["curve"] != "simplex" else []
+    words += [f"transform={chosen['transform']}", f"injection={chosen['injection']}", "attack.steps=2"]
+    words += [*SNEAKING, "training.epochs=40"] if "sneaking" in chosen["injection"] else []
+    words += [f"+probe@probes.added={chosen['probe']}"]
+    if chosen["attack"] != "none":
+        words += [f"+attack@probes.robust.attack={chosen['attack']}"]
+    words += ATTACKS.get(chosen["attack"], ())
+    _reported(make(*words, *FEW))
+
+
+@pytest.mark.parametrize("option", OPTIONS["reference"])
+def test_every_reference_runs_from_training_to_report(option: str, make, composed: Composed) -> None:
+    path = CONF / "curve" / f"{load(CONF / 'reference' / f'{option}.yaml')['defaults'][0]['/curve@curve']}.yaml"
+    joins = JOINS.get(path.stem)
+    words = (*ENDS[joins or 2], f"reference@references.straight={option}", "objective=adversarial", "attack.steps=2")
+    folder = _reported(make(*words, *FEW))
+    assert (folder / "straight.csv").is_file()
+
+
+def _reported(made: dict[str, tuple[Path, str]]) -> Path:
     folder, state = made["report"]
     assert state == "made"
     assert {"figure.png", "figure.svg", "path.csv", "report.md", "summary.json"} <= {p.name for p in folder.iterdir()}
+    return folder
 
 
 @pytest.mark.parametrize("option", ["digits", "synthetic", "imagefolder"])
-def test_every_source_that_needs_no_download_runs(option: str, make, tmp_path: Path) -> None:
-    import numpy as np
-
-    for index in range(40):
-        place = tmp_path / "images" / f"class{index % 4}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((8, 8, 3), 6 * index, np.uint8)).save(place / f"{index}.png")
+def test_every_source_that_needs_no_download_runs(option: str, make, files: Path) -> None:
     words = [f"dataset={option}", "debug=default", "architecture=mlp", "architecture.hidden=[8]", "training.epochs=1"]
-    words += [f"dataset.root={tmp_path / 'images'}"] if option == "imagefolder" else []
+    words += [f"dataset.root={files}"] if option == "imagefolder" else []
     words += ["dataset.split={train: 12, validation: 8, clean: 8, test: 8}"]
     assert make(*words, tiny=False)["report"][1] == "made"
 
 
-@pytest.mark.parametrize(("group", "option"), [(g, o) for g in ("repair", "selection") for o in OPTIONS[g]])
-def test_every_option_of_a_repair_runs_to_its_card(group: str, option: str, make) -> None:
-    made = make(
-        f"{group}={option}", "ends=backdoored", "architecture=small_cnn", "architecture.hidden=8", goal="repair"
-    )
+@pytest.mark.parametrize("chosen", rows(("repair", "selection")), ids=said)
+def test_every_option_of_a_repair_runs_to_its_card(chosen: dict[str, str], make) -> None:
+    words = [f"{group}={option}" for group, option in chosen.items()]
+    made = make(*words, "ends=backdoored", *CONVOLUTIONS, goal="repair")
     folder, state = made["card"]
     assert state == "made"
     assert {"card.md", "card.json", "along.csv", "figure.png", "summary.json"} <= {p.name for p in folder.iterdir()}
