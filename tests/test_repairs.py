@@ -270,7 +270,7 @@ def test_every_inner_point_of_every_path_is_a_candidate_and_no_end(grid, inner: 
 
 @pytest.mark.parametrize("grid", [2, 1, [], [0.0, 1.0], [1.5]])
 def test_a_grid_without_an_inner_point_is_refused(grid) -> None:
-    with pytest.raises(InputError, match="repair.grid"):
+    with pytest.raises(InputError, match=r"repair\.grid"):
         locus.places(Bezier(3), grid, "repair.grid")
 
 
