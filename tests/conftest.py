@@ -70,7 +70,7 @@ def make(config: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[...,
     """Run one tiny job up to a goal; stage label to folder and "hit" or "made"."""
 
     def go(*words: str, goal: str = "report", tiny: bool = True) -> Made:
-        cfg = config(*words, tiny=tiny)
+        cfg = config(*words, tiny=tiny) | {"verb": goal}
         context = Context(cfg["runtime"], cfg["logger"], "tests", tmp_path / "run")
         stages = pipeline.make(pipeline.plan(cfg, run.title(cfg))[goal], Store(cfg["paths"]["store"]), context)
         return {stage.label: (folder, state) for stage, folder, state in stages}
