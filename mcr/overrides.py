@@ -157,9 +157,8 @@ class _Checker:
         choices = composed.choices
         kept = {g: o for g, o in choices.items() if g not in OVERLAYS and not g.startswith("hydra/")}
         for word in line:
-            group = word[1:].partition("=")[0]
-            if word.startswith("+") and "@" in group and not any(fnmatch(group, place) for place in ADDED):
-                raise InputError(f"nothing reads +{group}; what may be added is {' or '.join(ADDED)}")
+            if word.startswith("+") and "@" in word.partition("=")[0]:
+                _check_added(word[1:].partition("=")[0], choices)
         overlaid = any(choices.get(group) not in (None, "None") for group in OVERLAYS)
         pairs = [word.lstrip("+").partition("=") for word in line]
         known = {*kept, "verb"}
@@ -203,6 +202,17 @@ class _Checker:
             group = min(left, key=lambda name: name.count("."))
             words.append(f"{'' if group in known else '+'}{group}={kept[group]}")
         return OmegaConf.to_container(composed.config, resolve=False)
+
+
+def _check_added(group: str, choices: Mapping[str, Any]) -> None:
+    """Raises InputError for a choice at a place that nothing reads, or within a probe or network that is not there."""
+    if not any(fnmatch(group, place) for place in ADDED):
+        raise InputError(f"nothing reads +{group}; what may be added is {' or '.join(ADDED)}")
+    first, *others = group.partition("@")[2].split(".")
+    whole, kind = f"{first}.{others[0]}", first.removesuffix("s")
+    if len(others) > 1 and f"{kind}@{whole}" not in choices:
+        known = [name.partition("@")[2] for name in choices if name.startswith(f"{kind}@{first}.")]
+        raise InputError(f"nothing reads +{group}: there is no {whole}; {build.nearest(whole, known)}")
 
 
 def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:

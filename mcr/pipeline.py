@@ -33,9 +33,10 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     materials = {"data": data, "split": split}
     networks = Networks(cfg, model, materials)
     ends = networks.final()
-    parts = {FITTED: {"curve": cfg["curve"], "objective": cfg["objective"]}, **cfg["references"]}
+    references = cfg.get("references", {})  # all may be taken away: ~reference@references.straight
+    parts = {FITTED: {"curve": cfg["curve"], "objective": cfg["objective"]}, **references}
     spaces = {name: connection(cfg, name, part, model, ends, materials) for name, part in parts.items()}
-    labels = {FITTED: "curve"} | {name: part["label"] for name, part in cfg["references"].items()}
+    labels = {FITTED: "curve"} | {name: part["label"] for name, part in references.items()}
     # A reference that is the fitted path itself says nothing.
     spaces = {name: one for name, one in spaces.items() if name == FITTED or one.key != spaces[FITTED].key}
     if networks.attacker is not None:

@@ -112,9 +112,10 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["attack.norm=l3"], "linf or l2"),
         (["training.epochs=0"], "at least 1"),
         (["training.precision=fp8"], "fp32 or bf16"),
-        (["curve.points=1"], "points=1"),
+        (["curve.points=1"], "points=1 leaves nothing to fit: curve=linear"),
         (["curve=linear,bezier"], "add -m"),
         (["+training.lr=3"], "nothing reads training.lr"),
+        (["dataset.split.clean=99999"], "clean=99999"),
         (["dataset=imagefolder"], "dataset.root"),
         (["dataset=imagefolder", "dataset.root=nowhere"], "no folder nowhere"),
         (["endpoint@endpoints.end=checkpoint", "endpoints.end.path=no.pt"], "no.pt"),
@@ -135,7 +136,11 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["repair", "selection.margin=3"], "0.03 is three points"),
         (["repair", "repair=prune", "repair.module.share=1"], "between 0 and 1"),
         (["repair", "card.reactivation.steps=[]"], "at least one number"),
-        (["+attack@evaluation.gaurd.attacks.square=square"], "nothing reads"),
+        (["+attack@probes.strnger.attacks.square=square"], "did you mean probes.stronger"),
+        (["+attack@evaluation.guard.attacks.square=square"], "nothing reads"),
+        (["+edit@endpoints.strat.edits.tune=tune"], "did you mean endpoints.start"),
+        (["+probe@probe.mine=calibration"], "nothing reads"),
+        (["pair=robust_robust"], "there is no pair"),
         (["attack=carlini_wagner", "attack.norm=linf"], "must be l2"),
         (["attack=autoattack", "dataset=synthetic", "dataset.classes=3"], "4 classes or more"),
         (["objective=trades", "attack=fgsm"], "start=random"),
@@ -243,11 +248,11 @@ def test_importing_mcr_loads_neither_torch_nor_lightning() -> None:
 
 
 def test_a_sweep_trains_shared_ends_once_reports_jointly_and_goes_on_after_a_failed_job(tmp_path: Path) -> None:
-    """Three jobs, of which one must fail: bad input that only its data shows."""
-    words = [*TINY, "dataset.split.clean=16,99999", "curve=linear,bezier"]
+    """Four jobs, of which two must fail: in what only their training shows."""
+    words = [*TINY, "training.floor=0,9", "curve=linear,bezier"]
     done = mcr("-m", *words, folder=tmp_path)
     assert done.returncode == 2, done.stderr
-    assert "clean=99999" in done.stderr
+    assert done.stderr.count("start learned nothing") == 2
     (sweep,) = (tmp_path / "multirun" / "sweeps").iterdir()
     assert {"figure.png", "figure.svg", "barriers.csv", "report.md", "summary.json"} <= {
         p.name for p in sweep.iterdir()
@@ -261,7 +266,7 @@ def test_a_sweep_trains_shared_ends_once_reports_jointly_and_goes_on_after_a_fai
     # The run folder links to what it stands on.
     assert (sweep / "1" / "stages" / "train-start" / "network.safetensors").is_file()
 
-    second = mcr("-m", *TINY, "curve=linear,bezier", "dataset.split.clean=16", folder=tmp_path)
+    second = mcr("-m", *TINY, "curve=linear,bezier", "training.floor=0", folder=tmp_path)
     assert second.returncode == 0, second.stderr
     assert second.stdout.count("nothing to compute") == 2
 
@@ -311,11 +316,13 @@ def test_odd_folders_and_old_failures(tmp_path: Path) -> None:
     """A root with characters of Hydra's grammar; a folder of the user's that holds an earlier failure."""
     root = tmp_path / "it's (x), y=1"
     root.mkdir()
-    bad = mcr("train", *TINY, "dataset.split.clean=9999", "hydra.run.dir=mine", folder=tmp_path, MCR_ROOT=str(root))
+    bad = mcr("train", *TINY, "training.floor=9", "hydra.run.dir=mine", folder=tmp_path, MCR_ROOT=str(root))
     assert bad.returncode == 2
-    assert "clean=9999" in bad.stderr
+    assert "learned nothing" in bad.stderr
+    assert (tmp_path / "mine" / "failure.txt").is_file()
     good = mcr("train", *TINY, "hydra.run.dir=mine", folder=tmp_path, MCR_ROOT=str(root))
     assert good.returncode == 0, good.stderr
+    assert not (tmp_path / "mine" / "failure.txt").exists()
     assert mcr("train", *TINY, folder=tmp_path, MCR_ROOT=str(root)).returncode == 0
     assert len(list(root.glob("runs/*"))) == 1
 

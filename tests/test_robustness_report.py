@@ -171,6 +171,7 @@ def test_the_figure_of_points_together_has_a_panel_for_each_metric_with_a_label(
     assert single.lines[0].get_ydata().tolist() == pytest.approx([11.1, 40.1, 33.3])
     assert single.lines[1].get_ydata()[0] == pytest.approx(43.2)
     assert single.get_legend() is not None
+    assert single.get_xlabel() == "t"
     assert [float(text.get_text()) for text in similar.texts] == [1, 0.61, -0.11, 0.61, 1, 0.5, -0.11, 0.5, 1]
     assert [label.get_text() for label in matrix.get_xticklabels()] == ["0.00", "0.25", "1.00"]
     assert len(together_figure({"gradients": GRADIENTS}).axes) == 2

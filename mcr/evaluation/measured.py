@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -99,10 +100,11 @@ class Measured:
 
     @cached_property
     def along(self) -> dict[str, Measure]:
-        """Those that were asked at every place of the grid."""
+        """Those that were asked at every place of the grid, at which most are asked."""
         single = {name: one for name, one in self.measures.items() if not one.together}
-        most = max((len(one.rows) for one in single.values()), default=0)
-        return {name: one for name, one in single.items() if len(one.rows) == most}
+        grids = Counter(one.grid.places.tobytes() for one in single.values())
+        usual = max(grids, key=lambda places: (grids[places], len(places)), default=b"")
+        return {name: one for name, one in single.items() if one.grid.places.tobytes() == usual}
 
     @property
     def grid(self) -> Grid:

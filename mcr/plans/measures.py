@@ -8,7 +8,7 @@ from typing import Any
 from mcr.errors import InputError
 from mcr.plans import recipes
 from mcr.plans.node import Config, Stages, node
-from mcr.plans.subspaces import place, roles
+from mcr.plans.subspaces import FITTED, place, roles
 from mcr.store import Stage
 
 ASKED = ("data", "images", "at", "along")  # of a probe's configuration: where and on what it is asked
@@ -30,6 +30,8 @@ def asked(cfg: Config, ends: Stages) -> dict[str, dict[str, Any]]:
                 {key: stronger(cfg["attack"], one) for key, one in chosen["attacks"].items()} if cfg["attack"] else {}
             )
         recipes.one_of(f"probes.{name}.data", probe["data"], DATA)
+        for where in [probe["along"]] if isinstance(probe["along"], str) else probe["along"]:
+            recipes.one_of(f"probes.{name}.along", where, ("all", FITTED, "attacker", *cfg.get("references", {})))
         empty = any(isinstance(value, Mapping) and not value for value in probe.values())
         # Noise aims at no image.
         injected = any(stage.config.get("edit", {}).get("injection", {}).get("attacked", 0) for stage in _history(ends))
@@ -92,11 +94,12 @@ def measures(
         needs = {"place": at(cfg["evaluation"]["grid"])}
         if str(part["at"]).startswith(WORST):
             metric = str(part["at"]).removeprefix(WORST)
-            other = next((known for known in found if metric.startswith(f"{known}_")), None)
+            # Of probes robust and robust_l2 the longer name.
+            other = max((known for known in found if metric.startswith(f"{known}_")), key=len, default=None)
             if other is None:
                 raise InputError(f"probes.{probe}.at={part['at']}: no probe that is asked measures {metric}")
             config |= {"at": "worst", "worst": metric}
-            needs["worst"] = found[other]
+            needs |= {"worst": found[other], "place": found[other].needs["place"]}
         else:
             needs["place"] = at(part["at"])
         label = f"measure {probe}" if name == "path" else f"measure {probe} {name}"

@@ -181,11 +181,12 @@ class Networks:
         return found
 
     def _ancestors(self, name: str) -> list[str]:
-        chosen = self.cfg["endpoints"][name]
-        if chosen["source"] != "copy":
-            return []
-        other = self._other(name)
-        return [other, *(self._ancestors(other) if other != name else [])]
+        """The networks that one is a copy of; copies of each other are refused where they are made."""
+        found: list[str] = []
+        while self.cfg["endpoints"][name]["source"] == "copy" and self._other(name) not in found:
+            name = self._other(name)
+            found.append(name)
+        return found
 
     def _tuned(self, name: str, chosen: Config, before: Stage, seed: str, label: str) -> Stage:
         images = recipes.one_of(f"the images of {label}", chosen["images"], ("clean", "poisoned"))

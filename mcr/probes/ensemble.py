@@ -55,6 +55,14 @@ class EnsembleRisk:
         Metric("single_accuracy", "share", "higher", "robust accuracy of a single network"),
     )
     draws: ClassVar[str] = "attack"
+    numbers: ClassVar[tuple[str, ...]] = (
+        "clean_accuracy",
+        "robust_loss",
+        "robust_accuracy",
+        "best_single",
+        "gain",
+        "gain_se",
+    )
 
     attack: Evasion
     precision: Precision

@@ -29,6 +29,7 @@ class GradientSimilarity:
 
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("clean", "1", "neither", "cosine of input gradients"),)
     draws: ClassVar[str] = "nothing"
+    numbers: ClassVar[tuple[str, ...]] = ("clean",)
 
     def ask(self, networks: Sequence[nn.Module], data: EvaluationBatches, draw: torch.Generator) -> dict[str, Tensor]:
         """``clean`` (T, T, N)."""

@@ -31,9 +31,14 @@ class Probe(Protocol):
 
 
 class GroupProbe(Protocol):
-    """A question to several networks at once; see ``Probe``."""
+    """A question to several networks at once; see ``Probe``.
+
+    Attributes:
+        numbers: Those that ``statistics`` gives, texts left out: a claim about any other is refused before the work.
+    """
 
     draws: ClassVar[str]
+    numbers: ClassVar[tuple[str, ...]]
 
     @property
     def metrics(self) -> tuple[Metric, ...]: ...

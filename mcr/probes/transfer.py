@@ -37,6 +37,7 @@ class Transfer:
         Metric("accuracy", "share", "higher", "robust accuracy, made at (rows), tried at (columns)"),
     )
     draws: ClassVar[str] = "attack"
+    numbers: ClassVar[tuple[str, ...]] = ("advantage", "advantage_se", "mean_off_diagonal")
 
     attack: Evasion
     precision: Precision

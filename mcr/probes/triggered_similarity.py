@@ -35,6 +35,7 @@ class TriggeredSimilarity:
         Metric("triggered", "1", "neither", "cosine of input gradients, with trigger"),
     )
     draws: ClassVar[str] = "nothing"
+    numbers: ClassVar[tuple[str, ...]] = ("clean", "triggered", "gap", "gap_se")
 
     backdoor: Backdoor
     sources: list[int] | str

@@ -41,7 +41,7 @@ def _line(axis: Axes, one: Measure, mean: np.ndarray, metric: Metric) -> None:
         axis.axhline(metric.scale * together, color=COLOURS[1], linestyle="--", label=f"all {len(mean)} together")
     axis.set_xticks(range(len(mean)), one.where, fontsize=7)
     axis.set_ylim(0, 1.05 * max(1.0, float(mean.max()), metric.scale * float(together or 0)))
-    axis.set_xlabel("t")
+    axis.set_xlabel(" ".join(one.grid.coordinates))
     axis.legend(fontsize=7, frameon=False)
     axis.grid(alpha=0.25, linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)

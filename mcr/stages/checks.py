@@ -77,6 +77,12 @@ def _build(stage: Stage) -> None:
     if stage.name == "measure":
         _positive(f"probes.{config['name']}.images", config["images"], word="all")
         _positive("evaluation.batch_size", config["batch_size"], word="")
+        if "worst" in config:
+            other = stage.needs["worst"].config
+            known = [metric.of(other["name"]).name for metric in build.build_tree(other["probe"]).metrics]
+            if config["worst"] not in known:
+                allowed = ", ".join(known)
+                raise InputError(f"probes.{config['name']}.at=worst {config['worst']}: the metric is one of {allowed}")
         for name, value in config["probe"].items():
             if name == "precision":
                 _check_precision(f"probes.{config['name']}.precision", value)

@@ -11,6 +11,7 @@ import yaml
 from mcr import pipeline, run
 from mcr.cli import conf_folder
 from mcr.reports.claims import RELATIONS
+from mcr.stages import checks
 from mcr.stages.context import Context
 from mcr.store import Store
 
@@ -65,6 +66,20 @@ def chosen(path: Path, group: str) -> str:
         return found.group(1)
     parents = [name for name in yaml.safe_load(path.read_text())["defaults"] if isinstance(name, str)]
     return chosen(path.with_name(f"{parents[0]}.yaml"), group) if parents else ""
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_an_experiment_asks_at_full_size_for_nothing_that_is_refused(path: Path, request_for, folder: Path) -> None:
+    """Settings out of range, keys that nothing reads, and claims about what will not be measured."""
+    words = [f"experiment={path.stem}", "replicate=0"]
+    words += [f"dataset.root={folder}"] if chosen(path, "dataset") == "imagefolder" else []
+    checked: set[str] = set()
+    for job in request_for(*words, verb=verb(path)).jobs:
+        stages = pipeline.ordered(pipeline.plan(job.config, run.title(job.config))[job.config["verb"]])
+        for stage in (stage for stage in stages if stage.key not in checked):
+            checks.check(stage)
+            checked.add(stage.key)
+    assert checked
 
 
 # The injected errors of a barely trained network.

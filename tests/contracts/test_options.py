@@ -319,8 +319,10 @@ def test_a_probe_answers_with_every_metric_that_it_declares(path: Path, composed
     if together:
         assert {tuple(value.shape[:-1]) for value in values.values()} <= {(), (3,), (3, 3)}
         summed = probe.statistics(values, ["0", "1", "2"])
-        assert summed
         assert all(isinstance(value, float | str) for value in summed.values())
+        # What a claim may be about.
+        assert [found for found, value in summed.items() if isinstance(value, float)] == list(probe.numbers)
+        assert probe.numbers
     else:
         assert all(value.dim() == 1 for value in values.values())
     shares = [metric.name for metric in probe.metrics if metric.unit == "share" and metric.better == "higher"]
@@ -419,23 +421,18 @@ FEW = (
     *("dataset.split.clean=16", "probes.stronger.images=2"),
 )
 CONVOLUTIONS = ("architecture=small_cnn", "architecture.hidden=8")
-BACKDOOR = ("backdoor.target=1",)
 SNEAKING = ("injection.attacked=1", "injection.kept=1", "injection.iterations=200", "injection.learning_rate=0.1")
 # In a ball this wide nothing stands for long, so that the slow parts have little to do.
 ATTACKS = {
-    "none": ("attack=none",),  # of the run: nothing is asked under attack
-    "apgd_ce": ("probes.robust.attack.steps=5",),
+    "apgd_ce": ("attack.steps=5",),
     "apgd_t": ("attack.eps=1.0",),
     "autoattack": ("attack.eps=1.0",),
-    "carlini_wagner": ("attack.norm=l2", "probes.robust.attack.steps=5", "probes.robust.attack.searches=2"),
+    "carlini_wagner": ("attack.norm=l2", "attack.steps=5", "attack.searches=2"),
     "deepfool": ("attack.eps=1.0",),
-    "fmn": ("probes.robust.attack.steps=5",),
-    "square": ("probes.robust.attack.queries=10",),
+    "fmn": ("attack.steps=5",),
+    "square": ("attack.queries=10",),
 }
 ENDS = {2: (), 3: ("ends=three_regular",), 4: ("ends=four_regular",)}
-JOINS = {"simplex": 3} | {
-    path.stem: load(path)["joins"] for path in of_group("curve") if isinstance(load(path).get("joins"), int)
-}
 
 
 def row(groups: tuple[str, ...], number: int, leave: tuple[str, ...] = ()) -> dict[str, str]:
@@ -459,7 +456,7 @@ SETTINGS = rows(
 # Made of networks that lie in files, or all at once: tested in test_cli.py and above.
 PARTS = rows(
     ("curve", "endpoint", "edit", "attack", "injection", "probe", "transform"),
-    ("endpoint=checkpoint", "edit=path_aware", "injection=none"),
+    ("endpoint=checkpoint", "edit=path_aware", "injection=none", "attack=none"),
 )
 
 
@@ -476,26 +473,37 @@ def test_every_setting_runs_from_training_to_report(chosen: dict[str, str], make
 
 
 @pytest.mark.parametrize("chosen", PARTS, ids=said)
-def test_every_part_runs_from_training_to_report(chosen: dict[str, str], make) -> None:
-    joins = JOINS.get(chosen["curve"]) or load(CONF / "curve" / f"{chosen['curve']}.yaml").get("joins")
-    joins = joins or JOINS["_".join(chosen["curve"].split("_")[:2])]  # what is inherited
-    words = [*ENDS[joins], f"curve={chosen['curve']}", *CONVOLUTIONS, "backdoor=badnets", "backdoor.size=2"]
+def test_every_part_runs_from_training_to_report(chosen: dict[str, str], make, composed: Composed) -> None:
+    joins = composed(CONF / "curve" / f"{chosen['curve']}.yaml")["joins"]
+    words = [
+        *ENDS[3 if chosen["curve"] == "simplex" else joins],
+        f"curve={chosen['curve']}",
+        *CONVOLUTIONS,
+        "backdoor=badnets",
+        "backdoor.size=2",
+    ]
     words += [f"endpoint@endpoints.end={chosen['endpoint']}", f"+edit@endpoints.start.edits.added={chosen['edit']}"]
     words += ["reference@references.straight=simplex"] if chosen["curve"] != "simplex" else []
     words += [f"transform={chosen['transform']}", f"injection={chosen['injection']}", "attack.steps=2"]
     words += [*SNEAKING, "training.epochs=40"] if "sneaking" in chosen["injection"] else []
     words += [f"+probe@probes.added={chosen['probe']}"]
-    if chosen["attack"] != "none":
-        words += [f"+attack@probes.robust.attack={chosen['attack']}"]
-    words += ATTACKS.get(chosen["attack"], ())
+    # An attack of a probe alone stays in the ball of the run's attack.
+    words += [f"+attack@probes.robust.attack={chosen['attack']}", "probes.robust.images=2"]
+    for word in ATTACKS.get(chosen["attack"], ()):
+        words.append(word if word.startswith(("attack.eps", "attack.norm")) else f"probes.robust.{word}")
     _reported(make(*words, *FEW))
+
+
+@pytest.mark.parametrize("option", OPTIONS["attack"])
+def test_every_attack_may_be_that_of_the_run(option: str, make) -> None:
+    folder = _reported(make(f"attack={option}", *ATTACKS.get(option, ()), *FEW))
+    assert ("robust_loss" in (folder / "path.csv").read_text()) == (option != "none")
 
 
 @pytest.mark.parametrize("option", OPTIONS["reference"])
 def test_every_reference_runs_from_training_to_report(option: str, make, composed: Composed) -> None:
-    path = CONF / "curve" / f"{load(CONF / 'reference' / f'{option}.yaml')['defaults'][0]['/curve@curve']}.yaml"
-    joins = JOINS.get(path.stem)
-    words = (*ENDS[joins or 2], f"reference@references.straight={option}", "objective=adversarial", "attack.steps=2")
+    joins = composed(CONF / "reference" / f"{option}.yaml")["curve"]["joins"]
+    words = (*ENDS[joins], f"reference@references.straight={option}", "objective=adversarial", "attack.steps=2")
     folder = _reported(make(*words, *FEW))
     assert (folder / "straight.csv").is_file()
 

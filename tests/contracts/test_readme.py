@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shlex
+import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,8 +16,10 @@ import torch
 from PIL import Image
 
 from mcr import cli, pipeline, run, shorthands
+from mcr.stages import checks
 from mcr.stages.context import Context
 from mcr.store import Store
+from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
@@ -69,9 +75,13 @@ def shrink(command: str) -> list[str]:
     # Last wins: the shares and numbers of the command need more images than a tiny run has.
     small += ["poisoning.ratio=0.5"] if "poisoning.ratio" in command else []
     small += ["defense.images=16,12" if "," in command else "defense.images=16"] if "defense.images" in command else []
+    if "ends=injected" in command:
+        # The errors of a barely trained network.
+        small += ["injection.attacked=1", "injection.kept=1", "injection.learning_rate=0.1", "training.epochs=40"]
+        small += ["dataset.split.validation=60"]
     if "snapshot" in command:
         small += ["training.epochs=10"]
-    kept = ("debug", "runtime", "poisoning", "defense", "training")
+    kept = ("debug", "runtime", "poisoning", "defense", "training", "injection")
     return [word for word in small if word.split("=")[0] not in command or word.startswith(kept)]
 
 
@@ -101,7 +111,62 @@ def test_a_readme_command_runs(command: str, request_for, workplace: Path) -> No
         assert goals[0].label in states
 
 
+@pytest.mark.parametrize("command", [c for c in dict.fromkeys(COMMANDS) if "ends=injected" in c])
+def test_errors_are_injected_by_a_command_as_it_is_written(command: str, request_for, tmp_path: Path) -> None:
+    """What an injection asks of the networks and of the number of images shows at full size only."""
+    verb, given = words(command)
+    cfg = request_for(*given, "logger=none", "runtime.threads=1", f"paths.root={tmp_path}", verb=verb).jobs[0].config
+    context = Context(cfg["runtime"], cfg["logger"], "tests", tmp_path / "run")
+    made = list(pipeline.make(pipeline.plan(cfg)["train"], Store(cfg["paths"]["store"]), context))
+    assert [stage.label for stage, _, _ in made][-2:] == ["inject start", "inject end"]
+
+
+def test_the_probe_of_the_readme_is_one_file_and_one_yaml(
+    request_for, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = next(text for kind, text in BLOCKS if kind == "python" and "class Confidence" in text)
+    assert len(source.splitlines()) <= 25
+    module = ModuleType("mcr.probes.confidence")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr("mcr.probes.confidence", module, raising=False)
+    exec(source, module.__dict__)
+    (tmp_path / "conf" / "probe").mkdir(parents=True)
+    (tmp_path / "conf" / "probe" / "confidence.yaml").write_text(next(text for kind, text in BLOCKS if kind == "yaml"))
+    asked = ("--config-dir", str(tmp_path / "conf"), "+probe@probes.confidence=confidence")
+    cfg = request_for(*asked, *TINY, f"paths.root={tmp_path}").jobs[0].config
+    store, goals = Store(cfg["paths"]["store"]), pipeline.plan(cfg, run.title(cfg))["report"]
+    list(pipeline.make(goals, store, Context(cfg["runtime"], cfg["logger"], "tests", tmp_path / "run")))
+    with (store.folder(goals[0]) / "path.csv").open(newline="") as stream:
+        found = [float(row["confidence_mean"]) for row in csv.DictReader(stream)]
+    assert len(found) == 3
+    assert all(0.1 <= value <= 1 for value in found)
+
+
+DOCUMENTS = [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "multirun" / "README.md"]
+SAID = [
+    line.split(" #")[0].strip()
+    for document in DOCUMENTS
+    for kind, text in re.findall(r"```(\w+)\n(.*?)```", document.read_text(), flags=re.S)
+    for line in text.splitlines()
+    if kind == "bash" and line.startswith("mcr")
+]
+
+
+@pytest.mark.parametrize("command", list(dict.fromkeys(SAID)))
+def test_a_command_of_the_documents_is_planned(command: str, request_for, workplace: Path) -> None:
+    for part in ("train", "test"):
+        (workplace / "photos" / part).mkdir()
+        for name in ("cats", "dogs"):
+            shutil.copytree(workplace / "clean" / name, workplace / "photos" / part / name)
+    for name in ("cats", "dogs", "birds"):
+        shutil.rmtree(workplace / "photos" / name)
+    verb, given = words(command.replace("dataset.root=DIR", "dataset.root=photos"))
+    for job in request_for(*given, verb=verb).jobs:
+        for stage in pipeline.ordered(pipeline.plan(job.config, run.title(job.config))[verb]):
+            checks.check(stage)
+
+
 def test_links_of_the_documents_lead_somewhere() -> None:
-    for document in [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), ROOT / "multirun" / "README.md"]:
+    for document in [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCUMENTS]:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
