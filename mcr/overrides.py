@@ -229,7 +229,7 @@ def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:
     if unknown or group_match:
         wanted = unknown.group(2) if unknown else group_match.group(1)  # type: ignore[union-attr]
         tree = OmegaConf.to_container(compose("config"), resolve=False)
-        places = ["endpoint@endpoints.start", "endpoint@endpoints.end", "curve@reference"]
+        places = ["endpoint@endpoints.start", "endpoint@endpoints.end", "reference@references.straight"]
         hint = build.nearest(wanted, [*differences.keys(tree), *groups, *places])
         extra = f" (an argument of your own network: +{wanted}=...)" if wanted.startswith("architecture.") else ""
         return f"there is no {wanted} to override; {hint}{extra}"

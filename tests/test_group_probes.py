@@ -111,13 +111,13 @@ CROSSED = torch.tensor(
 
 def test_the_advantage_of_transfer_is_the_most_that_another_network_s_images_break() -> None:
     probe, where = Transfer(pgd(), "fp32"), ["0.00", "0.30", "1.00"]
-    found = probe.statistics({"loss": torch.zeros(3, 3, 4), "accuracy": CROSSED}, where)
+    found = probe.statistics({"loss": torch.zeros(3, 3, 4), "accuracy": CROSSED}, where, [0, 2])
     assert found["at"] == "0.30"
     assert found["advantage"] == pytest.approx(0.75 - 0.25)
     assert found["advantage_se"] == pytest.approx(np.std([1, 1, 1, 0], ddof=1) / 2)
     assert found["mean_off_diagonal"] == pytest.approx((0.25 + 1 + 1 + 1 + 0.75 + 1) / 6)
     own = torch.tensor([[[0, 1], [1, 1], [1, 1]], [[1, 1], [0, 0], [1, 1]], [[1, 1], [1, 1], [0, 0]]])
-    assert probe.statistics({"accuracy": own.float()}, where)["advantage"] == pytest.approx(0.5 - 1)
+    assert probe.statistics({"accuracy": own.float()}, where, [0, 2])["advantage"] == pytest.approx(0.5 - 1)
 
 
 # --- the ensemble ---
@@ -165,7 +165,7 @@ def test_the_gain_of_an_ensemble_is_paired_with_the_best_member() -> None:
         "robust_accuracy": torch.tensor([1.0, 1, 0, 1]),
         "single_accuracy": CROSSED.diagonal().T,
     }
-    found = EnsembleRisk(pgd(), "fp32").statistics(values, ["0.00", "0.30", "1.00"])
+    found = EnsembleRisk(pgd(), "fp32").statistics(values, ["0.00", "0.30", "1.00"], [0, 2])
     assert (found["clean_accuracy"], found["robust_loss"], found["robust_accuracy"]) == (0.75, 1.5, 0.75)
     assert (found["best_single"], found["best_at"]) == (0.75, "0.30")
     assert found["gain"] == 0
@@ -202,9 +202,19 @@ CLEAN = pairs(
 
 
 def test_similarity_is_averaged_over_inner_networks_and_both_ends() -> None:
-    assert to_ends(CLEAN).shape == (2, 2, 3)
-    found = GradientSimilarity().statistics({"clean": CLEAN}, ["a", "b", "c", "d"])
+    assert to_ends(CLEAN, [0, 3]).shape == (2, 2, 3)
+    found = GradientSimilarity().statistics({"clean": CLEAN}, ["a", "b", "c", "d"], [0, 3])
     assert found == {"clean": pytest.approx((0.8 + 0.6 + 0.4 + 0.2 + 0.2 + 0.2 + 0.6 + 0.6) / 8)}
+
+
+def test_every_corner_of_a_surface_is_an_end() -> None:
+    corners, inner = [0, 2, 6, 8], [1, 3, 4, 5, 7]
+    values = torch.rand(9, 9, 3, generator=seeded())
+    told = to_ends(values, corners)
+    assert told.shape == (4, 5, 3)
+    assert all(
+        torch.equal(told[i, j], values[a, b].double()) for i, a in enumerate(corners) for j, b in enumerate(inner)
+    )
 
 
 BACKDOOR = BadNets(target=1, size=2, row=-2, column=-2, colour=1.0)
@@ -227,7 +237,7 @@ def test_similarity_with_a_trigger_is_that_of_the_images_that_can_be_attacked_st
 
 def test_with_and_without_the_trigger_the_same_images_are_paired() -> None:
     values = {"clean": CLEAN, "triggered": CLEAN - torch.tensor([0.1, 0.3, 0.0])}
-    found = TriggeredSimilarity(BACKDOOR, "all").statistics(values, ["a", "b", "c", "d"])
+    found = TriggeredSimilarity(BACKDOOR, "all").statistics(values, ["a", "b", "c", "d"], [0, 3])
     assert found["triggered"] == pytest.approx(found["clean"] - 0.2)
     assert found["gap"] == pytest.approx(0.2)  # the image without a gradient is left out
     assert found["gap_se"] == pytest.approx(np.std([0.1, 0.3], ddof=1) / math.sqrt(2))
@@ -254,5 +264,5 @@ def test_a_group_probe_answers_its_metrics_in_any_batches_and_draws_from_a_copy(
     for name, values in found.items():
         assert values.shape[-1] in (11, int((batches().labels != 1).sum()))
         torch.testing.assert_close(values, split[name], rtol=1e-4, atol=1e-5)
-    told = probe.statistics(found, ["a", "b", "c"])
+    told = probe.statistics(found, ["a", "b", "c"], [0, 2])
     assert all(isinstance(value, str) or math.isfinite(value) for value in told.values())

@@ -381,6 +381,9 @@ def test_a_stronger_attack_stays_in_the_ball_of_the_reported_one() -> None:
     assert measures.stronger(reported, {**chosen, "step_size": 0.5})["step_size"] == 0.5
     fgsm = {"_target_": "mcr.attacks.fgsm.Fgsm", "eps": 0.1, "norm": "linf"}
     assert measures.stronger(fgsm, chosen)["step_size"] == pytest.approx(2.5 * 0.1 / 9)
+    # The rate of Adam is no length of a step in the ball.
+    rate = {"_target_": "mcr.attacks.carlini_wagner.CarliniWagner", "eps": 0.5, "norm": "l2", "step_size": 0.01}
+    assert measures.stronger(rate, chosen)["step_size"] == pytest.approx(2.5 * 0.5 / 9)
     other = {"_target_": "mcr.attacks.square.Square", "eps": 1, "norm": "linf", "queries": 5}
     assert measures.stronger(reported, other) == {**other, "eps": 0.1, "norm": "l2"}
 

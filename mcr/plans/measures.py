@@ -52,10 +52,13 @@ def _history(ends: Stages) -> list[Stage]:
 
 
 def stronger(attack: Config, chosen: Config) -> dict[str, Any]:
-    """An attack in the run's ball; one with steps takes the run's length of a step, or one that crosses the ball."""
+    """An attack in the run's ball; one with steps takes the step of the run's attack of its kind, or one that
+    crosses the ball."""
     if "start" in chosen and "step_size" not in chosen:
         crossing = 2.5 * attack["eps"] / max(1, chosen["steps"])  # Madry et al. (2018)
-        return {**chosen, "step_size": attack.get("step_size", crossing), **recipes.ball(attack)}
+        # Another attack's step_size may be something else: of Carlini and Wagner's it is Adam's rate.
+        own = attack["step_size"] if attack["_target_"] == chosen["_target_"] else crossing
+        return {**chosen, "step_size": own, **recipes.ball(attack)}
     return {**chosen, **recipes.ball(attack)}
 
 

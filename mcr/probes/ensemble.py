@@ -80,7 +80,9 @@ class EnsembleRisk:
             "single_accuracy": torch.stack(single),
         }
 
-    def statistics(self, values: Mapping[str, Tensor], where: Sequence[str]) -> dict[str, float | str]:
+    def statistics(
+        self, values: Mapping[str, Tensor], where: Sequence[str], ends: Sequence[int]
+    ) -> dict[str, float | str]:
         """The ensemble beside the best single network; ``gain`` is paired over images."""
         single = values["single_accuracy"].double()
         best = int(single.mean(1).argmax())

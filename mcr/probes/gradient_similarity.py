@@ -25,7 +25,7 @@ def similarity(networks: Sequence[nn.Module], data: EvaluationBatches) -> Tensor
 
 @dataclass(frozen=True)
 class GradientSimilarity:
-    """Cosine between input gradients, the first and the last network being the ends of a path."""
+    """Cosine between input gradients at places of a path or a surface."""
 
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("clean", "1", "neither", "cosine of input gradients"),)
     draws: ClassVar[str] = "nothing"
@@ -35,11 +35,14 @@ class GradientSimilarity:
         """``clean`` (T, T, N)."""
         return {"clean": similarity(networks, data)}
 
-    def statistics(self, values: Mapping[str, Tensor], where: Sequence[str]) -> dict[str, float | str]:
-        """The mean over images, inner networks and both ends."""
-        return {"clean": float(to_ends(values["clean"]).nanmean())}
+    def statistics(
+        self, values: Mapping[str, Tensor], where: Sequence[str], ends: Sequence[int]
+    ) -> dict[str, float | str]:
+        """The mean over images, inner networks and ends."""
+        return {"clean": float(to_ends(values["clean"], ends).nanmean())}
 
 
-def to_ends(pairs: Tensor) -> Tensor:
-    """Of values (T, T, N) those between the first or the last network and the inner ones: (2, T - 2, N)."""
-    return pairs[[0, -1], 1:-1].double()
+def to_ends(pairs: Tensor, ends: Sequence[int]) -> Tensor:
+    """Of values (T, T, N) those between the E networks that are ends and the inner ones: (E, T - E, N)."""
+    inner = [index for index in range(len(pairs)) if index not in ends]
+    return pairs[list(ends)][:, inner].double()

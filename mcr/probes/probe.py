@@ -48,12 +48,15 @@ class GroupProbe(Protocol):
     ) -> Mapping[str, Tensor]:
         """Metric to values for T networks: of all together (N,), of each (T, N), or of each pair (T, T, N)."""
 
-    def statistics(self, values: Mapping[str, Tensor], where: Sequence[str]) -> Mapping[str, float | str]:
+    def statistics(
+        self, values: Mapping[str, Tensor], where: Sequence[str], ends: Sequence[int]
+    ) -> Mapping[str, float | str]:
         """Named numbers that sum the values up, and their standard errors over images.
 
         Args:
             values: As ``ask`` gives them.
             where: What people call the place of each network.
+            ends: Which of the networks are ends of the path, or corners of the surface.
         """
 
 

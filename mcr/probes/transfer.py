@@ -54,7 +54,9 @@ class Transfer:
             hits.append(torch.stack([hit for _, hit in tried]))
         return {"loss": torch.stack(losses), "accuracy": torch.stack(hits)}
 
-    def statistics(self, values: Mapping[str, Tensor], where: Sequence[str]) -> dict[str, float | str]:
+    def statistics(
+        self, values: Mapping[str, Tensor], where: Sequence[str], ends: Sequence[int]
+    ) -> dict[str, float | str]:
         """How far an attack made elsewhere beats the white-box one, at the network where it does so most.
 
         ``advantage`` is the white-box robust accuracy less that under the best other network's images, ``advantage_se``

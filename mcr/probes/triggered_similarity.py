@@ -55,9 +55,11 @@ class TriggeredSimilarity:
             "triggered": similarity(networks, data.like(self.backdoor.stamp(images), labels)),
         }
 
-    def statistics(self, values: Mapping[str, Tensor], where: Sequence[str]) -> dict[str, float | str]:
-        """Means over images, inner networks and both ends; ``gap``: how much less similar triggered images are."""
-        each = {name: to_ends(found) for name, found in values.items()}
+    def statistics(
+        self, values: Mapping[str, Tensor], where: Sequence[str], ends: Sequence[int]
+    ) -> dict[str, float | str]:
+        """Means over images, inner networks and ends; ``gap``: how much less similar triggered images are."""
+        each = {name: to_ends(found, ends) for name, found in values.items()}
         # The same images with and without trigger: paired, one difference an image.
         gap = (each["clean"] - each["triggered"]).nanmean((0, 1))
         kept = gap[~gap.isnan()].numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
 
         if hasattr(probe, "ask"):
             values, given, summed = _together(
-                probe, [copy.deepcopy(at(index)) for index in indices], data, config, found
+                probe, [copy.deepcopy(at(index)) for index in indices], data, config, found, indices
             )
             progress.reach(len(indices))
         else:
@@ -91,10 +91,12 @@ def _together(
     data: EvaluationBatches,
     config: Mapping[str, Any],
     found: Mapping[str, Any],
+    indices: Sequence[int],
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, float | str]]:
     values = dict(probe.ask(networks, data, _draw(probe, config)))
-    where = [" ".join(f"{value:.2f}" for value in place) for place in found["places"]]
-    return values, {}, dict(probe.statistics(values, where))
+    where = [" ".join(f"{value:.2f}" for value in found["places"][index]) for index in indices]
+    ends = [number for number, index in enumerate(indices) if 1 in found["shares"][index]]
+    return values, {}, dict(probe.statistics(values, where, ends))
 
 
 def _asked(config: Mapping[str, Any], found: Mapping[str, Any], inputs: Mapping[str, Path]) -> list[int]:
