@@ -68,7 +68,7 @@ def main(repeats: int = 3) -> None:
     }
     what = (
         f"Peak resident memory of a training step, {NETWORK}, batch {subject.BATCH}, float32, SGD with momentum. "
-        "A path or surface holds K points, theta(t), and a gradient and a momentum for each free point."
+        "A path or surface holds K points, theta(u), and a momentum for each free point."
     )
     publish("memory", what, rows, facts)
 

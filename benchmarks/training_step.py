@@ -66,14 +66,14 @@ def stepper(module: EndpointModule, precision: Precision) -> Callable[[], None]:
     optimizer = sgd(module.learning())
     pixels, labels = subject.images()
     images = pixels.contiguous(memory_format=torch.channels_last)
+    update = partial(module.update, optimizer) if isinstance(module, SubspaceModule) else optimizer.step
 
     def step() -> None:
         optimizer.zero_grad()
         with autocast(precision, images.device):
             loss = module.training_step((images, labels), 0)
         loss.backward()
-        module.on_after_backward()
-        optimizer.step()
+        update()
         module.steps.clear()
 
     return step

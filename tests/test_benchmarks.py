@@ -100,12 +100,11 @@ def test_the_textbook_s_step_on_a_curve_is_ours(monkeypatch) -> None:
     place = torch.tensor([0.3], dtype=torch.float64)
     monkeypatch.setattr(type(module.curve), "sample", lambda self, draw: place)
     with torch.no_grad():
-        module.control[0].copy_((module.fixed[0] + module.fixed[1]) / 2)  # it was computed in float32
+        module.control[0][0].copy_((module.fixed[0] + module.fixed[1]) / 2)  # it was computed in float32
     begin = module.points()[1].clone()
     optimizer = training_step.sgd(module.learning())
     module.training_step((images, labels), 0).backward()
-    module.on_after_backward()
-    optimizer.step()
+    module.update(optimizer)
 
     ends = (dict(subject.network("small_vgg", seed).double().named_parameters()) for seed in (1, 2))
     detached = ({name: value.detach() for name, value in end.items()} for end in ends)

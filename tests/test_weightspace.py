@@ -13,7 +13,8 @@ from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
-from mcr.weightspace.model_at import ModelAt
+from mcr.weightspace.model_at import ModelAt, blocks
+from tests.gradients import free, gradients
 
 
 class Tied(nn.Module):
@@ -81,7 +82,7 @@ def test_the_model_at_theta_is_functional_call(memory_format: str) -> None:
     theta = sum(c * p for c, p in zip(coefficients, points, strict=True))
     expected = torch.func.functional_call(vgg(memory_format), layout.views(theta), (images,))
     model = ModelAt(network, layout)
-    model.place(coefficients, points)
+    model.place(coefficients, blocks(points))
     torch.testing.assert_close(model.theta, theta, rtol=1e-14, atol=1e-15)
     torch.testing.assert_close(network(images), expected, rtol=1e-12, atol=1e-12)
 
@@ -92,7 +93,7 @@ def test_at_the_ends_theta_is_the_end_bit_for_bit() -> None:
     points = [layout.pack(vgg(seed=seed).float().state_dict()) for seed in (1, 2, 3)]
     model = ModelAt(network, layout)
     for t, point in ((0.0, points[0]), (1.0, points[2])):
-        model.place(Bezier(3).coefficients(torch.tensor([t], dtype=torch.float64)), points)
+        model.place(Bezier(3).coefficients(torch.tensor([t], dtype=torch.float64)), blocks(points))
         assert torch.equal(model.theta, point)
 
 
@@ -101,12 +102,10 @@ def test_tied_weights_stay_tied() -> None:
     layout = Layout.of(network, "contiguous")
     assert "second.weight" not in layout.names
     model = ModelAt(network, layout)
-    model.place(torch.tensor([1.0]), [torch.randn(layout.size)])
+    model.place(torch.tensor([1.0]), [[torch.randn(layout.size)]])
     assert network.second.weight.data_ptr() == network.first.weight.data_ptr()
     network(torch.rand(3, 6)).sum().backward()
-    found = torch.empty(1, layout.size)
-    model.take_gradients(0.0, [1.0], found, [])
-    assert found.abs().sum() > 0
+    assert model.gradient(0.0, []).abs().sum() > 0
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)
@@ -141,16 +140,15 @@ def test_the_control_points_gradient_equals_an_explicit_oracle(memory_format: st
     loss = module.training_step((images, labels), 0)
     places.undo()
     loss.backward()
-    module.on_after_backward()
 
-    free = [point.detach().clone().requires_grad_() for point in module.control]
-    points = [ends[0], *free, ends[1]]
+    leaves = [point.clone().requires_grad_() for point in free(module)]
+    points = [ends[0], *leaves, ends[1]]
     theta = sum(c * p for c, p in zip(curve.coefficients(u), points, strict=True))
     oracle = vgg(memory_format)
     logits = torch.func.functional_call(oracle, layout.views(theta), (images,))
     explicit = nn.functional.cross_entropy(logits, labels) + 0.5 * decay * theta.square().sum()
     explicit.backward()
-    for gradient, expected in zip(module.control.grad, free, strict=True):
+    for gradient, expected in zip(gradients(module), leaves, strict=True):
         error = (gradient - expected.grad).norm() / expected.grad.norm()
         assert error < 1e-10
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -22,13 +22,15 @@ from mcr.weightspace.subspace import control_points, free_points
 from mcr.weightspace.transform import Transform
 
 Free = Literal["inner", "all"]
+BLOCK = 2**21  # numbers of all free points that the optimizer moves together
 
 
 class SubspaceModule(EndpointModule):
     """Minimises the mean over places u of the objective at theta(u), one place a step (Garipov et al. 2018, eq. 2).
 
     theta(u) is written into the network's flat parameters; after an ordinary backward pass with gradient g,
-    the gradient of control point k is c_k(u) (g + weight_decay theta(u)): the L2 term acts on theta(u).
+    the gradient of control point k is c_k(u) (g + weight_decay theta(u)): the L2 term acts on theta(u). The optimizer
+    must move every number by itself, as SGD and Adam do.
     Where the objective attacks, the robust accuracy in the middle is watched after each epoch.
 
     Args:
@@ -65,35 +67,45 @@ class SubspaceModule(EndpointModule):
         every = range(len(curve.initial()))
         self.free = list(every) if free == "all" else free_points(curve)
         self.kept = [index for index in every if index not in self.free]
-        # One tensor, so that the optimizer makes one update of it, however many points there are.
-        fixed, control = (ends[0].new_empty(len(part), layout.size) for part in (self.kept, self.free))
-        rows = dict(zip((*self.kept, *self.free), (*fixed, *control), strict=True))
+        width = BLOCK // len(self.free)
+        blocks = [ends[0].new_empty(len(self.free), len(piece)) for piece in ends[0].split(width)]
+        self.control = nn.ParameterList(map(nn.Parameter, blocks))
+        self.register_buffer("fixed", ends[0].new_empty(len(self.kept), layout.size), persistent=False)
+        places = list(self._blocks(self.control))
         for index, point in enumerate(control_points(curve, ends)):  # one blend in memory at a time
-            rows[index].copy_(point)
-        self.register_buffer("fixed", fixed, persistent=False)
-        self.control = nn.Parameter(control)
+            for pieces, piece in zip(places, point.split(width), strict=True):
+                pieces[index].copy_(piece)
         self.ema_decay = ema_decay
-        averaged = [self.control.detach().clone()] if ema_decay else []
-        self.averaged = nn.ParameterList(nn.Parameter(points, requires_grad=False) for points in averaged)
+        averaged = [block.detach().clone() for block in self.control] if ema_decay else []
+        self.averaged = nn.ParameterList(nn.Parameter(block, requires_grad=False) for block in averaged)
         self.averaging = Averaging()
-        # Several processes must neither wait for autograd to give the free points' gradients (on_after_backward does),
-        # nor send the fixed ends around at every step. DDP calls a parameter of the outermost module by both names.
-        self._ddp_params_and_buffers_to_ignore = ["control", ".control", "averaged.0", "fixed"]
+        # Several processes must neither wait for autograd to give the free points' gradients (``update`` does), nor
+        # send the fixed ends around at every step.
+        ours = [f"{name}.{index}" for name in ("control", "averaged") for index in range(len(blocks))]
+        self._ddp_params_and_buffers_to_ignore = ["fixed", *ours]
 
     def learning(self) -> list[nn.Parameter]:
-        return [self.control]
+        return list(self.control)
 
     def points(self) -> list[Tensor]:
         """All control points of the latest step, each (P,)."""
-        return self._joined(self.control.detach())
+        return self._joined(self.control)
 
     def final_points(self) -> list[Tensor]:
         """All control points that training yields, each (P,): the latest, or their average."""
-        return self._joined(self.averaged[0].detach()) if len(self.averaged) else self.points()
+        return self._joined(self.averaged if len(self.averaged) else self.control)
 
-    def _joined(self, free: Tensor) -> list[Tensor]:
-        places = dict(zip(self.free, free, strict=True)) | dict(zip(self.kept, self.fixed, strict=True))
-        return [places[index] for index in range(len(places))]
+    def _joined(self, free: nn.ParameterList) -> list[Tensor]:
+        return [torch.cat(pieces) for pieces in zip(*self._blocks(free), strict=True)]
+
+    def _blocks(self, free: nn.ParameterList) -> Iterator[list[Tensor]]:
+        """All control points, block by block."""
+        every = [*self.kept, *self.free]
+        order = [every.index(index) for index in range(len(every))]
+        fixed = self.fixed.split([block.shape[1] for block in free], 1)
+        for rows in zip(fixed, free, strict=True):
+            pieces = [piece for part in rows for piece in part.detach()]
+            yield [pieces[index] for index in order]
 
     def on_train_start(self) -> None:
         # Not earlier: Lightning moves the parameters to their device before this hook, which would tear them off
@@ -102,15 +114,15 @@ class SubspaceModule(EndpointModule):
         # All places of the curve are equally likely, so the mean of its coefficients says where its middle is.
         self.middle = self.curve.grid(2).mean(0)
 
-    def _place(self, u: Tensor, points: list[Tensor]) -> None:
+    def _place(self, u: Tensor, free: nn.ParameterList) -> None:
         self.coefficients = self.curve.coefficients(u)
-        self.model.place(self.coefficients, points)
+        self.model.place(self.coefficients, self._blocks(free))
         for transform in self.transforms:
             transform.apply_(self.model.theta, self.layout)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         # The same place in every process: the draw does not depend on the rank.
-        self._place(self.curve.sample(self.draw_place), self.points())
+        self._place(self.curve.sample(self.draw_place), self.control)
         if self.objective.attacks:
             # The running statistics are a mixture over places; the attack needs those of theta(u).
             batchnorm.refresh(self.network, [batch[0]])
@@ -119,11 +131,11 @@ class SubspaceModule(EndpointModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if len(self.averaged):
-            self.averaging.step(self.averaged, [self.control], self.ema_decay)
+            self.averaging.step(self.averaged, self.control, self.ema_decay)
 
     def on_validation_epoch_start(self) -> None:
         # Half-way between the ends, where a collapse of robustness shows first.
-        self._place(self.middle, self.final_points())
+        self._place(self.middle, self.averaged if len(self.averaged) else self.control)
         batchnorm.refresh(self.network, [self.latest])
         self.validation_draw = generator(self.seed, "validation")
 
@@ -140,8 +152,26 @@ class SubspaceModule(EndpointModule):
         super().on_train_epoch_start()
         self.draw_place = generator(self.seed, "t", self.current_epoch)
 
-    def on_after_backward(self) -> None:
-        shares = [float(self.coefficients[index]) for index in self.free]
-        if self.control.grad is None:
-            self.control.grad = torch.empty_like(self.control)
-        self.model.take_gradients(self.theta_decay, shares, self.control.grad, self.transforms)
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        if optimizer_closure is not None:
+            optimizer_closure()  # forward and backward
+        self.update(optimizer.optimizer)
+
+    def update(self, optimizer: torch.optim.Optimizer) -> None:
+        """One step of the optimizer after a backward pass.
+
+        On a CPU block by block, so that the gradients of only one are there, in the cache where they are used; where
+        each launch costs time, all blocks at once.
+        """
+        gradient = self.model.gradient(self.theta_decay, self.transforms)
+        shares = gradient.new_tensor([float(self.coefficients[index]) for index in self.free])[:, None]
+        pieces = gradient.split([block.shape[1] for block in self.control])
+        every = list(zip(self.control, pieces, strict=True))
+        for group in [[one] for one in every] if gradient.device.type == "cpu" else [every]:
+            for block, piece in group:
+                block.grad = shares * piece
+            optimizer.step()
+            for block, _ in group:
+                block.grad = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,42 +31,38 @@ class ModelAt:
             view.copy_(self.parameters[name].detach())
             self.parameters[name].data = view
 
-    def place(self, coefficients: Tensor, points: Sequence[Tensor]) -> None:
+    def place(self, coefficients: Tensor, blocks: Iterable[Sequence[Tensor]]) -> None:
         """Write theta = sum of c_k times point k.
 
         Args:
             coefficients: float64 (K,) on the CPU.
-            points: K vectors (P,).
+            blocks: Of the points, from the first number to the last: the pieces of all K, each (W,) of any W. Where a
+                block fits the CPU's cache, the sum stays there until it is complete.
         """
         first, *others = coefficients.tolist()
-        # Block by block, so that a sum stays in the CPU's cache until it is complete.
-        size = BLOCK if self.theta.device.type == "cpu" else len(self.theta)
-        for theta, *parts in zip(*(vector.split(size) for vector in (self.theta, *points)), strict=True):
-            torch.mul(parts[0], first, out=theta)
-            for value, part in zip(others, parts[1:], strict=True):
+        begin = 0
+        for block in blocks:
+            theta = self.theta[begin : begin + len(block[0])]
+            torch.mul(block[0], first, out=theta)
+            for value, part in zip(others, block[1:], strict=True):
                 if value != 0.0:
                     theta.add_(part, alpha=value)
+            begin += len(theta)
 
     @torch.no_grad()
-    def take_gradients(
-        self, decay: float, coefficients: Sequence[float], out: Tensor, transforms: Sequence[Transform]
-    ) -> None:
-        """For each coefficient c, c times the gradient with respect to theta of what went backward.
+    def gradient(self, decay: float, transforms: Sequence[Transform]) -> Tensor:
+        """The gradient (P,), in the weights before the transforms, of what went backward.
 
         The parameters' own gradients are gone afterwards. One that learns but was not reached decays all the same;
         one that does not learn has a gradient of zero.
 
         Args:
             decay: The gradient is that of the loss plus decay / 2 |theta|^2.
-            coefficients: F of them, at least one.
-            out: Where they are written (F, P).
             transforms: What was done to theta after blending, in turn; their ``pull_`` is applied backwards.
         """
-        *others, last = out.unbind()
-        views = [self.layout.views(vector) for vector in others]
+        found = torch.empty_like(self.theta)
         places = self.layout.views(self.theta)
-        # Parameter by parameter, so that a gradient is still in the CPU's cache when it is scaled.
-        for name, view in self.layout.views(last).items():
+        for name, view in self.layout.views(found).items():
             parameter = self.parameters[name]
             if not parameter.requires_grad:
                 view.zero_()
@@ -75,15 +71,12 @@ class ModelAt:
             else:
                 torch.add(parameter.grad, places[name], alpha=decay, out=view)
             parameter.grad = None
-            if not transforms:
-                self._scale(view, [other[name] for other in views], coefficients)
-        if transforms:
-            for transform in reversed(transforms):
-                transform.pull_(last, self.layout)
-            self._scale(last, others, coefficients)
+        for transform in reversed(transforms):
+            transform.pull_(found, self.layout)
+        return found
 
-    @staticmethod
-    def _scale(last: Tensor, others: Sequence[Tensor], coefficients: Sequence[float]) -> None:
-        for coefficient, other in zip(coefficients[:-1], others, strict=True):
-            torch.mul(last, coefficient, out=other)
-        last.mul_(coefficients[-1])
+
+def blocks(points: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
+    """Points (P,) in the blocks that ``ModelAt.place`` takes: small ones on the CPU, where one fits the cache."""
+    size = BLOCK if points[0].device.type == "cpu" else len(points[0])
+    yield from zip(*(point.split(size) for point in points), strict=True)

@@ -12,7 +12,7 @@ from mcr.errors import InputError
 from mcr.precision import Precision, autocast
 from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
-from mcr.weightspace.model_at import ModelAt
+from mcr.weightspace.model_at import ModelAt, blocks
 from mcr.weightspace.transform import Transform
 
 State = Mapping[str, Tensor]
@@ -124,7 +124,7 @@ class Subspace:
         self.network.load_state_dict(kept, strict=False)
         # Anew each time: whoever loads a state dict or moves the network tears it off its flat vector.
         self.model = ModelAt(self.network, self.layout)
-        self.model.place(self.curve.coefficients(u), self.points)
+        self.model.place(self.curve.coefficients(u), blocks(self.points))
         for transform in self.transforms:
             transform.apply_(self.model.theta, self.layout)
         return self.model.theta

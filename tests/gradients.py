@@ -1,0 +1,34 @@
+"""What a module of a subspace gives its optimizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mcr.training.subspace import SubspaceModule
+
+
+class Keeper(torch.optim.Optimizer):
+    """Moves nothing, and keeps the gradients that it is given, in order."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {})
+        self.seen: list[Tensor] = []
+
+    def step(self, closure: Any = None) -> None:
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        self.seen += [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+
+
+def gradients(module: SubspaceModule) -> Tensor:
+    """The gradients (F, P) of the free points after a backward pass."""
+    keeper = Keeper(module.learning())
+    module.update(keeper)
+    return torch.cat(keeper.seen, 1)
+
+
+def free(module: SubspaceModule) -> Tensor:
+    """The free points (F, P)."""
+    return torch.cat([block.detach() for block in module.control], 1)
