@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import copy
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -20,24 +23,57 @@ from omegaconf import DictConfig, OmegaConf
 from mcr.errors import InputError
 from mcr.shorthands import quoted
 
+OVERLAYS = ("ends", "experiment", "debug")  # groups whose options only override others
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What all lines with the same choices have in common.
+
+    Attributes:
+        words: The overrides that choose, add or take away.
+        hydra: Hydra's own part of the configuration.
+        choices: The names of the chosen options by group.
+        files: The chosen options in the order in which they were merged, Hydra's own aside.
+        folders: Where they lie.
+        pickled: The configuration without Hydra's part; read back in a seventh of the time of a deep copy.
+    """
+
+    words: tuple[str, ...]
+    hydra: DictConfig
+    choices: Mapping[str, str]
+    files: Sequence[ResultDefault]
+    folders: IConfigRepository
+    pickled: bytes
+
 
 @dataclass(frozen=True)
 class Composed:
-    """A configuration, and what it was composed of.
+    """A configuration without Hydra's part, and what it was composed of.
 
     Attributes:
-        config: Hydra's own part aside.
-        hydra: That part.
-        choices: The names of the chosen options by group.
-        chosen: The overrides that choose, add or take away.
-        values: The other ones, by their keys: values that are put in the place of others.
+        config: The configuration.
+        chosen: Its choices.
+        values: The other overrides, by their keys: values that are put in the place of others.
     """
 
     config: DictConfig
-    hydra: DictConfig
-    choices: Mapping[str, str]
-    chosen: tuple[str, ...]
+    chosen: Chosen
     values: Mapping[str, object]
+
+
+class _Loader(ConfigLoaderImpl):
+    """Reads each YAML file once a command, not once a composition, and tells what was merged last."""
+
+    def __init__(self, path: ConfigSearchPath) -> None:
+        super().__init__(path)
+        self.repository = CachingConfigRepository(self.repository)  # type: ignore[assignment]
+        self.files: Sequence[ResultDefault] = []
+        self.folders: IConfigRepository = self.repository
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        self.files, self.folders = defaults, repo
+        return super()._compose_config_from_defaults_list(defaults, repo)
 
 
 class Composer:
@@ -54,7 +90,7 @@ class Composer:
     def __init__(self, conf: Path, args: argparse.Namespace) -> None:
         self.conf, self.folder = conf, args.config_dir
         self.extra: list[str] = []
-        self.known: dict[tuple[str, ...], Composed] = {}
+        self.known: dict[tuple[str, ...], Chosen] = {}
 
     def __enter__(self) -> Composer:
         GlobalHydra.instance().clear()
@@ -63,12 +99,10 @@ class Composer:
             if not Path(self.folder).is_dir():
                 raise InputError(f"--config-dir {self.folder}: there is no such folder")
             self.extra = [f"hydra.searchpath=[{quoted(f'file://{Path(self.folder).absolute()}')}]"]
-        loader = GlobalHydra.instance().config_loader()
-        assert isinstance(loader, ConfigLoaderImpl)
-        # Each YAML file is read once a command, not once a composition.
-        loader.repository = CachingConfigRepository(loader.repository)  # type: ignore[assignment]
-        self.loader = loader
-        self.parser = OverridesParser.create(config_loader=loader)
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        hydra.config_loader = self.loader = _Loader(hydra.config_loader.get_search_path())
+        self.parser = OverridesParser.create(config_loader=self.loader)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,18 +112,27 @@ class Composer:
         """The configuration of a line of overrides."""
         overrides = self.parser.parse_overrides([*self.extra, *words])
         values = [override for override in overrides if self._is_value(override)]
-        chosen = tuple(str(override.input_line) for override in overrides if override not in values)
-        if chosen not in self.known:
-            whole = compose("config", overrides=list(chosen), return_hydra_config=True)
-            choices = {str(group): str(option) for group, option in whole.hydra.runtime.choices.items()}
-            # Hydra's part is half of it: it is not copied for every job.
-            config = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
-            OmegaConf.set_struct(config, True)
-            self.known[chosen] = Composed(config, whole.hydra, choices, chosen, {})
-        found = self.known[chosen]
-        config = copy.deepcopy(found.config)
+        words = tuple(str(override.input_line) for override in overrides if override not in values)
+        if words not in self.known:
+            self.known[words] = self._choose(words)
+        config = pickle.loads(self.known[words].pickled)
         ConfigLoaderImpl._apply_overrides_to_config(values, config)
-        return replace(found, config=config, values={value.key_or_group: value.value() for value in values})
+        return Composed(config, self.known[words], {value.key_or_group: value.value() for value in values})
+
+    def _choose(self, words: tuple[str, ...]) -> Chosen:
+        whole = compose("config", overrides=list(words), return_hydra_config=True)
+        choices = {str(group): str(option) for group, option in whole.hydra.runtime.choices.items()}
+        # Hydra's part is half of it: it is not copied for every job.
+        config = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
+        OmegaConf.set_struct(config, True)
+        files = [file for file in self.loader.files if not str(file.config_path).startswith("hydra/")]
+        return Chosen(words, whole.hydra, choices, files, self.loader.folders, pickle.dumps(config))
+
+    def without_overlays(self, chosen: Chosen) -> Any:
+        """What the chosen options give that are no overlays, as plain containers with their interpolations."""
+        files = [file for file in chosen.files if str(file.config_path).partition("/")[0] not in OVERLAYS]
+        tree = self.loader._compose_config_from_defaults_list(files, chosen.folders)
+        return OmegaConf.to_container(tree, resolve=False)
 
     def _is_value(self, override: Override) -> bool:
         """Whether an override changes a value that is there already, and chooses nothing."""
@@ -106,7 +149,7 @@ class Composer:
             single.append(f"{override.get_key_element()}={value}" if choice else str(override.input_line))
         return self.compose(single)
 
-    def jobs(self, whole: Composed, words: Sequence[str]) -> list[list[str]]:
+    def jobs(self, whole: Chosen, words: Sequence[str]) -> list[list[str]]:
         """The lines of overrides of a sweep.
 
         Args:

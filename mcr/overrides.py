@@ -22,7 +22,6 @@ from mcr.composition import Composed, Composer
 from mcr.datasets import folder
 from mcr.errors import InputError
 
-OVERLAYS = ("ends", "experiment", "debug")  # groups whose options only override others
 # Places for choices beside those of the defaults list.
 ADDED = (
     *("endpoint@endpoints.*", "probe@probes.*", "reference@references.*", "edit@endpoints.*.edits.*"),
@@ -83,17 +82,18 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
     """
     with Composer(conf, args) as composer, _explained(conf, args.overrides):
         whole = composer.first([*args.overrides, f"verb={verb}"])
-        swept = args.multirun or (whole.hydra.mode is not None and "MULTIRUN" in str(whole.hydra.mode))
+        mode = whole.chosen.hydra.mode
+        swept = args.multirun or (mode is not None and "MULTIRUN" in str(mode))
         if not swept:
             for word in composer.several(args.overrides):
                 raise InputError(f"{word} names several values: add -m to run them all")
         checker = _Checker(composer)
         found = []
-        for line in composer.jobs(whole, args.overrides) if swept else [args.overrides]:
+        for line in composer.jobs(whole.chosen, args.overrides) if swept else [args.overrides]:
             words = [*line, f"verb={verb}"]
             composed = composer.compose(words) if swept else whole
             checker.check(composed, words)
-            found.append(Job(tuple(line), with_choices(plain(composed.config), composed.choices)))
+            found.append(Job(tuple(line), with_choices(plain(composed.config), composed.chosen.choices)))
         return Request(tuple(found), bool(swept))
 
 
@@ -104,7 +104,7 @@ def check_names(conf: Path, args: argparse.Namespace) -> DictConfig:
         InputError: For an unknown key, group or option.
     """
     with Composer(conf, args) as composer, _explained(conf, args.overrides):
-        return composer.first(args.overrides).hydra
+        return composer.first(args.overrides).chosen.hydra
 
 
 @contextmanager
@@ -149,59 +149,27 @@ class _Checker:
 
     def __init__(self, composer: Composer) -> None:
         self.composer = composer
-        self.trees: dict[tuple[object, ...], Any] = {}
-        self.checked: set[tuple[str, ...]] = set()
+        self.trees: dict[tuple[str, ...], Any] = {}
 
     def check(self, composed: Composed, line: list[str]) -> None:
         """Raises InputError for a key that nothing reads, or a value of another type than the YAML's."""
-        choices = composed.choices
-        kept = {g: o for g, o in choices.items() if g not in OVERLAYS and not g.startswith("hydra/")}
+        chosen = composed.chosen
         for word in line:
             if word.startswith("+") and "@" in word.partition("=")[0]:
-                _check_added(word[1:].partition("=")[0], choices)
-        overlaid = any(choices.get(group) not in (None, "None") for group in OVERLAYS)
-        pairs = [word.lstrip("+").partition("=") for word in line]
-        known = {*kept, "verb"}
-        if not overlaid and all(key in known and not value.lstrip().startswith("{") for key, _, value in pairs):
-            return  # nothing but choices; a mapping would be values for what a choice of that name gives
-        others = tuple(word for word in line if word.startswith("~"))
-        place = (tuple(sorted(kept.items())), others)
-        if place not in self.trees:
-            self.trees[place] = self._of_choices(kept, others)
-        before = self.trees[place]
-        if composed.chosen in self.checked and not any(isinstance(new, dict) for new in composed.values.values()):
-            # Only values differ from a job that was compared whole, and Hydra knows their keys.
-            changed = [(key, differences.at(before, key), new) for key, new in composed.values.items()]
-        else:
+                _check_added(word[1:].partition("=")[0], chosen.choices)
+        before = self.trees.get(chosen.words)
+        if before is None or any(isinstance(new, dict) for new in composed.values.values()):
+            self.trees[chosen.words] = before = self.composer.without_overlays(chosen)
             after = OmegaConf.to_container(composed.config, resolve=False)
-            changed = list(differences.changes(before, after, before))
-            self.checked.add(composed.chosen)
+            changed = differences.changes(before, after, before)
+        else:
+            # Only values differ from a line that was compared whole.
+            changed = ((key, differences.at(before, key), new) for key, new in composed.values.items())
         for key, old, new in changed:
             if old is differences.ABSENT:
                 raise InputError(f"nothing reads {key}; {build.nearest(key, list(differences.keys(before)))}")
             if not differences.fits(key, old, new):
                 raise InputError(f"{key}={new} is no {differences.kind(old)}: the configuration has {key}={old}")
-
-    def _of_choices(self, kept: Mapping[str, str], others: tuple[str, ...]) -> Any:
-        """What chosen options alone give, as plain containers with their interpolations.
-
-        Args:
-            kept: Group and option; at further places than those of the defaults list they are added, but not twice
-                where a chosen option brings them itself.
-            others: Words that take choices away.
-        """
-        listed = set(self.composer.compose([]).choices)
-        words = [*(f"{group}={option}" for group, option in kept.items() if group in listed), *others]
-        while True:
-            composed = self.composer.compose(words)
-            known = composed.choices
-            left = [group for group, option in kept.items() if known.get(group) != option]
-            if not left:
-                break
-            # An endpoint before its edits and its objective: it may bring them itself.
-            group = min(left, key=lambda name: name.count("."))
-            words.append(f"{'' if group in known else '+'}{group}={kept[group]}")
-        return OmegaConf.to_container(composed.config, resolve=False)
 
 
 def _check_added(group: str, choices: Mapping[str, Any]) -> None:

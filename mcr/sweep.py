@@ -13,7 +13,7 @@ import yaml
 from mcr import run
 from mcr.errors import STATUS_FAILED
 from mcr.evaluation.summary import over_replicates
-from mcr.evaluation.table import Table, write_csv
+from mcr.evaluation.table import Table, metrics_of, write_csv
 from mcr.reports import document, figures, repair_figures, repairs, robustness
 from mcr.reports.claims import Verdict
 from mcr.terminal import FITTED, print_comparison, print_results
@@ -70,9 +70,9 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     figure = _figure(panels)
     figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
     rows, records = [], []
-    for name, summary, panel in zip(names, summaries, panels, strict=True):
-        metrics = panel.table.metrics
+    for name, summary in zip(names, summaries, strict=True):
         for space, found in summary["subspaces"].items():
+            metrics = metrics_of(found)
             label = name if space == FITTED else f"{name}, {found['label']}"
             rows += document.barrier_rows(label, metrics, found["metrics"], summary["ends"])
             records += document.barrier_records(label, metrics, found["metrics"], summary["ends"])
@@ -84,13 +84,17 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     warned = [f"{name}: {line}" for name, summary in zip(names, summaries, strict=True) for line in summary["warnings"]]
     sections = [f"# {heading}\n", *robustness.warning_lines(warned), "![metrics along the paths](figure.png)\n"]
     sections.append(document.barrier_section(rows))
-    described = robustness.described({m.name: m for panel in panels for m in panel.table.metrics})
+    every = [metric for summary in summaries for metric in metrics_of(summary["subspaces"][FITTED])]
+    described = {metric.cost: metric for metric in every}
     level = config["statistics"]["level"]
     spread = _over_replicates(labels(jobs, ignoring=("replicate",)), summaries, list(described), level)
     sections += [document.replicates_section(spread, described)] if spread else []
     sections += [document.claims_section(verdicts)] if verdicts else []
-    for name, summary, panel in zip(names, summaries, panels, strict=True):
+    for job, name, summary, panel in zip(jobs, names, summaries, panels, strict=True):
         sections.append(document.path_section(name, panel.table))
+        for probe, described_table in summary["subspaces"][FITTED]["apart"].items():
+            table = Table.read(job, f"{FITTED}_{probe}", described_table)
+            sections.append(document.path_section(f"{name}, {probe}", table))
         beside = [robustness.stronger_section(summary["stronger"])] if summary["stronger"] else []
         related = summary["subspaces"][FITTED]["correlations"]
         beside += [robustness.correlation_section(related)] if related else []

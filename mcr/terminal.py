@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mcr.metric import Metric
+from mcr.evaluation.table import metrics_of
 from mcr.reports import cards, document, repairs
 from mcr.reports.claims import Verdict
 
@@ -34,7 +34,7 @@ def print_results(
     for name, summary in paths:
         spaces = dict(summary["subspaces"])
         fitted = spaces.pop(FITTED)
-        metrics = [Metric(**found) for found in fitted["table"]["metrics"]]
+        metrics = metrics_of(fitted)
         others = [
             (one["label"], {b.metric: b for b in document.barriers(metrics, one["metrics"], summary["ends"])})
             for one in spaces.values()

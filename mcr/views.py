@@ -70,18 +70,27 @@ def _groups(conf: Path) -> dict[str, list[str]]:
 
 
 def show_plans(request: Request) -> None:
-    """Print every stage of every job with hit or miss."""
+    """Print every stage of every job with hit or miss; those that several jobs share, with the first of them."""
     console = Console()
+    above: dict[str, frozenset[str]] = {}  # key of a stage that was told to those of all that it needs
     for index, job in enumerate(request.jobs):
         store = Store(job.config["paths"]["store"])
-        heading = escape(f"job {index}: {' '.join(job.overrides)}" if request.swept else title(job.config))
-        table = Table(title=heading, title_justify="left", box=None, pad_edge=False)
-        for column in ("stage", "key", "state", "needs"):
-            table.add_column(column)
-        goals = pipeline.plan(job.config, title(job.config))[job.config["verb"]]
-        for stage in pipeline.ordered(goals):
+        name = title(job.config)
+        stages = pipeline.ordered(pipeline.plan(job.config, name)[job.config["verb"]])
+        new = [stage for stage in stages if stage.key not in above]
+        table = Table("stage", "key", "state", "needs", box=None, pad_edge=False)
+        for stage in new:
+            needs = list(stage.needs.values())
+            # What a need needs itself is not told again.
+            told = frozenset().union(*(above[need.key] for need in needs))
+            above[stage.key] = told | {need.key for need in needs}
             state = "[green]hit[/green]" if store.has(stage) else "[yellow]miss[/yellow]"
-            table.add_row(stage.label, stage.key, state, ", ".join(need.label for need in stage.needs.values()))
-        console.print(table)
+            table.add_row(stage.label, stage.key, state, ", ".join(n.label for n in needs if n.key not in told))
+        heading = f"job {index}: {' '.join(job.overrides)}" if request.swept else name
+        console.print(heading, style="italic", markup=False, highlight=False)
+        if new:
+            console.print(table)
+        if len(new) < len(stages):
+            console.print(f"{len(stages) - len(new)} of {len(stages)} stages are listed above", style="dim")
         if index + 1 < len(request.jobs):
             console.print()

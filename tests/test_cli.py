@@ -236,6 +236,9 @@ def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
     assert "Madry" in attacks
     assert plan.count("miss") == 22
     assert plans.count("job ") == plans.count("[8]") == 2
+    keys = re.findall(r"\b[0-9a-f]{16}\b", plans)
+    assert len(keys) == len(set(keys)) > 22  # what both jobs need is told with the first
+    assert "10 of 22 stages are listed above" in plans
     assert "eps: 8/255" in composed
     assert "complete -o nospace" in script
     assert {"attack=fgsm", "attack=none", "attack=pgd", "attack=square"} <= set(completions.split())
@@ -249,7 +252,8 @@ def test_importing_mcr_loads_neither_torch_nor_lightning() -> None:
 
 def test_a_sweep_trains_shared_ends_once_reports_jointly_and_goes_on_after_a_failed_job(tmp_path: Path) -> None:
     """Four jobs, of which two must fail: in what only their training shows."""
-    words = [*TINY, "training.floor=0,9", "curve=linear,bezier"]
+    own = ["probes.input.at=5", "probes.input.along=[path]"]
+    words = [*TINY, *own, "training.floor=0,9", "curve=linear,bezier"]
     done = mcr("-m", *words, folder=tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("start learned nothing") == 2
@@ -259,6 +263,9 @@ def test_a_sweep_trains_shared_ends_once_reports_jointly_and_goes_on_after_a_fai
     }
     joint = json.loads((sweep / "summary.json").read_text())
     assert [job["name"] for job in joint["jobs"]] == ["linear", "bezier"]
+    report = (sweep / "report.md").read_text()
+    assert "## bezier, input\n" in report
+    assert "| bezier | input eigenvalue | " in " ".join(report.split())
     assert "above highest end" in done.stdout
     store = tmp_path / "multirun" / "store"
     assert len(list((store / "train").glob("[!.]*"))) == 2
@@ -266,7 +273,7 @@ def test_a_sweep_trains_shared_ends_once_reports_jointly_and_goes_on_after_a_fai
     # The run folder links to what it stands on.
     assert (sweep / "1" / "stages" / "train-start" / "network.safetensors").is_file()
 
-    second = mcr("-m", *TINY, "curve=linear,bezier", "training.floor=0", folder=tmp_path)
+    second = mcr("-m", *TINY, *own, "curve=linear,bezier", "training.floor=0", folder=tmp_path)
     assert second.returncode == 0, second.stderr
     assert second.stdout.count("nothing to compute") == 2
 

@@ -139,22 +139,43 @@ def test_a_probe_is_asked_where_it_is_said(config) -> None:
 # Where a probe is asked
 
 
-def test_a_probe_with_places_of_its_own_says_nothing_of_others(make) -> None:
+def test_a_probe_with_places_of_its_own_is_told_apart(make) -> None:
     """As many places as the grid, but elsewhere: the table of the grid must not hold its values."""
-    made = make("probes.input.at=[0.1]", "probes.input.along=[path]")
+    made = make("probes.input.at=[0.1]")
     places = json.loads((made["place path at [0.1]"][0] / "places.json").read_text())["places"]
     assert places == [[0.0], [0.1], [1.0]]
     table = rows(made)
     assert [row["t"] for row in table] == [0.0, 0.5, 1.0]
     assert "test_loss" in table[0]
     assert "input_eigenvalue" not in table[0]
+    for space, label in (("path", "curve"), ("straight", "straight line")):
+        own = rows(made, f"{space}_input")
+        assert [row["t"] for row in own] == [0.0, 0.1, 1.0]
+        means = json.loads((made[f"measure input{' straight' * (space != 'path')}"][0] / "measure.json").read_text())
+        assert [row["input_eigenvalue"] for row in own] == means["means"]["input_eigenvalue"]
+        assert f"## {label.capitalize()}, input\n" in (made["report"][0] / "report.md").read_text()
+    with (made["report"][0] / "barriers.csv").open(newline="") as stream:
+        (found,) = (r for r in csv.DictReader(stream) if (r["path"], r["metric"]) == ("curve", "input eigenvalue"))
+    assert found["at"] == "0.10"
+    assert float(found["max inside"]) == pytest.approx(rows(made, "path_input")[1]["input_eigenvalue"], abs=1e-3)
 
 
-def test_a_probe_on_a_finer_grid_leaves_the_table_of_all_others(make) -> None:
-    made = make("probes.input.at=5", "probes.input.along=[path]")
+def test_a_probe_on_a_finer_grid_leaves_the_table_of_all_others_and_can_be_claimed(make) -> None:
+    claim = "{source: S, quantity: input_eigenvalue.interior, relation: '>', value: -100, standard_errors: 0}"
+    usual = rows(make())
+    made = make("probes.input.at=5", "probes.input.along=[path]", f"claims=[{claim}]")
     assert len(measure(made, "input")["indices"]) == 5
     assert [row["t"] for row in rows(made)] == [0.0, 0.5, 1.0]
     assert "test_loss" in rows(made)[0]
+    finer = [row["input_eigenvalue"] for row in rows(made, "path_input")]
+    assert finer[::2] == [row["input_eigenvalue"] for row in usual]
+    assert "input_eigenvalue interior > -100" in (made["report"][0] / "report.md").read_text()
+
+
+def test_networks_of_a_reference_that_are_asked_together_are_told_too(make) -> None:
+    text = (make("probes.transfer.along=[path,straight]")["report"][0] / "report.md").read_text()
+    assert "## Transfer\n" in text
+    assert "## Transfer, straight line\n" in text
 
 
 UNEVEN = ("evaluation.grid=5", "training.floor=0", "dataset.split.train=80", "optimizer.lr=0.1", "attack.eps=0.05")

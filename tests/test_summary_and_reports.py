@@ -122,7 +122,7 @@ def test_a_metric_that_nobody_has_heard_of_is_told_everywhere(capsys) -> None:
     assert [row[1] for row in rows] == ["test loss", "lack of odd charm %"]
     figure = figures.path_figure([Panel("one", table, [], {})])
     assert [axis.get_ylabel() for axis in figure.axes] == ["clean loss", "charm %"]
-    spaces = {"path": {"label": "curve", "table": table.describe(), "metrics": found, "correlations": {}}}
+    spaces = {"path": {"label": "curve", "table": table.describe(), "apart": {}, "metrics": found, "correlations": {}}}
     summary = {"ends": ["start", "end"], "subspaces": spaces, "warnings": []}
     terminal.print_results([("run", summary)], [], {})
     assert "lack of odd charm %" in capsys.readouterr().out
@@ -234,7 +234,8 @@ def test_what_a_run_says_fits_eighty_columns_and_nothing_of_it_is_cut(ends, besi
     labels = dict(zip(("path", "straight", "regular"), ("curve", *beside), strict=False))
     told = {"metrics": [vars(metric) for metric in metrics]}
     spaces = {
-        name: {"label": label, "table": told, "metrics": found, "correlations": {}} for name, label in labels.items()
+        name: {"label": label, "table": told, "apart": {}, "metrics": found, "correlations": {}}
+        for name, label in labels.items()
     }
     terminal.print_results([("run", {"ends": list(ends), "subspaces": spaces, "warnings": []})], [], {})
     text = capsys.readouterr().out

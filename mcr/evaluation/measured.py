@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -105,6 +105,15 @@ class Measured:
         grids = Counter(one.grid.places.tobytes() for one in single.values())
         usual = max(grids, key=lambda places: (grids[places], len(places)), default=b"")
         return {name: one for name, one in single.items() if one.grid.places.tobytes() == usual}
+
+    def apart(self, told: Collection[str]) -> dict[str, Measured]:
+        """Those that were asked of one network at a time at places of their own, each by itself.
+
+        Args:
+            told: Probes that are left out, as the report has a section of their own.
+        """
+        kept = {name: one for name, one in self.measures.items() if not one.together and name not in self.along}
+        return {name: Measured(f"{self.label}, {name}", {name: one}) for name, one in kept.items() if name not in told}
 
     @property
     def grid(self) -> Grid:

@@ -58,6 +58,12 @@ class Table:
         }
 
 
+def metrics_of(described: Mapping[str, Any]) -> list[Metric]:
+    """The metrics of a subspace, from what a report's summary says of it: of its table, and of those beside it."""
+    tables = [described["table"], *described["apart"].values()]
+    return [Metric(**metric) for table in tables for metric in table["metrics"]]
+
+
 def write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Rows as CSV; the columns are those of all rows, in order of appearance."""
     rows = list(rows)

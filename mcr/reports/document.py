@@ -44,9 +44,8 @@ class Barrier:
             ends: Names of the ends.
         """
         highest = max(found[name] for name in ends)
-        # Every coordinate of the place inside, whatever they are called.
-        where = [value for name, value in found.items() if name in ("interior_t", "interior_u", "interior_v")]
-        where = where or [value for name, value in found.items() if name.startswith("interior_u")]
+        others = ("interior_se", "interior_low", "interior_high")
+        where = [value for name, value in found.items() if name.startswith("interior_") and name not in others]
         return cls(
             metric.title(metric.cost),
             tuple(metric.text(found[name]) for name in ends),

@@ -10,7 +10,6 @@ import numpy as np
 from mcr.evaluation.bootstrap import Bootstrap, correlations
 from mcr.evaluation.measured import Measure, Measured
 from mcr.evaluation.table import markdown
-from mcr.metric import Metric
 from mcr.statistics import standard_error
 
 Found = Mapping[str, Any]
@@ -156,8 +155,3 @@ def together_section(name: str, one: Measure) -> str:
 
 def _number(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.3f}"
-
-
-def described(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
-    """The metrics by the names of their costs, under which summaries know them."""
-    return {metric.cost: metric for metric in metrics.values()}

@@ -30,15 +30,29 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     measured = {name: _read(stage, inputs, name, label) for name, label in config["labels"].items()}
     ends = measured[FITTED].grid.ends
     tables = {name: one.table() for name, one in measured.items()}
-    summaries = {name: summarize(one.grid, one.costs(), bootstrap) for name, one in measured.items()}
+    told = [STRONGER] if REPORTED in measured[FITTED].metrics else []
+    apart = {name: one.apart(told if name == FITTED else []) for name, one in measured.items()}
+    summaries = {
+        name: {
+            metric: found
+            for part in (one, *apart[name].values())
+            for metric, found in summarize(part.grid, part.costs(), bootstrap).items()
+        }
+        for name, one in measured.items()
+    }
     related = {
         name: robustness.correlated(one, config["statistics"]["correlations"], bootstrap)
         for name, one in measured.items()
     }
-    asked = {probe: one for probe, one in measured[FITTED].measures.items() if one.together}
+    asked = {
+        probe if name == FITTED else f"{probe}, {one.label}": found
+        for name, one in measured.items()
+        for probe, found in one.measures.items()
+        if found.together
+    }
     stronger = (
         robustness.stronger(measured[FITTED], STRONGER, REPORTED)
-        if STRONGER in measured[FITTED].measures and REPORTED in measured[FITTED].metrics
+        if told and STRONGER in measured[FITTED].measures
         else []
     )
     statistics = {probe: one.statistics for probe, one in asked.items()}
@@ -54,12 +68,15 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         drawn["together"] = together.together_figure(asked)
     for name, figure in drawn.items():
         figures.save(figure, folder, name, config["report"]["formats"], config["report"]["dpi"])
-    metrics = {name: list(one.metrics.values()) for name, one in measured.items()}
+    beside = {name: {probe: part.table() for probe, part in parts.items()} for name, parts in apart.items()}
     rows, records = [], []
     for name, one in measured.items():
-        rows += document.barrier_rows(one.label, metrics[name], summaries[name], ends)
-        records += document.barrier_records(one.label, metrics[name], summaries[name], ends)
+        metrics = [metric for table in (tables[name], *beside[name].values()) for metric in table.metrics]
+        rows += document.barrier_rows(one.label, metrics, summaries[name], ends)
+        records += document.barrier_records(one.label, metrics, summaries[name], ends)
         tables[name].write(folder, name)
+        for probe, table in beside[name].items():
+            table.write(folder, f"{name}_{probe}")
     write_csv(folder / "barriers.csv", records)
     spread = measured[FITTED].spread()
     if spread:
@@ -80,7 +97,10 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     sections += [robustness.correlation_section(related[FITTED])] if related[FITTED] else []
     sections += [robustness.together_section(probe, one) for probe, one in asked.items()]
     sections += ["![points of the path together](together.png)\n"] if asked else []
-    sections += [document.path_section(one.label.capitalize(), tables[name]) for name, one in measured.items()]
+    for name, one in measured.items():
+        sections.append(document.path_section(one.label.capitalize(), tables[name]))
+        for probe, part in apart[name].items():
+            sections.append(document.path_section(part.label.capitalize(), beside[name][probe]))
     sections.append(document.ends_section(given))
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     summary = {
@@ -92,6 +112,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             name: {
                 "label": one.label,
                 "table": tables[name].describe(),
+                "apart": {probe: table.describe() for probe, table in beside[name].items()},
                 "metrics": summaries[name],
                 "correlations": related[name],
             }
