@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository, IConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
 from mcr.errors import InputError
@@ -43,7 +45,7 @@ class Chosen:
     hydra: DictConfig
     choices: Mapping[str, str]
     files: Sequence[ResultDefault]
-    folders: IConfigRepository
+    folders: _Files
     pickled: bytes
 
 
@@ -62,17 +64,37 @@ class Composed:
     values: Mapping[str, object]
 
 
-class _Loader(ConfigLoaderImpl):
-    """Reads each YAML file once a command, not once a composition, and tells what was merged last."""
+class _Files(ConfigRepository):
+    """Reads each YAML file once a command, not once a composition; what it gives is the caller's to change."""
 
     def __init__(self, path: ConfigSearchPath) -> None:
         super().__init__(path)
-        self.repository = CachingConfigRepository(self.repository)  # type: ignore[assignment]
+        self.read: dict[str, bytes] = {}
+
+    def __deepcopy__(self, memo: object) -> _Files:
+        return copy.copy(self)  # Hydra's copy for each composition, whose search path may be another
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        if config_path not in self.read:
+            found = super().load_config(config_path)
+            if found is None:
+                return None
+            self.read[config_path] = pickle.dumps(found)
+        loaded: ConfigResult = pickle.loads(self.read[config_path])
+        return loaded
+
+
+class _Loader(ConfigLoaderImpl):
+    """Tells which files were merged last."""
+
+    def __init__(self, path: ConfigSearchPath) -> None:
+        super().__init__(path)
+        self.repository = self.folders = _Files(path)
         self.files: Sequence[ResultDefault] = []
-        self.folders: IConfigRepository = self.repository
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
-        self.files, self.folders = defaults, repo
+        if isinstance(repo, CachingConfigRepository) and isinstance(repo.delegate, _Files):
+            self.files, self.folders = defaults, repo.delegate
         return super()._compose_config_from_defaults_list(defaults, repo)
 
 

@@ -25,7 +25,6 @@ from mcr.training.watch import Collapse
 from mcr.weightspace import locus
 
 FORMATS = {"png", "svg", "pdf"}
-MEMORY_FORMATS = ("channels_last", "contiguous")
 
 
 def check(stage: Stage) -> None:
@@ -57,10 +56,8 @@ def _build(stage: Stage) -> None:
     for group in ("edit", "probe"):
         if group in config:
             build.build_tree(config[group])
-    if "material" in config:
-        _check_material(config["material"])
     if stage.name in ("report", "card"):
-        _check_report(config["report"])
+        _check_formats(config["report"]["formats"])
     if stage.name == "report":
         Bootstrap(config["statistics"]["draws"], config["statistics"]["level"])
         for claim in config["claims"]:
@@ -70,25 +67,16 @@ def _build(stage: Stage) -> None:
         locus.places(
             build.build(config["curve"]), config["at"], "repair.grid" if "repair" in stage.label else "evaluation.grid"
         )
-        _positive("evaluation.batchnorm_images", config["batchnorm"]["images"], word="all")
-        _positive("evaluation.batchnorm_batch", config["batchnorm"]["batch_size"], word="")
-        _check_precision("evaluation.precision", config["batchnorm"]["precision"])
-        _check_format(stage.label, config)
     if stage.name == "measure":
-        _positive(f"probes.{config['name']}.images", config["images"], word="all")
-        _positive("evaluation.batch_size", config["batch_size"], word="")
         if "worst" in config:
             other = stage.needs["worst"].config
             known = [metric.of(other["name"]).name for metric in build.build_tree(other["probe"]).metrics]
             if config["worst"] not in known:
                 allowed = ", ".join(known)
                 raise InputError(f"probes.{config['name']}.at=worst {config['worst']}: the metric is one of {allowed}")
-        for name, value in config["probe"].items():
-            if name == "precision":
-                _check_precision(f"probes.{config['name']}.precision", value)
-    if stage.name in ("choose", "precheck"):
-        _check_format(stage.label, config)
-        _positive("evaluation.batch_size", config["batch_size"], word="")
+        precision = config["probe"].get("precision", "fp32")
+        if precision not in PRECISIONS:
+            raise InputError(f"probes.{config['name']}.precision={precision} must be {' or '.join(PRECISIONS)}")
     if stage.name == "card":
         _check_card(stage)
     if "recipe" in config:
@@ -96,17 +84,10 @@ def _build(stage: Stage) -> None:
 
 
 def _check_card(stage: Stage) -> None:
-    config, part = stage.config, stage.config["card"]
-    if part["reactivation"]["rate"] <= 0 or part["reactivation"]["images"] < 0:
-        raise InputError("card.reactivation: rate must be above 0, images 0 (leaves the test out) or more")
-    for name, probe in config["probes"].items():
+    for probe in stage.config["probes"].values():
         build.build_tree(probe["probe"])
-        _positive(f"probes.{name}.images", probe["images"], word="all")
-    steps = part["reactivation"]["steps"]
-    if not steps or min(steps) < 1:
-        raise InputError(f"card.reactivation.steps={steps}: at least one number of steps, each at least 1")
     ends = dict.fromkeys(stage.needs["choose"].config["ends"], 0.0)
-    for claim in config["claims"]:
+    for claim in stage.config["claims"]:
         if "repair" in claim:
             claimable.check_claim(claim, {**claimable.CARD_STATISTICS, **ends})
 
@@ -163,20 +144,10 @@ def _spec(data: Stage, store: Store) -> DataSpec | None:
     return spec_of(build.build({**data.config["dataset"], **data.places}).load())
 
 
-def _check_material(material: dict) -> None:
-    _positive("images", material["images"], word="all")
-    if isinstance(material["images"], float):
-        raise InputError(f"images={material['images']}: a whole number of images, or all")
-    if not 0 <= material["held_out"] < 1:
-        raise InputError(f"defense.held_out={material['held_out']} must lie between 0 and 1: a share of the images")
-
-
-def _check_report(report: dict) -> None:
-    unknown = set(report["formats"]) - FORMATS
-    if unknown or "png" not in report["formats"]:
+def _check_formats(formats: list[str]) -> None:
+    if set(formats) - FORMATS or "png" not in formats:
         allowed = ", ".join(sorted(FORMATS))
-        raise InputError(f"report.formats={report['formats']}: any of {allowed}, png among them: report.md shows it")
-    _positive("report.dpi", report["dpi"], word="")
+        raise InputError(f"report.formats={formats}: any of {allowed}, png among them: report.md shows it")
 
 
 def _check_recipe(label: str, recipe: dict) -> None:
@@ -186,32 +157,15 @@ def _check_recipe(label: str, recipe: dict) -> None:
         made["optimizer"]([torch.nn.Parameter(torch.zeros(1))])
     except (TypeError, ValueError) as error:
         raise InputError(f"{label}: optimizer: {error}") from None
-    _check_format(label, recipe)
-    for name in ("epochs", "steps", "batch_size", "steps_per_epoch", "watched_images"):
-        if name in recipe:
-            _positive(f"{label}: {name}", recipe[name], word="")
-    _check_precision(f"{label}: precision", recipe["precision"])
     if recipe["optimizer"]["lr"] <= 0:
         raise InputError(f"{label}: the learning rate {recipe['optimizer']['lr']} must be above 0")
-    if recipe.get("weight_decay", 0) < 0:
-        raise InputError(f"{label}: weight_decay={recipe['weight_decay']} must be at least 0")
     module = recipe.get("module", {})
     if not 0 < module.get("share", 0.5) < 1:
         raise InputError(f"repair.module.share={module['share']} must lie between 0 and 1")
-    if recipe["keep"] not in ("last", "best"):
-        raise InputError(f"{label}: keep={recipe['keep']} must be last or best")
     if module.get("validation_images", 1) < 1:
         raise InputError(f"{label}: validation_images={module['validation_images']} must be at least 1")
-    if recipe["patience"] < 0:
-        raise InputError(f"{label}: patience={recipe['patience']} must be at least 0 epochs")
-    for part in (recipe, module):
-        if not 0 <= part.get("ema_decay", 0) < 1:
-            raise InputError(f"{label}: ema_decay={part['ema_decay']} must lie in [0, 1)")
-
-
-def _check_precision(name: str, value: str) -> None:
-    if value not in PRECISIONS:
-        raise InputError(f"{name}={value} must be {' or '.join(PRECISIONS)}")
+    if not 0 <= module.get("ema_decay", 0) < 1:
+        raise InputError(f"{label}: ema_decay={module['ema_decay']} must lie in [0, 1)")
 
 
 def _attacks(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -230,15 +184,3 @@ def _backdoors(config: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Any]]
             (config["backdoor"], config["poisoning"]["sources"] if "poisoning" in config else config["sources"])
         )
     return found
-
-
-def _check_format(label: str, recipe: Mapping[str, Any]) -> None:
-    if recipe["memory_format"] not in MEMORY_FORMATS:
-        raise InputError(f"{label}: memory_format={recipe['memory_format']} must be {' or '.join(MEMORY_FORMATS)}")
-
-
-def _positive(name: str, value: int | str, word: str) -> None:
-    if value == word:
-        return
-    if isinstance(value, str) or value < 1:
-        raise InputError(f"{name}={value} must be at least 1" + (f", or {word}" if word else ""))

@@ -37,6 +37,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.F
     """A folder with the README's own network, its weights twice, and photos of two sizes of cats."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_nets", raising=False)  # of another test
     source = next(text for kind, text in BLOCKS if kind == "python" and "class MyNet" in text)
     (tmp_path / "my_nets.py").write_text(source)
     namespace: dict = {}
