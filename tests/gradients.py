@@ -11,15 +11,18 @@ from mcr.training.subspace import SubspaceModule
 
 
 class Keeper(torch.optim.Optimizer):
-    """Moves nothing, and keeps the gradients that it is given, in order."""
+    """Moves nothing, and keeps the gradients that it is given, in order, and how many at a time."""
 
     def __init__(self, parameters: Any) -> None:
         super().__init__(parameters, {})
         self.seen: list[Tensor] = []
+        self.together: list[int] = []
 
     def step(self, closure: Any = None) -> None:
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        self.seen += [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+        found = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+        self.seen += found
+        self.together.append(len(found))
 
 
 def gradients(module: SubspaceModule) -> Tensor:

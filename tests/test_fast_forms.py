@@ -47,7 +47,7 @@ from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm, model_at
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.model_at import ModelAt
-from tests.gradients import gradients
+from tests.gradients import Keeper, gradients
 from tests.test_cli import environment, mcr
 
 IMAGES = torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -595,6 +595,23 @@ def test_every_free_point_has_its_share_of_the_gradient_and_no_other_vector_is_l
         for share, row in zip(shares, found, strict=True):
             torch.testing.assert_close(row, share * (gradient + decay * theta), rtol=1e-14, atol=1e-16)
         assert len(found) == curve.points - 2
+
+
+def test_on_a_cpu_the_gradients_of_one_block_are_there_at_a_time(monkeypatch) -> None:
+    """And together they are those of all free points at once, to the last bit."""
+    found = []
+    for block in (subspace.BLOCK, 200):
+        monkeypatch.setattr(subspace, "BLOCK", block)
+        module = curve_module(CrossEntropy(), Bezier(4))
+        module.on_train_start()
+        module.on_train_epoch_start()
+        module.training_step((BATCH[0].float(), BATCH[1]), 0).backward()
+        keeper = Keeper(module.learning())
+        module.update(keeper)
+        assert len(keeper.together) == -(-module.layout.size // (block // 2))
+        assert set(keeper.together) == {1}
+        found.append(torch.cat(keeper.seen, 1))
+    assert torch.equal(*found)
 
 
 def test_a_gradient_is_taken_of_what_learns_whether_it_was_reached_or_not() -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.measured import Measure, Measured
 from mcr.evaluation.summary import summarize
-from mcr.evaluation.table import write_csv
+from mcr.evaluation.table import Table, write_csv
+from mcr.metric import Metric
 from mcr.reports import document, figures, robustness, together
 from mcr.reports.claims import Verdict, judge
 from mcr.stages.artifacts import SUMMARY, TRAINING, write_json
@@ -19,8 +20,61 @@ from mcr.stages.context import Context
 from mcr.stages.loggers import log_report
 from mcr.store import Stage
 
+Summary = Mapping[str, Mapping[str, Any]]
 FITTED = "path"  # the name of THE subspace of a run
 STRONGER, REPORTED = "stronger", "robust_accuracy"  # the probe of stronger attacks, and what it is compared with
+
+
+@dataclass(frozen=True)
+class _Space:
+    """What the report knows of one subspace.
+
+    Attributes:
+        measured: All that was asked.
+        parts: What a file's name has after the subspace's, to what stands there: "" for the grid, "_PROBE" for a probe
+            with places of its own.
+        tables: The same as tables.
+        summary: Cost to its statistics.
+        related: Pair of metrics to its correlation.
+    """
+
+    measured: Measured
+    parts: Mapping[str, Measured]
+    tables: Mapping[str, Table]
+    summary: Summary
+    related: Summary
+
+    @classmethod
+    def of(cls, one: Measured, told: Collection[str], correlations: list[list[str]], bootstrap: Bootstrap) -> _Space:
+        parts = {"": one, **{f"_{probe}": part for probe, part in one.apart(told).items()}}
+        summaries = [summarize(part.grid, part.costs(), bootstrap) for part in parts.values()]
+        return cls(
+            one,
+            parts,
+            {suffix: part.table() for suffix, part in parts.items()},
+            {metric: found for summary in summaries for metric, found in summary.items()},
+            robustness.correlated(one, correlations, bootstrap),
+        )
+
+    @property
+    def metrics(self) -> list[Metric]:
+        return [metric for table in self.tables.values() for metric in table.metrics]
+
+    @property
+    def known(self) -> dict[str, Mapping[str, Any]]:
+        """What a claim may name."""
+        return {**self.summary, **self.related}
+
+    def describe(self) -> dict[str, Any]:
+        """For summary.json."""
+        described = {suffix.removeprefix("_"): table.describe() for suffix, table in self.tables.items()}
+        return {
+            "label": self.measured.label,
+            "table": described.pop(""),
+            "apart": described,
+            "metrics": self.summary,
+            "correlations": self.related,
+        }
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -28,20 +82,11 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     config = stage.config
     bootstrap = Bootstrap(config["statistics"]["draws"], config["statistics"]["level"])
     measured = {name: _read(stage, inputs, name, label) for name, label in config["labels"].items()}
-    ends = measured[FITTED].grid.ends
-    tables = {name: one.table() for name, one in measured.items()}
-    told = [STRONGER] if REPORTED in measured[FITTED].metrics else []
-    apart = {name: one.apart(told if name == FITTED else []) for name, one in measured.items()}
-    summaries = {
-        name: {
-            metric: found
-            for part in (one, *apart[name].values())
-            for metric, found in summarize(part.grid, part.costs(), bootstrap).items()
-        }
-        for name, one in measured.items()
-    }
-    related = {
-        name: robustness.correlated(one, config["statistics"]["correlations"], bootstrap)
+    fitted = measured[FITTED]
+    ends = fitted.grid.ends
+    told = [STRONGER] if REPORTED in fitted.metrics else []
+    spaces = {
+        name: _Space.of(one, told if name == FITTED else [], config["statistics"]["correlations"], bootstrap)
         for name, one in measured.items()
     }
     asked = {
@@ -50,79 +95,52 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         for probe, found in one.measures.items()
         if found.together
     }
-    stronger = (
-        robustness.stronger(measured[FITTED], STRONGER, REPORTED)
-        if told and STRONGER in measured[FITTED].measures
-        else []
-    )
+    stronger = robustness.stronger(fitted, STRONGER, REPORTED) if told and STRONGER in fitted.measures else []
     statistics = {probe: one.statistics for probe, one in asked.items()}
     warnings = [*_stopped(stage, inputs), *robustness.warnings(stronger, statistics)]
-    notes = {
-        metric.label: robustness.correlation_note(related[FITTED], metric.name)
-        for metric in measured[FITTED].metrics.values()
-    }
-    references = [figures.Line(measured[name].label, table) for name, table in tables.items() if name != FITTED]
-    panel = figures.Panel(config["title"], tables[FITTED], references, notes)
-    drawn = {"figure": _drawn(panel)}
+    related, table = spaces[FITTED].related, spaces[FITTED].tables[""]
+    notes = {metric.label: robustness.correlation_note(related, metric.name) for metric in table.metrics}
+    references = [figures.Line(one.measured.label, one.tables[""]) for name, one in spaces.items() if name != FITTED]
+    drawn = {"figure": _drawn(figures.Panel(config["title"], table, references, notes))}
     if asked:
         drawn["together"] = together.together_figure(asked)
     for name, figure in drawn.items():
         figures.save(figure, folder, name, config["report"]["formats"], config["report"]["dpi"])
-    beside = {name: {probe: part.table() for probe, part in parts.items()} for name, parts in apart.items()}
-    rows, records = [], []
-    for name, one in measured.items():
-        metrics = [metric for table in (tables[name], *beside[name].values()) for metric in table.metrics]
-        rows += document.barrier_rows(one.label, metrics, summaries[name], ends)
-        records += document.barrier_records(one.label, metrics, summaries[name], ends)
-        tables[name].write(folder, name)
-        for probe, table in beside[name].items():
-            table.write(folder, f"{name}_{probe}")
+    rows, records, tables = [], [], []
+    for name, one in spaces.items():
+        rows += document.barrier_rows(one.measured.label, one.metrics, one.summary, ends)
+        records += document.barrier_records(one.measured.label, one.metrics, one.summary, ends)
+        for suffix, found in one.tables.items():
+            found.write(folder, f"{name}{suffix}")
+            tables.append(document.path_section(one.parts[suffix].label.capitalize(), found))
     write_csv(folder / "barriers.csv", records)
-    spread = measured[FITTED].spread()
+    spread, given = fitted.spread(), fitted.given()
     if spread:
         write_csv(folder / "spread.csv", spread)
-    known: dict[str, dict[str, Mapping[str, Any]]] = {name: {**summaries[name], **related[name]} for name in measured}
+    write_csv(folder / "ends.csv", given)
+    known = {name: one.known for name, one in spaces.items()}
     known[FITTED] |= {**statistics, **_strongest(stronger)}
     judged = _judged(stage, measured, known)
-    given = measured[FITTED].given()
-    write_csv(folder / "ends.csv", given)
-    sections = [
-        f"# {config['title']}\n",
-        *robustness.warning_lines(warnings),
-        "![metrics along the path](figure.png)\n",
-    ]
-    sections.append(document.barrier_section(rows))
+    sections = [f"# {config['title']}\n", *robustness.warning_lines(warnings)]
+    sections += ["![metrics along the path](figure.png)\n", document.barrier_section(rows)]
     sections += [document.claims_section(judged)] if judged else []
     sections += [robustness.stronger_section(stronger)] if stronger else []
-    sections += [robustness.correlation_section(related[FITTED])] if related[FITTED] else []
+    sections += [robustness.correlation_section(related)] if related else []
     sections += [robustness.together_section(probe, one) for probe, one in asked.items()]
     sections += ["![points of the path together](together.png)\n"] if asked else []
-    for name, one in measured.items():
-        sections.append(document.path_section(one.label.capitalize(), tables[name]))
-        for probe, part in apart[name].items():
-            sections.append(document.path_section(part.label.capitalize(), beside[name][probe]))
-    sections.append(document.ends_section(given))
+    sections += [*tables, document.ends_section(given)]
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     summary = {
         "title": config["title"],
         "ends": ends,
         "claims": [vars(verdict) for _, verdict in judged],
         "warnings": warnings,
-        "subspaces": {
-            name: {
-                "label": one.label,
-                "table": tables[name].describe(),
-                "apart": {probe: table.describe() for probe, table in beside[name].items()},
-                "metrics": summaries[name],
-                "correlations": related[name],
-            }
-            for name, one in measured.items()
-        },
+        "subspaces": {name: one.describe() for name, one in spaces.items()},
         "together": statistics,
         "stronger": stronger,
     }
     write_json(folder / SUMMARY, summary)
-    log_report(stage, context, tables[FITTED], {**summaries[FITTED], **related[FITTED]}, drawn)
+    log_report(stage, context, table, spaces[FITTED].known, drawn)
 
 
 def _read(stage: Stage, inputs: Mapping[str, Path], name: str, label: str) -> Measured:
