@@ -139,6 +139,11 @@ def test_a_probe_is_asked_where_it_is_said(config) -> None:
 # Where a probe is asked
 
 
+def texts(made: dict[str, Any], name: str) -> list[dict[str, str]]:
+    with (made["report"][0] / f"{name}.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def test_a_probe_with_places_of_its_own_is_told_apart(make) -> None:
     """As many places as the grid, but elsewhere: the table of the grid must not hold its values."""
     made = make("probes.input.at=[0.1]")
@@ -154,8 +159,9 @@ def test_a_probe_with_places_of_its_own_is_told_apart(make) -> None:
         means = json.loads((made[f"measure input{' straight' * (space != 'path')}"][0] / "measure.json").read_text())
         assert [row["input_eigenvalue"] for row in own] == means["means"]["input_eigenvalue"]
         assert f"## {label.capitalize()}, input\n" in (made["report"][0] / "report.md").read_text()
-    with (made["report"][0] / "barriers.csv").open(newline="") as stream:
-        (found,) = (r for r in csv.DictReader(stream) if (r["path"], r["metric"]) == ("curve", "input eigenvalue"))
+    assert {row["t"] for row in texts(made, "spread") if row["metric"] == "input_eigenvalue"} == {"0.0", "0.1", "1.0"}
+    assert all(float(row["input_eigenvalue"]) >= 0 for row in texts(made, "ends"))
+    (found,) = (r for r in texts(made, "barriers") if (r["path"], r["metric"]) == ("curve", "input eigenvalue"))
     assert found["at"] == "0.10"
     assert float(found["max inside"]) == pytest.approx(rows(made, "path_input")[1]["input_eigenvalue"], abs=1e-3)
 

@@ -65,6 +65,15 @@ class _Space:
         """What a claim may name."""
         return {**self.summary, **self.related}
 
+    def given(self) -> list[dict[str, Any]]:
+        """The ends with their own BatchNorm statistics and with those of their place: one row each."""
+        parts = zip(*(part.given() for part in self.parts.values()), strict=True)
+        return [{name: value for row in rows for name, value in row.items()} for rows in parts]
+
+    def spread(self) -> list[dict[str, Any]]:
+        """Quantiles over images of what is neither a loss nor a share: one row a metric and place."""
+        return [row for part in self.parts.values() for row in part.spread()]
+
     def describe(self) -> dict[str, Any]:
         """For summary.json."""
         described = {suffix.removeprefix("_"): table.describe() for suffix, table in self.tables.items()}
@@ -114,7 +123,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             found.write(folder, f"{name}{suffix}")
             tables.append(document.path_section(one.parts[suffix].label.capitalize(), found))
     write_csv(folder / "barriers.csv", records)
-    spread, given = fitted.spread(), fitted.given()
+    spread, given = spaces[FITTED].spread(), spaces[FITTED].given()
     if spread:
         write_csv(folder / "spread.csv", spread)
     write_csv(folder / "ends.csv", given)
