@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import subject
 from benchmarks.paired import Row, Usual, publish, ratio, timed
-from benchmarks.peaks import Jobs, floors
+from benchmarks.peaks import Jobs, bandwidth, floors
 from benchmarks.reference import training
 from mcr.curves.bezier import Bezier
 from mcr.curves.bezier_surface import BezierSurface
@@ -21,6 +21,7 @@ from mcr.schedules.flat_linear_flat import FlatLinearFlat
 from mcr.training.endpoint import EndpointModule
 from mcr.training.subspace import SubspaceModule
 from mcr.weightspace.layout import Layout
+from mcr.weightspace.subspace import free_points
 
 REPEATS = {"small_vgg": 31, "preresnet26": 15, "vgg16": 9}
 DECAY = 1e-4
@@ -114,12 +115,26 @@ def measure(name: str, repeats: int) -> Measured:
         ratio(times, f"{name}, curve, {precision}", f"{name}, plain, {precision}", 1.05)
         for precision in ("fp32", "bf16")
     ]
-    rows += [ratio(times, f"{name}, {kind}, fp32", f"{name}, plain, fp32", GOALS[kind]) for kind in SURFACES]
+    rate = bandwidth()
+    for kind, shape in SURFACES.items():
+        note = _traffic(name, shape, rate)
+        rows.append(ratio(times, f"{name}, {kind}, fp32", f"{name}, plain, fp32", GOALS[kind], note))
     for kind in shapes:
         rows.append(ratio(times, f"{name}, {kind}, fp32", f"{name}, {kind}, textbook"))
         rows.append(ratio(times, f"{name}, {kind}, bf16", f"{name}, {kind}, textbook", 0.55))
     steps = [(precision, ours[f"{name}, plain, {precision}"]) for precision in DTYPES]
     return rows, {f"{name}, {precision}": (step, DTYPES[precision]) for precision, step in steps}, times
+
+
+def _traffic(name: str, shape: Curve, rate: float) -> str:
+    """What a step with momentum carries beside a plain one, at the least.
+
+    Every point is read for theta; of each free point but one, itself and its momentum are read and written.
+    """
+    points, free = len(shape.initial()), len(free_points(shape))
+    vectors = points + 4 * (free - 1)
+    size = 4 * sum(parameter.numel() for parameter in subject.network(name).parameters())
+    return f"{vectors} vectors more through memory: {1000 * vectors * size / rate:.0f} ms at its peak"
 
 
 def over_networks(measured: Callable[[str, int], Measured], repeats: Mapping[str, int]) -> Measured:
