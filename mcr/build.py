@@ -82,7 +82,7 @@ def network(config: Mapping[str, Any], facts: Mapping[str, Any]) -> Any:
     Args:
         config: ``_target_`` and the user's arguments.
         facts: Argument name to value; passed on where the constructor names it, ``num_classes`` also
-            where it takes arbitrary keywords (torchvision, timm).
+            where it takes arbitrary keywords (torchvision).
 
     Raises:
         InputError: Where the constructor refuses its arguments.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import functools
-import pickle
+import pickle  # of what this process composed a moment ago, to copy it often; no file is ever read with it
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a module of a subspace gives its optimizer."""
+"""A module of a subspace, and what it gives its optimizer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.training.subspace import SubspaceModule
+
+
+def subspace_module(**changes: Any) -> SubspaceModule:
+    """On clean images by plain descent; curve, layout, ends, network and num_classes are the test's."""
+    usual: dict[str, Any] = {"free": "inner", "transforms": [], "weight_decay": 0.0, "ema_decay": 0.0, "seed": "s"}
+    usual |= {"objective": CrossEntropy(), "optimizer": torch.optim.SGD, "schedule": None}
+    return SubspaceModule(**(usual | changes))
 
 
 class Keeper(torch.optim.Optimizer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,26 @@ def test_any_number_of_classes_will_do(name, norm, classes) -> None:
     risk = robust_risk(network, [(IMAGES, labels)], attack, generator(0), "fp32", 0)
     assert risk.hits.shape == risk.losses.shape == (5,)
     assert risk.losses.isfinite().all()
+
+
+def test_the_extra_attacks_is_executed_in_its_authors_own_code(monkeypatch) -> None:
+    """pyautoattack and foolbox do the work, not something of ours under their names."""
+    from foolbox.attacks import LinfDeepFoolAttack
+    from pyautoattack.autopgd_base import APGDAttack
+
+    called: list[str] = []
+
+    def spied(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: called.append(name) or original(*args, **kwargs)
+
+    monkeypatch.setattr(APGDAttack, "perturb", spied("pyautoattack", APGDAttack.perturb))
+    monkeypatch.setattr(LinfDeepFoolAttack, "run", spied("foolbox", LinfDeepFoolAttack.run))
+    network = linear(4)
+    with torch.no_grad():
+        labels = network(IMAGES).argmax(1)
+    for name in ("apgd_ce", "deepfool"):
+        robust_risk(network, [(IMAGES, labels)], make(name, "linf"), generator(0), "fp32", 0)
+    assert set(called) == {"pyautoattack", "foolbox"}
 
 
 @pytest.mark.parametrize("classes", [4, 10])

@@ -24,19 +24,17 @@ from mcr.curves.simplex import Simplex
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import augmented_batches
 from mcr.errors import InputError
-from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.repairs.bench import Bench, Walked
 from mcr.repairs.path_point import PathPoint
 from mcr.seeding import generator
 from mcr.stages import session
 from mcr.stages.context import Context
 from mcr.store import Stage, Store
-from mcr.training.subspace import SubspaceModule
 from mcr.transforms.magnitude import Magnitude
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.subspace import Subspace, blend, control_points, free_points, shares_of_ends
 from tests.conftest import TINY
-from tests.gradients import gradients
+from tests.gradients import gradients, subspace_module
 
 CLASSES = 3
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -369,21 +367,8 @@ def test_the_gradient_of_the_free_points_is_that_of_autograd(
     layout = Layout.of(network, memory_format)
     ends = [layout.pack(net(seed, torch.float64).state_dict()) for seed in range(curve.ends)]
     given = [end.clone() for end in ends]
-    module = SubspaceModule(
-        curve=curve,
-        layout=layout,
-        ends=ends,
-        free=free,
-        transforms=transforms,
-        weight_decay=decay,
-        ema_decay=0.0,
-        network=network,
-        objective=CrossEntropy(),
-        optimizer=torch.optim.SGD,
-        schedule=None,
-        num_classes=CLASSES,
-        seed="s",
-    )
+    places = {"curve": curve, "layout": layout, "ends": ends, "free": free, "transforms": transforms}
+    module = subspace_module(**places, weight_decay=decay, network=network, num_classes=CLASSES)
     # Away from the beginning, where free points are blends of the ends.
     away = generator(1, "away")
     for block in module.control:
@@ -418,12 +403,8 @@ def test_the_gradient_of_the_free_points_is_that_of_autograd(
 def test_with_free_ends_a_surface_begins_through_its_ends() -> None:
     layout = Layout.of(net(0), "contiguous")
     ends = [layout.pack(net(seed).state_dict()) for seed in range(4)]
-    common = {"layout": layout, "ends": ends, "transforms": [], "weight_decay": 0.0, "ema_decay": 0.0}
-    common |= {"objective": CrossEntropy(), "optimizer": torch.optim.SGD, "schedule": None, "seed": "s"}
-    modules = [
-        SubspaceModule(curve=BezierSurface(3), free=free, network=net(9), num_classes=CLASSES, **common)
-        for free in ("all", "inner")
-    ]
+    common = {"curve": BezierSurface(3), "layout": layout, "ends": ends, "network": net(9), "num_classes": CLASSES}
+    modules = [subspace_module(**common, free=free) for free in ("all", "inner")]
     assert [len(module.free) for module in modules] == [9, 5]
     for one, other in zip(*(module.points() for module in modules), strict=True):
         assert torch.equal(one, other)

@@ -9,12 +9,10 @@ from torch import nn
 from mcr.architectures.small_vgg import SmallVgg
 from mcr.curves.bezier import Bezier
 from mcr.errors import InputError
-from mcr.objectives.cross_entropy import CrossEntropy
-from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.model_at import ModelAt, blocks
-from tests.gradients import free, gradients
+from tests.gradients import free, gradients, subspace_module
 
 
 class Tied(nn.Module):
@@ -118,21 +116,7 @@ def test_the_control_points_gradient_equals_an_explicit_oracle(memory_format: st
     network = vgg(memory_format)
     layout = Layout.of(network, memory_format)
     ends = tuple(layout.pack(vgg(memory_format, seed).state_dict()) for seed in (1, 2))
-    module = SubspaceModule(
-        curve=curve,
-        layout=layout,
-        ends=ends,
-        free="inner",
-        transforms=[],
-        weight_decay=decay,
-        ema_decay=0.0,
-        network=network,
-        objective=CrossEntropy(),
-        optimizer=torch.optim.SGD,
-        schedule=None,
-        num_classes=10,
-        seed="s",
-    )
+    module = subspace_module(curve=curve, layout=layout, ends=ends, weight_decay=decay, network=network, num_classes=10)
     module.on_train_start()
     module.draw = module.draw_place = torch.Generator()
     places = pytest.MonkeyPatch()
