@@ -74,9 +74,10 @@ def _build(stage: Stage) -> None:
             if config["worst"] not in known:
                 allowed = ", ".join(known)
                 raise InputError(f"probes.{config['name']}.at=worst {config['worst']}: the metric is one of {allowed}")
-        precision = config["probe"].get("precision", "fp32")
-        if precision not in PRECISIONS:
-            raise InputError(f"probes.{config['name']}.precision={precision} must be {' or '.join(PRECISIONS)}")
+        probe = config["probe"]
+        if "precision" in probe and probe["precision"] not in PRECISIONS:
+            allowed = " or ".join(PRECISIONS)
+            raise InputError(f"probes.{config['name']}.precision={probe['precision']} must be {allowed}")
     if stage.name == "card":
         _check_card(stage)
     if "recipe" in config:

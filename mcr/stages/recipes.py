@@ -206,7 +206,6 @@ SAID = {
     "float_type": "a number",
     "string_type": "text",
     "list_type": "a list",
-    "missing": "given",
 }
 # What people set where a recipe names it otherwise.
 KEYS = {
@@ -227,6 +226,8 @@ def check(name: str, label: str, config: Mapping[str, Any]) -> None:
         where, first = found[0]
         if first["type"] == "extra_forbidden":
             raise InputError(f"{label}: nothing reads {where}") from None
+        if first["type"] == "missing":
+            raise InputError(f"{label}: {where} is missing") from None
         # One for each type that the value may have.
         said = dict.fromkeys(_said(one) for key, one in found if key == where)
         raise InputError(f"{label}: {where}={str(first['input'])[:MOST]} must be {' or '.join(said)}") from None

@@ -44,6 +44,10 @@ class SubspaceModule(EndpointModule):
         ema_decay: Decay per step of the free control points' average; 0 keeps the latest points.
         num_classes: C.
         **training: See EndpointModule.
+
+    Attributes:
+        control: The F free control points in blocks of their numbers, each (F, W), the last one shorter.
+        fixed: The other ones (K - F, P).
     """
 
     monitor: str = "validation/robust_accuracy"
