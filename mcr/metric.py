@@ -18,16 +18,18 @@ class Metric:
         unit: "nats" for losses, "share" for what lies in [0, 1] and is read in percent, "1" for anything else.
         better: Whether lower or higher values are better.
         label: What an axis of a figure says; metrics of one label share a panel. Empty: in tables only.
+        probe: What the probe is called that it was measured with; empty where it is described, not yet measured.
     """
 
     name: str
     unit: Unit
     better: Better
     label: str
+    probe: str = ""
 
     def of(self, probe: str) -> Metric:
         """The same metric under the name that it has in tables."""
-        return replace(self, name=f"{probe}_{self.name}")
+        return replace(self, name=f"{probe}_{self.name}", probe=probe)
 
     @property
     def cost(self) -> str:

@@ -646,6 +646,18 @@ def test_theta_is_the_same_sum_in_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
     torch.testing.assert_close(found[0].double(), expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "RMSprop", "Adagrad", "Adamax", "Rprop"])
+def test_an_optimizer_that_moves_each_number_by_itself_may_fit_a_path(name) -> None:
+    subspace.refuse_coupled(partial(getattr(torch.optim, name), lr=0.05))
+
+
+@pytest.mark.parametrize("name", ["Adafactor", "Muon", "LBFGS"])
+def test_an_optimizer_that_looks_at_whole_tensors_may_not(name) -> None:
+    module = curve_module(CrossEntropy(), Bezier(3), optimizer=partial(getattr(torch.optim, name), lr=0.05))
+    with pytest.raises(InputError, match=f"{name} does not move every number by itself"):
+        module.configure_optimizers()
+
+
 @every_curve
 @pytest.mark.parametrize(("nesterov", "block"), [(False, subspace.BLOCK), (True, 100)])
 def test_whole_steps_of_a_path_equal_an_explicit_implementation(curve, nesterov, block, monkeypatch) -> None:

@@ -253,3 +253,19 @@ def test_what_a_run_says_fits_eighty_columns_and_nothing_of_it_is_cut(ends, besi
     assert ("ends" in text.split()) == (len(ends) == 2)
     for label in beside:
         assert all(word in text.split() for word in label.split())
+
+
+def test_a_probe_has_one_colour_and_its_whole_name_in_every_panel_of_the_figure() -> None:
+    described = [Metric("loss", "nats", "lower", "loss"), Metric("accuracy", "share", "higher", "accuracy")]
+    success = Metric("rate", "share", "lower", "accuracy")
+    metrics = (*(metric.of(probe) for probe in ("clean", "attack_a", "attack_b") for metric in described[:1]),)
+    metrics += (*(described[1].of(probe) for probe in ("attack_b", "clean")), success.of("attack_a"))
+    rows = tuple({"t": t, **{metric.name: 0.5 + t for metric in metrics}} for t in (0.0, 0.5, 1.0))
+    figure = figures.path_figure([figures.Panel("", Table(("t",), metrics, rows, frozenset()), [], {})])
+    found: dict[str, set[str]] = {}
+    for axis in figure.axes:
+        for line, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, set()).add(str(line.get_color()))
+    assert set(found) == {"clean", "attack a", "attack b"}
+    assert all(len(colours) == 1 for colours in found.values())
+    assert len(set.union(*found.values())) == len(found)

@@ -63,8 +63,9 @@ def axis_title(metrics: Sequence[Metric]) -> str:
 
 
 def _line_label(metric: Metric, metrics: Sequence[Metric]) -> str:
-    """What tells a metric from the others of its panel: the probe's name."""
-    return metric.name.split("_")[0] if len(metrics) > 1 else metric.name.replace("_", " ")
+    """What tells a metric from the others of its panel: the probe's name, or all of its own."""
+    alone = sum(other.probe == metric.probe for other in metrics) == 1
+    return (metric.probe if alone and len(metrics) > 1 else metric.name).replace("_", " ")
 
 
 def path_figure(panels: Sequence[Panel]) -> Figure:
@@ -74,12 +75,13 @@ def path_figure(panels: Sequence[Panel]) -> Figure:
         panels: What the columns show, at most MOST_COLUMNS.
     """
     rows = rows_of([panel.table for panel in panels])
+    probes = list(dict.fromkeys(metric.probe for metrics in rows.values() for metric in metrics))
     size = (3.0 * len(panels) + 2.4, 2.15 * len(rows) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), len(panels), sharex=True, sharey="row", squeeze=False)
     for column, panel in enumerate(panels):
         for (label, metrics), axis in zip(rows.items(), axes[:, column], strict=True):
-            _draw(axis, metrics, panel)
+            _draw(axis, metrics, probes, panel)
             if column == 0:
                 axis.set_ylabel(axis_title(metrics))
             if panel.notes.get(label):
@@ -95,10 +97,12 @@ def path_figure(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
-def _draw(axis: Axes, metrics: Sequence[Metric], panel: Panel) -> None:
-    for index, metric in enumerate(metrics):
+def _draw(axis: Axes, metrics: Sequence[Metric], probes: Sequence[str], panel: Panel) -> None:
+    """One panel; a probe has one colour and marker in all of them."""
+    for metric in metrics:
         if metric not in panel.table.metrics:
             continue
+        index = probes.index(metric.probe)
         color, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
         label, fitted = _line_label(metric, metrics), metric.name in panel.table.fitted
         values = [metric.scale * value for value in panel.table.column(metric.name)]

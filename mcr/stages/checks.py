@@ -21,6 +21,7 @@ from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
 from mcr.stages.load import take
 from mcr.stages.train import parts
 from mcr.store import Stage, Store
+from mcr.training.subspace import refuse_coupled
 from mcr.training.watch import Collapse
 from mcr.weightspace import locus
 
@@ -81,7 +82,7 @@ def _build(stage: Stage) -> None:
     if stage.name == "card":
         _check_card(stage)
     if "recipe" in config:
-        _check_recipe(stage.label, config["recipe"])
+        _check_recipe(stage, config["recipe"])
 
 
 def _check_card(stage: Stage) -> None:
@@ -151,13 +152,15 @@ def _check_formats(formats: list[str]) -> None:
         raise InputError(f"report.formats={formats}: any of {allowed}, png among them: report.md shows it")
 
 
-def _check_recipe(label: str, recipe: dict) -> None:
+def _check_recipe(stage: Stage, recipe: dict) -> None:
     made = parts(recipe)
     Collapse(**recipe["watch"])
     try:
-        made["optimizer"]([torch.nn.Parameter(torch.zeros(1))])
+        made["optimizer"]([torch.nn.Parameter(torch.zeros(1, 1))])
+        if stage.name == "connect":
+            refuse_coupled(made["optimizer"])  # before its ends are trained
     except (TypeError, ValueError) as error:
-        raise InputError(f"{label}: optimizer: {error}") from None
+        raise InputError(f"{stage.label}: optimizer: {error}") from None
     if recipe["optimizer"]["lr"] <= 0:
         raise InputError(f"{label}: the learning rate {recipe['optimizer']['lr']} must be above 0")
     module = recipe.get("module", {})

@@ -11,6 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mcr.attacks.frozen import frozen
 from mcr.curves.curve import Curve
+from mcr.errors import InputError
 from mcr.seeding import generator
 from mcr.training.averaging import Averaging
 from mcr.training.endpoint import EndpointModule
@@ -30,7 +31,7 @@ class SubspaceModule(EndpointModule):
 
     theta(u) is written into the network's flat parameters; after an ordinary backward pass with gradient g,
     the gradient of control point k is c_k(u) (g + weight_decay theta(u)): the L2 term acts on theta(u). The optimizer
-    must move every number by itself, as SGD and Adam do.
+    has to move every number by itself, as SGD and Adam do: see ``refuse_coupled``.
     Where the objective attacks, the robust accuracy in the middle is watched after each epoch.
 
     Args:
@@ -90,6 +91,10 @@ class SubspaceModule(EndpointModule):
 
     def learning(self) -> list[nn.Parameter]:
         return list(self.control)
+
+    def configure_optimizers(self) -> Any:
+        refuse_coupled(self.make_optimizer)
+        return super().configure_optimizers()
 
     def points(self) -> list[Tensor]:
         """All control points of the latest step, each (P,)."""
@@ -179,3 +184,25 @@ class SubspaceModule(EndpointModule):
             optimizer.step()
             for block, _ in group:
                 block.grad = None
+
+
+def refuse_coupled(make: Callable[..., torch.optim.Optimizer]) -> None:
+    """Raises InputError for an optimizer that moves a number otherwise when the gradient of another one changes.
+
+    Control points are moved in blocks, whose borders mean nothing: an optimizer that looks at a tensor as a whole
+    (Adafactor, Muon, L-BFGS) would see them. It is tried on two small matrices that differ in one gradient.
+    """
+    moved = []
+    for other in (1.0, 3.0):
+        matrix = nn.Parameter(torch.ones(2, 2))
+        optimizer = make([matrix])
+        try:
+            for scale in (1.0, 0.5):
+                matrix.grad = scale * torch.tensor([[0.3, -0.2], [0.1, other]])
+                optimizer.step()
+        except TypeError:  # it wants to evaluate the loss by itself
+            break
+        moved.append(matrix.detach().flatten()[:3])
+    if len(moved) < 2 or not torch.equal(*moved):
+        name = type(optimizer).__name__
+        raise InputError(f"{name} does not move every number by itself: fit paths with SGD, Adam or the like")
