@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from mcr import overrides, shorthands, views
 from mcr.build import nearest
+from mcr.composition import conf_folder
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, InputError
 
 VERBS = ("train", "connect", "evaluate", "report", "repair")
@@ -21,13 +22,6 @@ VALUE_FLAGS = frozenset(
     {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
     | {"--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
 )
-
-
-def conf_folder() -> Path:
-    """The checkout's ``conf/`` where there is one, else the copy that the wheel carries."""
-    package = Path(__file__).resolve().parent
-    checkout = package.parent / "conf"
-    return checkout if (package.parent / "pyproject.toml").is_file() and checkout.is_dir() else package / "conf"
 
 
 @hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")

@@ -30,6 +30,13 @@ PARSE = vars(base)["parse"]  # from the text of an interpolation to its syntax t
 OVERLAYS = ("ends", "experiment", "debug")  # groups whose options only override others
 
 
+def conf_folder() -> Path:
+    """The checkout's ``conf/`` where there is one, else the copy that the wheel carries."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parent / "conf"
+    return checkout if (package.parent / "pyproject.toml").is_file() and checkout.is_dir() else package / "conf"
+
+
 @dataclass(frozen=True)
 class Chosen:
     """What all lines with the same choices have in common.
@@ -117,6 +124,7 @@ class Composer:
         self.known: dict[tuple[str, ...], Chosen] = {}
 
     def __enter__(self) -> Composer:
+        self.before = GlobalHydra.instance().hydra  # of a program that uses Hydra itself
         GlobalHydra.instance().clear()
         initialize_config_dir(str(self.conf), version_base="1.3", job_name="mcr").__enter__()
         if self.folder is not None:
@@ -133,7 +141,7 @@ class Composer:
 
     def __exit__(self, *_: object) -> None:
         vars(base)["parse"] = PARSE
-        GlobalHydra.instance().clear()
+        GlobalHydra.instance().hydra = self.before
 
     def compose(self, words: Sequence[str]) -> Composed:
         """The configuration of a line of overrides."""

@@ -15,7 +15,7 @@ os.environ.setdefault("WANDB_SILENT", "true")
 os.environ.pop("MCR_ROOT", None)
 os.environ.pop("MCR_DATA", None)
 
-from mcr import cli, overrides, pipeline, run, shorthands
+from mcr import composition, overrides, pipeline, run, shorthands
 from mcr.stages.context import Context
 from mcr.store import Store
 
@@ -50,7 +50,7 @@ def request_for() -> Callable[..., overrides.Request]:
     def compose(*words: str, verb: str = "report") -> overrides.Request:
         args = overrides.parse_arguments(list(words))
         args.overrides = shorthands.imported_architecture(args.overrides)
-        return overrides.compose_jobs(cli.conf_folder(), args, verb)
+        return overrides.compose_jobs(composition.conf_folder(), args, verb)
 
     return compose
 

@@ -47,6 +47,12 @@ def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subproce
     )
 
 
+ADAFACTOR = [
+    "optimizer._target_=torch.optim.Adafactor",
+    "~optimizer.momentum",
+    "~optimizer.nesterov",
+    "~optimizer.fused",
+]
 NAMED = {"ids": lambda value: " ".join(value) if isinstance(value, list) else None}
 
 
@@ -113,7 +119,10 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["training.epochs=0"], "at least 1"),
         (["training.precision=fp8"], "fp32 or bf16"),
         (["curve.points=1"], "points=1 leaves nothing to fit: curve=linear"),
-        (["optimizer=adamw", "optimizer._target_=torch.optim.Adafactor", "~optimizer.betas", "~optimizer.fused"], "SGD"),
+        (
+            ["optimizer=adamw", "optimizer._target_=torch.optim.Adafactor", "~optimizer.betas", "~optimizer.fused"],
+            "SGD",
+        ),
         (["curve=linear,bezier"], "add -m"),
         (["+training.lr=3"], "nothing reads training.lr"),
         (["dataset.split.clean=99999"], "clean=99999"),

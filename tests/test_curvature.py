@@ -17,7 +17,7 @@ from mcr.architectures.preresnet import PreResNet
 from mcr.architectures.small_cnn import SmallCnn
 from mcr.architectures.wrn import WideResNet
 from mcr.attacks.frozen import frozen
-from mcr.cli import conf_folder
+from mcr.composition import conf_folder
 from mcr.errors import InputError
 from mcr.losses import cross_entropy
 from mcr.probes import input_hessian

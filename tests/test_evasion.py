@@ -24,7 +24,7 @@ from mcr.attacks.frozen import frozen
 from mcr.attacks.pgd import GRAIN, Pgd
 from mcr.attacks.square import Square
 from mcr.build import build
-from mcr.cli import conf_folder
+from mcr.composition import conf_folder
 from mcr.errors import InputError
 from mcr.losses import cross_entropy
 from mcr.probes.robust_risk import robust_accuracy, robust_risk

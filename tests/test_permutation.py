@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mcr import build, cli
+from mcr import build, composition
 from mcr.architectures.normalization import Normalized
 from mcr.errors import InputError
 from mcr.seeding import generator
@@ -26,7 +26,7 @@ SMALLER = {
     "wrn28_10": {"depth": 10, "widen": 2},
     "vit_tiny": {"depth": 2, "width": 48},
 }
-FOLDER = Path(cli.conf_folder()) / "architecture"
+FOLDER = Path(composition.conf_folder()) / "architecture"
 ZOO = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "imported")
 
 

@@ -22,12 +22,12 @@ from mcr.errors import InputError
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.probes.divergence import jensen_shannon, log_probabilities
 from mcr.repairs.bench import Bench, Walked
+from mcr.repairs.held_out import HeldOutScore
 from mcr.repairs.noise import Noise
 from mcr.repairs.path_point import PathPoint
 from mcr.repairs.trained import Trained
 from mcr.schedules.cosine import Cosine
 from mcr.seeding import generator
-from mcr.stages.choose import HeldOutScore
 from mcr.training.fit import fit
 from mcr.training.pruned import PrunedModule
 from mcr.training.reactivation import reactivation

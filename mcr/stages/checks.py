@@ -162,14 +162,14 @@ def _check_recipe(stage: Stage, recipe: dict) -> None:
     except (TypeError, ValueError) as error:
         raise InputError(f"{stage.label}: optimizer: {error}") from None
     if recipe["optimizer"]["lr"] <= 0:
-        raise InputError(f"{label}: the learning rate {recipe['optimizer']['lr']} must be above 0")
+        raise InputError(f"{stage.label}: the learning rate {recipe['optimizer']['lr']} must be above 0")
     module = recipe.get("module", {})
     if not 0 < module.get("share", 0.5) < 1:
         raise InputError(f"repair.module.share={module['share']} must lie between 0 and 1")
     if module.get("validation_images", 1) < 1:
-        raise InputError(f"{label}: validation_images={module['validation_images']} must be at least 1")
+        raise InputError(f"{stage.label}: validation_images={module['validation_images']} must be at least 1")
     if not 0 <= module.get("ema_decay", 0) < 1:
-        raise InputError(f"{label}: ema_decay={module['ema_decay']} must lie in [0, 1)")
+        raise InputError(f"{stage.label}: ema_decay={module['ema_decay']} must lie in [0, 1)")
 
 
 def _attacks(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from torch import Tensor, nn
 from mcr.build import build
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
-from mcr.probes.divergence import jensen_shannon, log_probabilities
 from mcr.progress import bar
 from mcr.repairs.bench import Bench, Trained, Walked
+from mcr.repairs.held_out import HeldOutScore
 from mcr.stages import session
 from mcr.stages.artifacts import (
     CHOICE,
@@ -32,7 +31,6 @@ from mcr.stages.artifacts import (
     write_network,
 )
 from mcr.stages.context import Context
-from mcr.statistics import standard_error
 from mcr.store import Stage
 from mcr.types import LabelledImages
 from mcr.weightspace import files
@@ -107,46 +105,6 @@ def make_bench(config: Mapping[str, Any], inputs: Mapping[str, Path], context: C
     calibration = session.calibration(config, inputs, context)
     states = dict(zip(config["ends"], session.ends(inputs), strict=True))
     return Bench(network, Layout.of(network, config["memory_format"]), states, trained, calibration, config["seed"])
-
-
-@dataclass(frozen=True)
-class HeldOutScore:
-    """What held-out clean images say of a candidate.
-
-    Attributes:
-        batches: The held-out images.
-        outputs: Name of each end to its log-probabilities (N, C) there.
-        ends: Their accuracies.
-    """
-
-    batches: EvaluationBatches
-    outputs: Mapping[str, Tensor]
-    ends: Mapping[str, float]
-
-    @classmethod
-    def of(cls, bench: Bench, batches: EvaluationBatches) -> HeldOutScore:
-        """Ask the ends first, each with its own BatchNorm statistics."""
-        outputs = {}
-        for name, state in bench.ends.items():
-            bench.network.load_state_dict(dict(state))
-            outputs[name] = log_probabilities(bench.network, batches)
-        right = {
-            name: float((found.argmax(1) == batches.labels.cpu()).double().mean()) for name, found in outputs.items()
-        }
-        return cls(batches, outputs, right)
-
-    def score(self, network: nn.Module) -> dict[str, float]:
-        """Accuracy, its loss against the best end with standard error, and the divergence from each end."""
-        found = log_probabilities(network, self.batches)
-        better = self.outputs[max(self.ends, key=lambda name: self.ends[name])]
-        right, before = ((part.argmax(1) == self.batches.labels.cpu()).double() for part in (found, better))
-        lost = before - right
-        return {
-            "accuracy": float(right.mean()),
-            "lost": float(lost.mean()),
-            "lost_se": standard_error(lost.numpy()),
-            **{f"from_{name}": float(jensen_shannon(own, found).mean()) for name, own in self.outputs.items()},
-        }
 
 
 def as_given(network: nn.Module, file: Path | None) -> dict[str, Tensor]:

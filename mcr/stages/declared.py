@@ -1,10 +1,14 @@
-"""Types and ranges that the recipes of several stages share."""
+"""Types and ranges that the recipes of several stages share, and what is said where a value has another."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from mcr.errors import InputError
 
 Whole = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=1)] | Literal["all"]
@@ -13,6 +17,8 @@ Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Precision = Literal["fp32", "bf16"]
 Format = Literal["channels_last", "contiguous"]
 Part = dict[str, Any]  # a choice of a group, checked against the constructor that it names
+
+MOST = 80  # characters of a value in a message
 
 
 class Declared(BaseModel):
@@ -78,3 +84,58 @@ class BatchNorm(Declared):
     batch_size: Whole
     precision: Precision
     seed: int | str
+
+
+# What pydantic finds, in the words of this program.
+SAID = {
+    "greater_than_equal": "at least {ge:g}",
+    "greater_than": "above {gt:g}",
+    "less_than_equal": "at most {le:g}",
+    "less_than": "below {lt:g}",
+    "literal_error": "{expected}",
+    "finite_number": "finite",
+    "too_short": "not empty",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "list_type": "a list",
+}
+# What people set where a recipe names it otherwise.
+KEYS = {
+    "batchnorm.images": "evaluation.batchnorm_images",
+    "batchnorm.batch_size": "evaluation.batchnorm_batch",
+    "batchnorm.precision": "evaluation.precision",
+    "material.held_out": "defense.held_out",
+    "images": "probes.{name}.images",
+}
+
+
+def validate(declared: type[Declared], label: str, config: Mapping[str, Any]) -> None:
+    """Raises InputError for a key that is not declared, is missing, or whose value has a wrong type or range."""
+    try:
+        declared.model_validate(dict(config))
+    except ValidationError as error:
+        found = [(_key(one["loc"], config), one) for one in error.errors()]
+        where, first = found[0]
+        if first["type"] == "extra_forbidden":
+            raise InputError(f"{label}: nothing reads {where}") from None
+        if first["type"] == "missing":
+            raise InputError(f"{label}: {where} is missing") from None
+        # One for each type that the value may have.
+        said = dict.fromkeys(_said(one) for key, one in found if key == where)
+        raise InputError(f"{label}: {where}={str(first['input'])[:MOST]} must be {' or '.join(said)}") from None
+
+
+def _key(place: tuple[int | str, ...], config: Mapping[str, Any]) -> str:
+    """What people call a place of a recipe."""
+    key = ".".join(str(part) for part in place if not _is_alternative(part)).removeprefix("recipe.")
+    return KEYS[key].format(**config) if key in KEYS else key
+
+
+def _said(error: ErrorDetails) -> str:
+    return SAID.get(error["type"], error["msg"]).format(**error.get("ctx", {})).replace("'", "")
+
+
+def _is_alternative(part: int | str) -> bool:
+    """Whether a part of a place is the name of one of several types, as pydantic puts it."""
+    return isinstance(part, str) and ("[" in part or part in ("int", "float", "str", "constrained-int"))

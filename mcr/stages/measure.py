@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mcr.build import build_tree
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
-from mcr.probes.probe import GroupProbe, Probe
+from mcr.probes.answers import ask, ask_together
 from mcr.progress import bar
-from mcr.seeding import generator
 from mcr.stages import session
 from mcr.stages.artifacts import MEASURE, PER_IMAGE, PLACES, read_split, write_json
 from mcr.stages.context import Context
 from mcr.stages.injected import injected_images
 from mcr.store import Stage
 from mcr.weightspace import files
-from mcr.weightspace.subspace import Subspace
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -40,27 +37,22 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     indices = _asked(config, found, inputs)
     probe = build_tree(config["probe"])
     data = _data(stage, inputs, context)
+    at = [partial(space.back_at, places[index], statistics[index]) for index in indices]
     with bar(stage.label, len(indices), "places") as progress:
-
-        def at(index: int) -> torch.nn.Module:
-            return space.back_at(places[index], statistics[index])
-
         if hasattr(probe, "ask"):
-            values, given, summed = _together(
-                probe, [copy.deepcopy(at(index)) for index in indices], data, config, found, indices
-            )
+            where = [" ".join(f"{value:.2f}" for value in found["places"][index]) for index in indices]
+            ends = [number for number, index in enumerate(indices) if 1 in found["shares"][index]]
+            answers = ask_together(probe, at, data, config["seed"], where, ends)
             progress.reach(len(indices))
         else:
-            rows = []
-            for count, index in enumerate(indices, start=1):
-                rows.append(probe(at(index), data, _draw(probe, config)))
-                progress.reach(count, _note(stage, rows[-1]))
-            values = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-            given, summed = _given(probe, space, data, config), {}
+            given = [partial(space.given, end) for end in range(len(space.ends))]
+            answers = ask(probe, at, given, data, config["seed"], lambda count, row: progress.reach(count, _note(row)))
     metrics = [metric.of(config["name"]) for metric in probe.metrics]
-    _refuse_infinite(stage, values, found, indices)
-    named = {f"{config['name']}_{name}": value for name, value in values.items()}
-    files.save(named | {f"given/{config['name']}_{name}": value for name, value in given.items()}, folder / PER_IMAGE)
+    _refuse_infinite(stage, answers.values, found, indices)
+    named, given_named = (
+        {f"{config['name']}_{name}": value for name, value in part.items()} for part in (answers.values, answers.given)
+    )
+    files.save(named | {f"given/{name}": value for name, value in given_named.items()}, folder / PER_IMAGE)
     write_json(
         folder / MEASURE,
         {
@@ -68,35 +60,10 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             "indices": indices,
             "images": len(data.labels),
             "means": {name: value.double().nanmean(-1).tolist() for name, value in named.items()},
-            "given": {f"{config['name']}_{name}": value.double().mean(-1).tolist() for name, value in given.items()},
-            "statistics": summed,
+            "given": {name: value.double().mean(-1).tolist() for name, value in given_named.items()},
+            "statistics": answers.statistics,
         },
     )
-
-
-def _draw(probe: Probe | GroupProbe, config: Mapping[str, Any]) -> torch.Generator:
-    """The same random numbers at every place."""
-    return generator(config["seed"], probe.draws)
-
-
-def _given(probe: Probe, space: Subspace, data: EvaluationBatches, config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The answers of the ends with their own BatchNorm statistics, (N ends, images)."""
-    rows = [probe(space.given(index), data, _draw(probe, config)) for index in range(len(space.ends))]
-    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def _together(
-    probe: GroupProbe,
-    networks: list[torch.nn.Module],
-    data: EvaluationBatches,
-    config: Mapping[str, Any],
-    found: Mapping[str, Any],
-    indices: Sequence[int],
-) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, float | str]]:
-    values = dict(probe.ask(networks, data, _draw(probe, config)))
-    where = [" ".join(f"{value:.2f}" for value in found["places"][index]) for index in indices]
-    ends = [number for number, index in enumerate(indices) if 1 in found["shares"][index]]
-    return values, {}, dict(probe.statistics(values, where, ends))
 
 
 def _asked(config: Mapping[str, Any], found: Mapping[str, Any], inputs: Mapping[str, Path]) -> list[int]:
@@ -129,7 +96,7 @@ def _data(stage: Stage, inputs: dict[str, Path], context: Context) -> Evaluation
     return EvaluationBatches(part.images, part.labels, config["batch_size"], placed["memory_format"])
 
 
-def _note(stage: Stage, row: Mapping[str, Tensor]) -> str:
+def _note(row: Mapping[str, Tensor]) -> str:
     return "  ".join(f"{name} {float(value.double().mean()):.3f}" for name, value in list(row.items())[:2])
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import Field, FiniteFloat
 
-from mcr.errors import InputError
 from mcr.stages.declared import (
     Augmented,
     BatchNorm,
@@ -22,9 +20,8 @@ from mcr.stages.declared import (
     Size,
     SubspaceTraining,
     Whole,
+    validate,
 )
-
-MOST = 80  # characters of a value in a message
 
 
 class Data(Declared):
@@ -193,56 +190,6 @@ DECLARED: dict[str, type[Declared]] = {
 }
 
 
-# What pydantic finds, in the words of this program.
-SAID = {
-    "greater_than_equal": "at least {ge:g}",
-    "greater_than": "above {gt:g}",
-    "less_than_equal": "at most {le:g}",
-    "less_than": "below {lt:g}",
-    "literal_error": "{expected}",
-    "finite_number": "finite",
-    "too_short": "not empty",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "string_type": "text",
-    "list_type": "a list",
-}
-# What people set where a recipe names it otherwise.
-KEYS = {
-    "batchnorm.images": "evaluation.batchnorm_images",
-    "batchnorm.batch_size": "evaluation.batchnorm_batch",
-    "batchnorm.precision": "evaluation.precision",
-    "material.held_out": "defense.held_out",
-    "images": "probes.{name}.images",
-}
-
-
 def check(name: str, label: str, config: Mapping[str, Any]) -> None:
     """Raises InputError for a key that the stage does not read, lacks, or whose value has a wrong type or range."""
-    try:
-        DECLARED[name].model_validate(dict(config))
-    except ValidationError as error:
-        found = [(_key(one["loc"], config), one) for one in error.errors()]
-        where, first = found[0]
-        if first["type"] == "extra_forbidden":
-            raise InputError(f"{label}: nothing reads {where}") from None
-        if first["type"] == "missing":
-            raise InputError(f"{label}: {where} is missing") from None
-        # One for each type that the value may have.
-        said = dict.fromkeys(_said(one) for key, one in found if key == where)
-        raise InputError(f"{label}: {where}={str(first['input'])[:MOST]} must be {' or '.join(said)}") from None
-
-
-def _key(place: tuple[int | str, ...], config: Mapping[str, Any]) -> str:
-    """What people call a place of a recipe."""
-    key = ".".join(str(part) for part in place if not _is_alternative(part)).removeprefix("recipe.")
-    return KEYS[key].format(**config) if key in KEYS else key
-
-
-def _said(error: ErrorDetails) -> str:
-    return SAID.get(error["type"], error["msg"]).format(**error.get("ctx", {})).replace("'", "")
-
-
-def _is_alternative(part: int | str) -> bool:
-    """Whether a part of a place is the name of one of several types, as pydantic puts it."""
-    return isinstance(part, str) and ("[" in part or part in ("int", "float", "str", "constrained-int"))
+    validate(DECLARED[name], label, config)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from mcr import pipeline, run
-from mcr.cli import conf_folder
+from mcr.composition import conf_folder
 from mcr.reports.claims import RELATIONS
 from mcr.stages import checks
 from mcr.stages.context import Context

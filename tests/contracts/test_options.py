@@ -15,8 +15,8 @@ from PIL import Image
 from torch import nn
 
 import mcr
-from mcr import build, cli, overrides
-from mcr.cli import conf_folder
+from mcr import build, composition, overrides
+from mcr.composition import conf_folder
 from mcr.datasets.batches import EvaluationBatches
 from mcr.metric import Metric
 from mcr.plans import measures, recipes
@@ -167,7 +167,7 @@ def composed(files: Path) -> Composed:
         words += [f"endpoints.end.path={files / 'weights.pt'}"] if option == "checkpoint" else []
         if tuple(words) not in known:
             args = overrides.parse_arguments(words)
-            known[tuple(words)] = overrides.compose_jobs(cli.conf_folder(), args, "report").jobs[0].config
+            known[tuple(words)] = overrides.compose_jobs(composition.conf_folder(), args, "report").jobs[0].config
         found = known[tuple(words)]
         for part in () if whole else place.split("."):
             found = found[part]

@@ -1,0 +1,85 @@
+"""What a probe answers at places of a subspace."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mcr.datasets.batches import EvaluationBatches
+from mcr.probes.probe import GroupProbe, Probe
+from mcr.seeding import generator
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Per-image values, by the probe's own names of its metrics.
+
+    Attributes:
+        values: Of T places, (T, N); of a probe that is asked of all T networks at once also (N,) or (T, T, N).
+        given: Of the ends as they were given, with their own BatchNorm statistics, (E, N); empty for such a probe.
+        statistics: What such a probe sums its values up to.
+    """
+
+    values: Mapping[str, Tensor]
+    given: Mapping[str, Tensor]
+    statistics: Mapping[str, float | str]
+
+
+def ask(
+    probe: Probe,
+    at: Sequence[Callable[[], nn.Module]],
+    given: Sequence[Callable[[], nn.Module]],
+    data: EvaluationBatches,
+    seed: int | str,
+    reached: Callable[[int, Mapping[str, Tensor]], None],
+) -> Answers:
+    """Ask each network; every one gets the same random numbers.
+
+    Args:
+        probe: The question.
+        at: Give the network of each place; the next call may move it.
+        given: Give each end.
+        data: The images.
+        seed: Of what the probe draws.
+        reached: Told how many places are done, and the answers of the last.
+    """
+
+    def one(network: Callable[[], nn.Module]) -> Mapping[str, Tensor]:
+        return probe(network(), data, generator(seed, probe.draws))
+
+    rows = []
+    for count, place in enumerate(at, start=1):
+        rows.append(one(place))
+        reached(count, rows[-1])
+    return Answers(_stacked(rows), _stacked([one(end) for end in given]), {})
+
+
+def ask_together(
+    probe: GroupProbe,
+    at: Sequence[Callable[[], nn.Module]],
+    data: EvaluationBatches,
+    seed: int | str,
+    where: Sequence[str],
+    ends: Sequence[int],
+) -> Answers:
+    """Ask all networks at once.
+
+    Args:
+        probe: The question.
+        at: Give the network of each place; the next call may move it.
+        data: The images.
+        seed: Of what the probe draws.
+        where: What people call each place.
+        ends: Which of the places are ends.
+    """
+    networks = [copy.deepcopy(place()) for place in at]
+    values = dict(probe.ask(networks, data, generator(seed, probe.draws)))
+    return Answers(values, {}, dict(probe.statistics(values, where, ends)))
+
+
+def _stacked(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
