@@ -117,8 +117,13 @@ def _instantiate(config: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
     return made if config.get("_partial_") else made(**values)
 
 
-def build_tree(config: Mapping[str, Any]) -> Any:
-    """The object that a configuration names, its parts built first: mappings with a ``_target_`` at any depth."""
+def build_tree(config: Mapping[str, Any], **values: Any) -> Any:
+    """The object that a configuration names, its parts built first: mappings with a ``_target_`` at any depth.
+
+    Args:
+        config: See ``build``.
+        **values: Of the outermost object.
+    """
 
     def made(value: Any) -> Any:
         if not isinstance(value, Mapping):
@@ -127,6 +132,7 @@ def build_tree(config: Mapping[str, Any]) -> Any:
         if "_target_" not in value:
             return parts
         plain = {name: part for name, part in parts.items() if not isinstance(value[name], Mapping)}
-        return build(plain, **{name: part for name, part in parts.items() if isinstance(value[name], Mapping)})
+        nested = {name: part for name, part in parts.items() if isinstance(value[name], Mapping)}
+        return build(plain, **nested, **(values if value is config else {}))
 
     return made(config)

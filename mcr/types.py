@@ -20,7 +20,7 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Decoded images of one part of a source: uint8 (N, D, H, W), and their labels: int64 (N,)."""
+    """Images (N, D, H, W), uint8 as sources decode them or float in [0, 1], and their labels: int64 (N,)."""
 
     images: Tensor
     labels: Tensor

@@ -30,7 +30,7 @@ class Augmentation:
             raise InputError(f"dataset.augmentation: padding {self.padding} >= 0 and 0 <= flip {self.flip} <= 1 needed")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augmented copies: uint8 (B, D, H, W) to the same."""
+        """Augmented copies: images (B, D, H, W), uint8 or float, to the same."""
         return self.apply(images, self.draw(len(images), generator).to(images.device))
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
@@ -46,16 +46,18 @@ class Augmentation:
         return torch.cat([offsets, flipped])
 
     def apply(self, images: Tensor, decisions: Tensor) -> Tensor:
-        """Augmented copies: uint8 (B, D, H, W) to the same.
+        """Augmented copies: images (B, D, H, W) to the same.
 
         Args:
-            images: uint8 (B, D, H, W).
+            images: uint8 (B, D, H, W), or float.
             decisions: int64 (3, B), on the images' device.
         """
         pixels = images.permute(0, 2, 3, 1)  # a row of an image is one piece of memory where it is channels_last
         if self.padding:
             pixels = self._crop(pixels, *decisions[:2])
-        if self.flip:
+        if self.flip and pixels.is_floating_point():
+            pixels = torch.where(decisions[2].bool()[:, None, None, None], pixels.flip(2), pixels)
+        elif self.flip:
             # The bits in which an image differs from its mirror image, where it is flipped: faster than a choice.
             mask = (decisions[2] * 255).to(torch.uint8)[:, None, None, None]
             pixels = pixels ^ ((pixels ^ pixels.flip(2)) & mask)
@@ -74,6 +76,7 @@ class Augmentation:
 
 
 def to_unit(images: Tensor, memory_format: str) -> Tensor:
-    """uint8 (B, D, H, W) to float32 in [0, 1], in the network's memory format."""
+    """Images (B, D, H, W) to float32 in [0, 1], in the network's memory format; floats lie there already."""
     order = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
-    return images.to(torch.float32, memory_format=order).div_(255)
+    unit = images.to(torch.float32, memory_format=order)
+    return unit if images.is_floating_point() else unit.div_(255)

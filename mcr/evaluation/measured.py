@@ -117,8 +117,8 @@ class Measured:
 
     @property
     def grid(self) -> Grid:
-        """The places of the grid."""
-        return next(iter(self.along.values())).grid
+        """The places of the grid; where only several networks at once were asked, theirs."""
+        return next(iter((self.along or self.measures).values())).grid
 
     @property
     def metrics(self) -> dict[str, Metric]:

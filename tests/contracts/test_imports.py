@@ -15,7 +15,7 @@ ROWS = [
     {"__main__"},
     {"cli"},
     {"sweep", "views"},
-    {"run"},
+    {"run", "library"},
     {"overrides", "pipeline", "terminal"},
     {"composition", "plans"},
     {"stages"},
