@@ -12,6 +12,7 @@ from mcr.errors import InputError
 from mcr.identity import numbers
 
 OWN_TARGETS = ("mcr.", "torch.optim.")
+SOURCE = "_source_"  # beside an import path outside of them: the digest of what stands behind it
 MOST_NAMES = 20  # a longer list helps nobody in an error line
 
 
@@ -60,8 +61,12 @@ def build(config: Mapping[str, Any], **values: Any) -> Any:
         InputError: For a target outside this package, an unknown or a missing argument.
     """
     target = config["_target_"]
-    if not target.startswith(OWN_TARGETS):
-        raise InputError(f"_target_={target} is not allowed here: only {' and '.join(OWN_TARGETS)} are built")
+    if not target.startswith(OWN_TARGETS) and SOURCE not in config:
+        module = target.rpartition(".")[0] or target
+        raise InputError(
+            f"_target_={target} is not allowed here: only {' and '.join(OWN_TARGETS)} are built, and the modules of "
+            f"your own that plugins=[{module}] names"
+        )
     check_arguments(config)
     return _instantiate(config, values)
 
@@ -113,7 +118,8 @@ def _instantiate(config: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
     # Only the configuration goes through Hydra, which would turn dataclass instances among the values into configs.
     from hydra.utils import instantiate
 
-    made = instantiate({**numbers(config), "_partial_": True}, _recursive_=False, _convert_="all")
+    arguments = {name: value for name, value in config.items() if name != SOURCE}
+    made = instantiate({**numbers(arguments), "_partial_": True}, _recursive_=False, _convert_="all")
     return made if config.get("_partial_") else made(**values)
 
 

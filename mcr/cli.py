@@ -59,7 +59,7 @@ def dispatch(words: list[str]) -> int:
     view, verb, files, words = _split_verbs(words)
     words = [*shorthands.checkpoints(files), *words]
     if view == "list":
-        views.list_options(conf_folder(), words)
+        views.list_options(conf_folder(), overrides.parse_arguments(words))
         return 0
     args = overrides.parse_arguments(words)
     if overrides.is_view(args):

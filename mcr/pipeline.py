@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcr.plans import recipes, repair
+from mcr.plans import plugins, recipes, repair
 from mcr.plans.measures import measures
 from mcr.plans.networks import Networks
 from mcr.plans.node import Config, node
@@ -25,11 +25,12 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
         cfg: The composed configuration as plain containers.
         title: What the report calls this run.
     """
+    cfg = plugins.marked(cfg)
     dataset = recipes.without(cfg["dataset"], "split", "augmentation", "root")
     places = {"root": cfg["dataset"]["root"]} if "root" in cfg["dataset"] else {}
     data = Stage("data", 1, {"dataset": dataset}, label="data", places=places)
     split = node("split", "split", cfg["dataset"]["split"], data=data)
-    model = {"architecture": recipes.architecture(cfg["architecture"]), "normalization": cfg["normalization"]}
+    model = {"architecture": cfg["architecture"], "normalization": cfg["normalization"]}
     materials = {"data": data, "split": split}
     networks = Networks(cfg, model, materials)
     ends = networks.final()

@@ -27,23 +27,29 @@ def description(path: Path) -> str:
     return ""
 
 
-def list_options(conf: Path, words: list[str]) -> None:
-    """Print the config groups, or the options of one with what they are."""
-    groups = _groups(conf)
+def list_options(conf: Path, args: argparse.Namespace) -> None:
+    """Print the config groups, or the options of one with what they are; those of ``--config-dir`` among them."""
+    folders = [conf, *([Path(args.config_dir)] if args.config_dir else [])]
+    if not folders[-1].is_dir():
+        raise InputError(f"--config-dir {args.config_dir}: there is no such folder")
+    groups: dict[str, dict[str, Path]] = {}
+    for folder in folders:
+        for name, options in _groups(folder).items():
+            groups.setdefault(name, {}).update({option: folder / name / f"{option}.yaml" for option in options})
     table = Table(box=None, pad_edge=False)
-    if not words:
+    if not args.overrides:
         table.add_column("group", style="bold")
         table.add_column("options")
-        for name, options in groups.items():
-            table.add_row(name, ", ".join(options))
+        for name in sorted(groups):
+            table.add_row(name, ", ".join(sorted(groups[name])))
     else:
-        name = words[0].split("@")[0]
+        name = args.overrides[0].split("@")[0]
         if name not in groups:
             raise InputError(f"there is no group {name}; {nearest(name, list(groups))}")
         table.add_column(name, style="bold")
         table.add_column("what it is")
-        for option in groups[name]:
-            table.add_row(option, escape(description(conf / name / f"{option}.yaml")))
+        for option, path in sorted(groups[name].items()):
+            table.add_row(option, escape(description(path)))
     Console(soft_wrap=False).print(table)
 
 

@@ -43,7 +43,7 @@ def fit(
     schedule: str | Schedule = ROOT,
     validation: Data | None = None,
     augmentation: Augmentation = AS_THEY_ARE,
-    seed: int = 0,
+    seed: int | str = 0,
     **settings: Any,
 ) -> Fitted:
     """Train a network, or move the free control points of a subspace so that the objective is low all over it.
@@ -81,8 +81,9 @@ def fit(
     loader = data if isinstance(data, DataLoader) else None
     part = LabelledImages(*next(iter(loader))) if loader is not None else labelled(data)
     device = next(network.parameters()).device
-    count = _classes(network, part.images, device)
+    count = _classes(network, part, device)
     common = {"num_classes": count, "seed": str(seed), **made}
+    network.train()  # Lightning leaves a network as it finds it, and one that was measured is in evaluation mode
     module = _module(what, recipe, common)
     if module.monitor.endswith("robust_accuracy") and validation is None and recipe["keep"] == "best":
         raise InputError("the epoch with the best robust validation accuracy is kept: give validation=, or keep='last'")
@@ -93,7 +94,6 @@ def fit(
         batches = _batches(recipe, part.images.to(device), part.labels.to(device), augmentation, seed)
     watched = None if validation is None else labelled(validation)
     length = epochs(recipe)[0]
-    network.train()  # Lightning leaves a network as it finds it, and one that was measured is in evaluation mode
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         fitted = train(
             module,
@@ -183,7 +183,7 @@ def _refuse_decay(optimizer: Optimizer) -> None:
 
 
 def _batches(
-    recipe: Mapping[str, Any], images: torch.Tensor, labels: torch.Tensor, augmentation: Augmentation, seed: int
+    recipe: Mapping[str, Any], images: torch.Tensor, labels: torch.Tensor, augmentation: Augmentation, seed: int | str
 ) -> TrainingBatches:
     order = (recipe["batch_size"], augmentation, recipe["memory_format"], seed)
     if "steps" in recipe:
@@ -196,17 +196,22 @@ def _watched(recipe: Mapping[str, Any], images: torch.Tensor, labels: torch.Tens
     return EvaluationBatches(images[:most], labels[:most], recipe["batch_size"], recipe["memory_format"])
 
 
-def _classes(network: nn.Module, images: torch.Tensor, device: torch.device) -> int:
-    """How many logits the network gives for an image. Raises InputError where it takes none of these."""
-    shape = "x".join(map(str, images.shape[1:]))
+def _classes(network: nn.Module, part: LabelledImages, device: torch.device) -> int:
+    """How many logits the network gives for an image. Raises InputError where images or labels are not for it."""
+    shape = "x".join(map(str, part.images.shape[1:]))
     try:
         with torch.no_grad():
-            logits = network.eval()(torch.zeros(2, *images.shape[1:], device=device))
+            logits = network.eval()(torch.zeros(2, *part.images.shape[1:], device=device))
     except RuntimeError as error:
         raise InputError(f"the network cannot take images {shape}: {str(error).splitlines()[0]}") from None
     if logits.dim() != 2:
         raise InputError(f"the network gives {tuple(logits.shape)} for 2 images; (2, C) logits are needed")
-    return int(logits.shape[1])
+    count = int(logits.shape[1])
+    lowest, highest = int(part.labels.min()), int(part.labels.max())
+    if lowest < 0 or highest >= count:
+        wrong = highest if highest >= count else lowest
+        raise InputError(f"label {wrong} is none of the network's {count} classes, which are counted from 0")
+    return count
 
 
 def _runtime(device: torch.device) -> dict[str, Any]:

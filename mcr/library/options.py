@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from mcr import overrides, shorthands
-from mcr.build import build_tree, nearest
+from mcr.build import build_tree, check_arguments, nearest
 from mcr.composition import conf_folder
 from mcr.errors import InputError
 from mcr.plans import measures, recipes
@@ -62,6 +63,7 @@ def option(group: str, name: str, **values: Any) -> Any:
     for key, value in plain.items():
         if isinstance(value, Mapping) and not value:
             raise InputError(f"{group}={name} needs an object: give {key}=")
+    check_arguments({"_target_": config["_target_"], **values})
     return build_tree(plain, **values)
 
 
@@ -85,5 +87,20 @@ def section(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
 
 def word(key: str, value: object) -> str:
-    """An override that sets a value."""
-    return f"{key}={shorthands.quoted(value) if isinstance(value, str) else value}"
+    """An override that sets a value.
+
+    >>> word("dataset.split", {"seed": 7, "train": "all"})
+    "dataset.split={seed: 7, train: 'all'}"
+    """
+    return f"{key}={_written(value)}"
+
+
+def _written(value: object) -> str:
+    """A value in the grammar of overrides."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_written(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_written, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return shorthands.quoted(str(value)) if isinstance(value, str | Path) else str(value)

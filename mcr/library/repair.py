@@ -56,7 +56,7 @@ def repair(
     curve: str = "bezier",
     selection: str = "farthest",
     augmentation: Augmentation = AS_THEY_ARE,
-    seed: int = 0,
+    seed: int | str = 0,
     **settings: Any,
 ) -> Repaired:
     """Repair the first network with clean images: by a point of a path to a second one, or by training on them.

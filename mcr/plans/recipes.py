@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mcr import identity
 from mcr.errors import InputError
 
 Config = Mapping[str, Any]
@@ -21,13 +20,6 @@ def one_of(name: str, value: object, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise InputError(f"{name}={value} must be {' or '.join(choices)}")
     return str(value)
-
-
-def architecture(config: Config) -> dict[str, Any]:
-    """The network's arguments, and what stands behind its import path where that is not this package."""
-    if config["_target_"].startswith("mcr."):
-        return dict(config)
-    return {**config, "source": identity.source_digest(config["_target_"])}
 
 
 def overlay(root: Config, difference: Config) -> dict[str, Any]:

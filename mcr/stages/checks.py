@@ -48,7 +48,7 @@ def _build(stage: Stage) -> None:
     if stage.name == "data":
         build.build({**config["dataset"], **stage.places})
     if "architecture" in config:
-        build.check_arguments({key: value for key, value in config["architecture"].items() if key != "source"})
+        build.check_arguments(config["architecture"])
     if "augmentation" in config:
         Augmentation(**config["augmentation"])
     for group in ("curve", "backdoor", "selection", "repair", "transform"):

@@ -35,7 +35,7 @@ def make(config: Mapping[str, Any], spec: DataSpec, seed: str) -> Normalized:
         "image_size": spec.image_size,
         "img_size": spec.image_size,
     }
-    architecture = {name: value for name, value in config["architecture"].items() if name != "source"}
+    architecture = config["architecture"]
     # Constructors and lazy layers draw from the global generator; the fork gives it back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "weights"))
