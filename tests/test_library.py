@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -335,3 +336,13 @@ def test_a_program_that_uses_hydra_itself_keeps_its_state(tmp_path: Path) -> Non
         mcr.option("curve", "bezier", points=6)
         mcr.dataset("synthetic", images=20, image_size=8)
         assert compose("mine").a == 1
+
+
+def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (Path(mcr.__file__).parents[1] / "README.md").read_text()
+    (lines,) = (block for block in re.findall(r"```python\n(.*?)```", text, flags=re.S) if "mcr.Subspace(" in block)
+    namespace = {"a": network(1), "b": network(2), "train": TRAIN, "test": TEST}
+    exec(lines.replace("epochs=20", "epochs=1"), namespace)
+    assert (tmp_path / "path.png").is_file()
+    assert namespace["middle"](TEST[0].float() / 255).shape == (32, 3)

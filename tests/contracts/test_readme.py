@@ -40,6 +40,12 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.F
     monkeypatch.delitem(sys.modules, "my_nets", raising=False)  # of another test
     source = next(text for kind, text in BLOCKS if kind == "python" and "class MyNet" in text)
     (tmp_path / "my_nets.py").write_text(source)
+    monkeypatch.delitem(sys.modules, "my_probes", raising=False)
+    probe = next(text for kind, text in BLOCKS if kind == "python" and "class Confidence" in text)
+    (tmp_path / "my_probes.py").write_text(probe)
+    (tmp_path / "mine" / "probe").mkdir(parents=True)
+    option = next(text for kind, text in BLOCKS if kind == "yaml" and "Confidence" in text)
+    (tmp_path / "mine" / "probe" / "confidence.yaml").write_text(option.replace("mcr.probes.confidence", "my_probes"))
     namespace: dict = {}
     exec(source, namespace)
     # The repaired networks know three classes of coloured photos, those to be joined ten digits.
