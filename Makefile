@@ -21,7 +21,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing into $(VENV): torch is large, this takes a few minutes once"
-	$(INSTALL) --editable .
+	$(INSTALL) --editable ".[launchers]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
@@ -30,8 +30,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 install: $(VENV)/.installed
 
+# Two jobs at a time, each with one thread.
 demo: install
-	$(BIN)/mcr experiment=zhao2020_fig4_barrier_digits
+	$(BIN)/mcr experiment=zhao2020_fig4_barrier_digits hydra/launcher=joblib hydra.launcher.n_jobs=2
 
 # Tables are made by the verb repair, figures of paths by the verb report.
 reproduce-small: install

@@ -16,7 +16,9 @@ from mcr.evaluation.summary import over_replicates
 from mcr.evaluation.table import Table, metrics_of, write_csv
 from mcr.reports import document, figures, repair_figures, repairs, robustness
 from mcr.reports.claims import Verdict
-from mcr.terminal import FITTED, print_comparison, print_results
+from mcr.terminal import FITTED, print_comparison, print_replicates, print_results
+
+SHADED = "Lines are means over the seeds (replicates) of a path, shaded the range of the fitted path over them."
 
 
 def finish(folder: Path, count: int) -> int:
@@ -67,7 +69,8 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     summaries = [json.loads((job / "summary.json").read_text()) for job in jobs]
     config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())
     panels = [_panel(job, name, summary) for job, name, summary in zip(jobs, names, summaries, strict=True)]
-    figure = _figure(panels)
+    groups = labels(jobs, ignoring=("replicate",))
+    figure = _figure(_means(groups, panels))
     figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
     rows, records = [], []
     for name, summary in zip(names, summaries, strict=True):
@@ -82,14 +85,15 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     ]
     heading = ", ".join(names) if len(names) <= figures.MOST_COLUMNS else f"{len(names)} paths"
     warned = [f"{name}: {line}" for name, summary in zip(names, summaries, strict=True) for line in summary["warnings"]]
-    sections = [f"# {heading}\n", *robustness.warning_lines(warned), "![metrics along the paths](figure.png)\n"]
-    sections.append(document.barrier_section(rows))
     every = [metric for summary in summaries for metric in metrics_of(summary["subspaces"][FITTED])]
     described = {metric.cost: metric for metric in every}
     level = config["statistics"]["level"]
-    spread = _over_replicates(labels(jobs, ignoring=("replicate",)), summaries, list(described), level)
-    sections += [document.replicates_section(spread, described)] if spread else []
+    spread = _over_replicates(groups, summaries, list(described), level)
+    sections = [f"# {heading}\n", *robustness.warning_lines(warned), "![metrics along the paths](figure.png)\n"]
+    sections += [f"{SHADED}\n"] if spread else []
     sections += [document.claims_section(verdicts)] if verdicts else []
+    sections += [document.replicates_section(spread, described)] if spread else []
+    sections.append(document.barrier_section(rows))
     for job, name, summary, panel in zip(jobs, names, summaries, panels, strict=True):
         sections.append(document.path_section(name, panel.table))
         for probe, described_table in summary["subspaces"][FITTED]["apart"].items():
@@ -104,8 +108,12 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     jobs_found = [{"name": name, **summary} for name, summary in zip(names, summaries, strict=True)]
     joint = {"jobs": jobs_found, "replicates": spread}
     (folder / "summary.json").write_text(json.dumps(joint, indent=2) + "\n", encoding="utf-8")
-    places = {"figure": folder / "figure.png", "tables": folder / "report.md"}
-    print_results(list(zip(names, summaries, strict=True)), verdicts, {**places, **run.wandb_place(folder, "*/")})
+    places: dict[str, Path | str] = {"figure": folder / "figure.png", "tables": folder / "report.md"}
+    places |= run.wandb_place(folder, "*/")
+    if set(groups) == set(spread):
+        print_replicates(spread, described, warned, verdicts, places)
+    else:
+        print_results(list(zip(names, summaries, strict=True)), verdicts, places)
 
 
 def _panel(job: Path, name: str, summary: dict[str, Any]) -> figures.Panel:
@@ -117,6 +125,25 @@ def _panel(job: Path, name: str, summary: dict[str, Any]) -> figures.Panel:
     related = summary["subspaces"][FITTED]["correlations"]
     notes = {metric.label: robustness.correlation_note(related, metric.name) for metric in table.metrics}
     return figures.Panel(name, table, [figures.Line(*found) for found in spaces.values()], notes)
+
+
+def _means(groups: list[str], panels: list[figures.Panel]) -> list[figures.Panel]:
+    """One panel for all replicates of a path: their means, and the range of the fitted path."""
+    members: dict[str, list[figures.Panel]] = {}
+    for group, panel in zip(groups, panels, strict=True):
+        members.setdefault(group, []).append(panel)
+    if len(members) == len(panels):
+        return panels
+    found = []
+    for group, same in members.items():
+        tables = [panel.table for panel in same]
+        references = [
+            figures.Line(lines[0].name, Table.mean([line.table for line in lines]))
+            for lines in zip(*(panel.references for panel in same), strict=True)
+        ]
+        title = f"{group}, {len(same)} seeds" if len(same) > 1 else group
+        found.append(figures.Panel(title, Table.mean(tables), references, {}, tables if len(same) > 1 else ()))
+    return found
 
 
 def _figure(panels: list[figures.Panel]) -> Any:

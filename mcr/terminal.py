@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from mcr.evaluation.table import metrics_of
+from mcr.metric import Metric
 from mcr.reports import cards, document, repairs
-from mcr.reports.claims import Verdict
+from mcr.reports.claims import Verdict, told
 
 FEW = 2  # ends that fit into a line; of more the highest is shown
 FITTED = "path"
@@ -59,14 +60,55 @@ def print_results(
             console.print(f"{spoken}: Pearson {found['pearson']:.2f}", highlight=False, soft_wrap=True)
         for warning in summary["warnings"]:
             console.print(f"[yellow]warning[/yellow]: {escape(warning)}", highlight=False, soft_wrap=True)
+    _print_claims(console, verdicts)
+    _print_places(console, places)
+
+
+def print_replicates(
+    spread: Mapping[str, Mapping[str, Mapping[str, float]]],
+    metrics: Mapping[str, Metric],
+    warnings: Sequence[str],
+    verdicts: Sequence[tuple[str, Verdict]],
+    places: Mapping[str, Path | str],
+) -> None:
+    """What paths of several seeds have in common: rises above the highest end, claims, and where everything lies.
+
+    Args:
+        spread: Path and cost to the rise over replicates; see ``over_replicates``.
+        metrics: Cost to its metric.
+        warnings: Of the paths.
+        verdicts: Path name and verdict.
+        places: What, and where it lies.
+    """
+    console = Console()
+    for name, found in spread.items():
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for index, column in enumerate(("above the highest end", "mean over seeds", "least", "most")):
+            table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+        for cost, values in found.items():
+            metric = metrics[cost]
+            low, mean, high = (metric.text(values[key], "+") for key in ("min", "mean", "max"))
+            table.add_row(metric.title(cost), f"{mean} ± {metric.text(values['se'])}", low, high)
+        seeds = next(iter(found.values()))["replicates"]
+        console.print()
+        console.print(escape(f"{name}, {seeds} seeds"), style="bold", soft_wrap=True, highlight=False)
+        console.print(table)
+    for warning in warnings:
+        console.print(f"[yellow]warning[/yellow]: {escape(warning)}", highlight=False, soft_wrap=True)
+    _print_claims(console, verdicts)
+    _print_places(console, places)
+
+
+def _print_claims(console: Console, verdicts: Sequence[tuple[str, Verdict]]) -> None:
+    """What held, then what did not and why."""
     if verdicts:
         console.print()
-    for name, verdict in verdicts:
-        style = "green" if verdict.held else "red"
-        line = (
-            f"{escape(name)}: {verdict.statement}; measured {verdict.measured:.3f}: [{style}]{verdict.word}[/{style}]"
-        )
-        console.print(line, highlight=False, soft_wrap=True)
+    for word, text in told(verdicts):
+        style = "green" if word == "held" else "red"
+        console.print(f"[{style}]{word:<12}[/{style}]  {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _print_places(console: Console, places: Mapping[str, Path | str]) -> None:
     console.print()
     for what, place in places.items():
         console.print(escape(f"{what:<8} {place}"), highlight=False, soft_wrap=True)
@@ -97,9 +139,7 @@ def print_repairs(summaries: Sequence[Mapping[str, Any]], places: Mapping[str, P
             style = "green" if verdict.held else "red"
             text = f"{escape(verdict.statement)}; measured {verdict.measured:.3f}: [{style}]{verdict.word}[/{style}]"
             console.print(text, highlight=False, soft_wrap=True)
-    console.print()
-    for what, place in places.items():
-        console.print(escape(f"{what:<8} {place}"), highlight=False, soft_wrap=True)
+    _print_places(console, places)
 
 
 def print_comparison(
@@ -125,6 +165,4 @@ def print_comparison(
     for (source, statement), held in counts.items():
         line = f"{source}: {statement}: held in {sum(held)} of {len(held)}"
         console.print(escape(line), highlight=False, soft_wrap=True)
-    console.print()
-    for what, place in places.items():
-        console.print(escape(f"{what:<8} {place}"), highlight=False, soft_wrap=True)
+    _print_places(console, places)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +103,19 @@ def test_a_failed_job_does_not_swallow_the_next(make, wandb_words, tmp_path: Pat
     codes = {run.id: run.exit_code for run in runs(tmp_path / "run")}
     assert codes.pop(made["train start"][0].name) == codes.pop(made["train end"][0].name) == 0
     assert list(codes.values()) == [1]
+
+
+def test_a_report_alone_is_logged_by_a_process_that_has_drawn_nothing_yet(make, config, tmp_path: Path) -> None:
+    """A launcher's worker that finds all else in the store: W&B wants pyplot there, which only Lightning had loaded."""
+    make("logger=none", goal="evaluate")
+    cfg = config("logger=wandb")
+    (tmp_path / "cfg.json").write_text(json.dumps(cfg))
+    program = (
+        "import json, sys; from pathlib import Path; from mcr import run;"
+        "assert 'pytorch_lightning' not in sys.modules;"
+        "run.carry_out(json.loads(Path('cfg.json').read_text()), Path('alone'), 'tests');"
+        "assert 'pytorch_lightning' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "alone" / "figure.png").is_file()

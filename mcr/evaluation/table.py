@@ -49,6 +49,20 @@ class Table:
         metrics = tuple(Metric(**metric) for metric in described["metrics"])
         return cls(tuple(described["coordinates"]), metrics, tuple(rows), frozenset(described["fitted"]))
 
+    @classmethod
+    def mean(cls, tables: Sequence[Table]) -> Table:
+        """The mean of tables of the same places, number by number. Raises ValueError for tables of other places."""
+        first = tables[0]
+        places = [[[row[name] for name in first.coordinates] for row in table.rows] for table in tables]
+        if any(other != places[0] for other in places):
+            raise ValueError("tables of different places have no mean")
+        rows = [
+            {name: sum(row[name] for row in same) / len(same) for name in same[0] if all(name in row for row in same)}
+            for same in zip(*(table.rows for table in tables), strict=True)
+        ]
+        known = tuple(metric for metric in first.metrics if all(metric in table.metrics for table in tables))
+        return cls(first.coordinates, known, tuple(rows), first.fitted)
+
     def describe(self) -> dict[str, Any]:
         """What a file of comma-separated values cannot say of its columns, as plain values."""
         return {

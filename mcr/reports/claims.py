@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from typing import Any
@@ -25,6 +25,17 @@ class Verdict:
     @property
     def word(self) -> str:
         return "held" if self.held else "did not hold"
+
+    @property
+    def asked(self) -> str:
+        """The statement without its margin, which differs from path to path."""
+        return self.statement.partition(" (")[0]
+
+    @property
+    def sentence(self) -> str:
+        """The claim in words, without the number that it has in its paper."""
+        number, _, words = self.source.partition(", ")
+        return words or number
 
 
 def judge(claim: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]], over: str = "images") -> Verdict | None:
@@ -58,3 +69,26 @@ def judge(claim: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]], 
     text = f"{metric} {statistic} {claim['relation']} {claim['value']}"
     text += f" by {claim['standard_errors']} standard errors over {over} ({margin:.3f})" if margin else ""
     return Verdict(claim["source"], text, measured, bool(RELATIONS[claim["relation"]](measured, bound)))
+
+
+def told(verdicts: Sequence[tuple[str, Verdict]]) -> list[tuple[str, str]]:
+    """One line a claim, those that held everywhere first: "held" or "did not hold", and where it did not and why.
+
+    Args:
+        verdicts: Of a path by its name.
+    """
+    by_claim: dict[str, list[tuple[str, Verdict]]] = {}
+    for name, verdict in verdicts:
+        by_claim.setdefault(verdict.source, []).append((name, verdict))
+    held, failed = [], []
+    for found in by_claim.values():
+        sentence, count = found[0][1].sentence, len(found)
+        wrong = [(name, verdict) for name, verdict in found if not verdict.held]
+        if not wrong:
+            held.append(("held", f"{sentence}, in all {count}" if count > 1 else sentence))
+            continue
+        where = ", ".join(f"{name} {verdict.measured:.3f}" for name, verdict in wrong)
+        asked = " and ".join(dict.fromkeys(verdict.asked for _, verdict in wrong))
+        share = f", in {count - len(wrong)} of {count}" if count > 1 else ""
+        failed.append(("did not hold", f"{sentence}{share}: {where}; asked is {asked}"))
+    return held + failed

@@ -8,7 +8,7 @@ from typing import Any
 
 from mcr.evaluation.table import Table, markdown
 from mcr.metric import Metric
-from mcr.reports.claims import Verdict
+from mcr.reports.claims import Verdict, told
 
 Summary = Mapping[str, Mapping[str, float]]
 
@@ -114,9 +114,10 @@ def replicates_section(spread: Mapping[str, Summary], metrics: Mapping[str, Metr
 
 
 def claims_section(verdicts: Sequence[tuple[str, Verdict]]) -> str:
-    """The claims with their verdicts, as a Markdown table."""
+    """What held, then what did not and why; then every verdict, as a Markdown table."""
+    lines = "\n".join(f"- **{word}**: {text}" for word, text in told(verdicts))
     rows = [[name, v.source, v.statement, f"{v.measured:.3f}", v.word] for name, v in verdicts]
-    return "## Claims\n\n" + markdown(["path", "claim", "statement", "measured", "verdict"], rows) + "\n"
+    return f"## Claims\n\n{lines}\n\n" + markdown(["path", "claim", "statement", "measured", "verdict"], rows) + "\n"
 
 
 def ends_section(rows: Sequence[Mapping[str, Any]]) -> str:

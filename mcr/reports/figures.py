@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -29,12 +30,14 @@ class Panel(NamedTuple):
         table: Of the fitted path.
         references: Of what it is compared with.
         notes: Axis label to a line that is written above it.
+        replicates: Tables of the seeds that the others are the means of; their range is shaded.
     """
 
     title: str
     table: Table
     references: Sequence[Line]
     notes: Mapping[str, str]
+    replicates: Sequence[Table] = ()
 
 
 BLUE, RED, GREY, ORANGE, PURPLE, GREEN = "#0072b2", "#d55e00", "#7a7a7a", "#e69f00", "#7b3294", "#009e73"
@@ -115,6 +118,10 @@ def _draw(axis: Axes, metrics: Sequence[Metric], probes: Sequence[str], panel: P
             label=label,
             **shape,
         )
+        if panel.replicates and not fitted:
+            seeds = np.array([[metric.scale * v for v in table.column(metric.name)] for table in panel.replicates])
+            t = panel.table.column("t")
+            axis.fill_between(t, seeds.min(0), seeds.max(0), color=color, alpha=0.2, linewidth=0)
         if fitted:  # what the path was fitted on is context, not compared
             continue
         if metric.unit != "share":

@@ -91,6 +91,7 @@ def log_report(
     if kind != "wandb":
         return
     with wandb_run(stage, context) as run:
+        import matplotlib.pyplot  # noqa: F401, as W&B looks at it where it takes a figure, and does not import it
         import wandb
 
         first = table.coordinates[0]
@@ -128,6 +129,7 @@ def log_card(
     if context.logger["kind"] != "wandb":
         return
     with wandb_run(stage, context) as run:
+        import matplotlib.pyplot  # noqa: F401, see log_report
         import wandb
 
         columns: list[str | int] = list(rows[0])

@@ -131,8 +131,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     known[FITTED] |= {**statistics, **_strongest(stronger)}
     judged = _judged(stage, measured, known)
     sections = [f"# {config['title']}\n", *robustness.warning_lines(warnings)]
-    sections += ["![metrics along the path](figure.png)\n", document.barrier_section(rows)]
+    sections += ["![metrics along the path](figure.png)\n"]
     sections += [document.claims_section(judged)] if judged else []
+    sections += [document.barrier_section(rows)]
     sections += [robustness.stronger_section(stronger)] if stronger else []
     sections += [robustness.correlation_section(related)] if related else []
     sections += [robustness.together_section(probe, one) for probe, one in asked.items()]
