@@ -83,7 +83,8 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     verdicts = [
         (name, Verdict(**claim)) for name, summary in zip(names, summaries, strict=True) for claim in summary["claims"]
     ]
-    heading = ", ".join(names) if len(names) <= figures.MOST_COLUMNS else f"{len(names)} paths"
+    unlike = list(dict.fromkeys(groups))
+    heading = ", ".join(unlike) if len(unlike) <= figures.MOST_COLUMNS else f"{len(unlike)} paths"
     warned = [f"{name}: {line}" for name, summary in zip(names, summaries, strict=True) for line in summary["warnings"]]
     every = [metric for summary in summaries for metric in metrics_of(summary["subspaces"][FITTED])]
     described = {metric.cost: metric for metric in every}
