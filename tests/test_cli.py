@@ -305,6 +305,8 @@ def test_a_sweep_over_replicates_ends_with_their_spread(tmp_path: Path) -> None:
     rises = [job["subspaces"]["path"]["metrics"]["robust_loss"]["interior"] for job in joint["jobs"][2:]]
     assert joint["replicates"]["bezier"]["robust_loss"]["mean"] == pytest.approx(sum(rises) / 2)
     assert "## Over replicates" in (sweep / "report.md").read_text()
+    assert "linear, 2 seeds" in done.stdout
+    assert "bezier, replicate=0" not in done.stdout  # in the report, not on the terminal
     # The README's pattern for wandb sync finds every run: four ends, two fitted curves, four reports.
     assert len(list(tmp_path.glob("multirun/sweeps/*/*/wandb/offline-run-*"))) == 10
 

@@ -16,7 +16,7 @@ from mcr.evaluation.summary import Grid, over_replicates, summarize
 from mcr.evaluation.table import Table, markdown
 from mcr.metric import Metric
 from mcr.reports import document, figures
-from mcr.reports.claims import judge
+from mcr.reports.claims import Verdict, judge, told
 from mcr.reports.figures import Line, Panel
 
 T = [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -269,3 +269,64 @@ def test_a_probe_has_one_colour_and_its_whole_name_in_every_panel_of_the_figure(
     assert set(found) == {"clean", "attack a", "attack b"}
     assert all(len(colours) == 1 for colours in found.values())
     assert len(set.union(*found.values())) == len(found)
+
+
+def verdict(source: str, measured: float, held: bool) -> Verdict:
+    return Verdict(source, "loss barrier <= 0.02 by 2 standard errors over images (0.1)", measured, held)
+
+
+def test_what_held_is_said_first_then_what_did_not_and_where() -> None:
+    found = [
+        ("a", verdict("E1, it is so", 0.5, False)),
+        ("a", verdict("E2, it is flat", 0.01, True)),
+        ("b", verdict("E1, it is so", 0.25, True)),
+        ("b", verdict("E2, it is flat", 0.0, True)),
+        ("c", verdict("E1, it is so", 0.75, False)),
+        ("a", verdict("alone", 0.0, True)),
+    ]
+    asked = "asked is loss barrier <= 0.02 by 2 standard errors over images"
+    assert told(found) == [
+        ("held", "it is flat, in all 2"),
+        ("held", "alone"),
+        ("did not hold", f"it is so, in 1 of 3: a 0.500, c 0.750; {asked}"),
+    ]
+    text = document.claims_section(found)
+    assert text.index("**held**") < text.index("**did not hold**") < text.index("| path")
+    assert text.count("\n| ") == 2 + len(found)
+
+
+def test_the_mean_of_tables_is_number_by_number_and_of_the_same_places_only() -> None:
+    one, two = table(2), table(5)
+    mean = Table.mean([one, two, two])
+    assert mean.column("test_loss") == pytest.approx([1 + 4 * t * (1 - t) for t in T])
+    assert mean.column("t") == pytest.approx(T)
+    assert mean.metrics == one.metrics
+    assert Table.mean([one, table(5, robust=False)]).metrics == table(0, robust=False).metrics
+    moved = Table(one.coordinates, one.metrics, tuple({**row, "t": row["t"] / 2} for row in one.rows), one.fitted)
+    with pytest.raises(ValueError, match="different places"):
+        Table.mean([one, moved])
+
+
+def test_a_figure_shades_the_range_over_seeds() -> None:
+    seeds = [table(1), table(4), table(2)]
+    panel = Panel("one, 3 seeds", Table.mean(seeds), [Line("straight line", table(4))], {}, seeds)
+    axis = figures.path_figure([panel]).axes[0]
+    (shade,) = axis.collections  # of the test images; those of the fit are context
+    places = {tuple(vertex) for vertex in shade.get_paths()[0].vertices.round(6).tolist()}
+    for t in T:
+        for bump in (1, 4):
+            assert (round(t, 6), round(1 + bump * t * (1 - t), 6)) in places
+    assert not figures.path_figure([Panel("one", table(1), [], {})]).axes[0].collections
+
+
+def test_several_seeds_are_told_by_their_mean_and_range_in_eighty_columns(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    spread = {"long name of a path": {"test_error": over_replicates([0.5, 0.25, 0.125], 0.95)}}
+    warned, verdicts = ["odd"], [("a", verdict("E2, it is flat", 0.01, True))]
+    terminal.print_replicates(spread, {"test_error": ACCURACY}, warned, verdicts, {"figure": "f.png"})
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "long name of a path, 3 seeds" in lines
+    (row,) = (line.split() for line in lines if line.startswith("test error %"))
+    assert row == ["test", "error", "%", "+29.2", "±", "11.0", "+12.5", "+50.0"]
+    assert lines.index("warning: odd") < lines.index("held          it is flat") < lines.index("figure   f.png")
