@@ -50,6 +50,7 @@ SHIPPED = {
     "zhao2020_robust_connection_cifar10_small zhao2020_robust_connection_digits zhao2020_table2_backdoor "
     "zhao2020_table2_backdoor_cifar10_small zhao2020_table2_backdoor_digits zhao2020_table3_injection "
     "zhao2020_table3_injection_cifar10_small zhao2020_table3_injection_digits",
+    "hydra": "mcr",
     "injection": "fault_sneaking fault_sneaking_l0 gaussian none",
     "logger": "csv none wandb",
     "normalization": "dataset fixed",
@@ -114,8 +115,8 @@ SHARED = {
     "curve": {"barycentric", "bernstein", "box"},
     "dataset": {"augment", "batches", "folder", "split", "torchvision_source"},
     "injection": {"injected"},
-    "probe": {"divergence", "input_gradient", "input_hessian", "piecewise"},
-    "repair": {"bench"},
+    "probe": {"answers", "divergence", "input_gradient", "input_hessian", "piecewise"},
+    "repair": {"bench", "held_out"},
     "selection": {"choice"},
 }
 Composed = Callable[..., dict[str, Any]]
@@ -208,7 +209,7 @@ def test_every_option_says_what_it_is(path: Path) -> None:
     assert len(description(path)) > 15
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name not in OVERLAYS], ids=name)
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name not in (*OVERLAYS, "hydra")], ids=name)
 def test_a_composed_option_and_its_target_agree_both_ways(path: Path, composed: Composed) -> None:
     """YAML is the only source of defaults: every argument is in the YAML, every key is an argument."""
     words = ("architecture._target_=torch.nn.Linear",) if path.stem == "imported" else ()
