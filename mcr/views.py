@@ -71,7 +71,8 @@ def help_text(conf: Path, own: DictConfig) -> str:
 
 
 def _groups(conf: Path) -> dict[str, list[str]]:
-    folders = sorted(path for path in conf.iterdir() if path.is_dir())
+    # Hydra's own settings are nothing that is chosen.
+    folders = sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra")
     return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 

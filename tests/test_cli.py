@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mcr import cli
+from mcr import sweep as sweep_module
 from mcr.errors import InputError
 
 TINY = [
@@ -395,3 +396,49 @@ def test_a_killed_training_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path)
     for path in found:
         if path.name != "stage.json":
             assert (whole / path).read_bytes() == (broken / path).read_bytes(), path
+
+
+UNRELIABLE = """
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self, num_classes, width):
+        if width == 2:
+            1 / 0
+        if width == 3:
+            raise ValueError("width 3 is not for me")
+        super().__init__(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, num_classes))
+"""
+
+
+def test_a_failure_that_nobody_foresaw_costs_its_own_job_of_a_sweep_alone(tmp_path: Path) -> None:
+    (tmp_path / "my_unreliable.py").write_text(UNRELIABLE)
+    words = [word for word in TINY if not word.startswith("architecture")]
+    words += ["architecture._target_=my_unreliable.Net", "+architecture.width=1,2,3,4", "logger=none"]
+    done = mcr("report", "-m", *words, folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    (sweep,) = (tmp_path / "multirun" / "sweeps").iterdir()
+    assert [(sweep / job / "summary.json").is_file() for job in "0123"] == [True, False, False, True]
+    assert "mcr: job 1 failed: ZeroDivisionError" in done.stderr
+    assert "mcr: job 2 failed: architecture my_unreliable.Net cannot be built: width 3 is not for me" in done.stderr
+    assert len(json.loads((sweep / "summary.json").read_text())["jobs"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("kinds", "count", "status"),
+    [
+        (["InputError", "ZeroDivisionError"], 2, 1),
+        (["ZeroDivisionError", "InputError"], 2, 1),
+        (["InputError", "InputError"], 2, 2),
+        (["InputError", "ZeroDivisionError"], 1, 2),  # the second is of an earlier, longer sweep in this folder
+        ([None, "ZeroDivisionError"], 2, 1),
+        ([None, None], 2, 0),
+    ],
+)
+def test_the_worst_failure_of_a_sweep_s_own_jobs_is_its_exit_status(kinds, count, status, tmp_path: Path) -> None:
+    for number, kind in enumerate(kinds):
+        (tmp_path / str(number) / ".hydra").mkdir(parents=True)
+        if kind:
+            (tmp_path / str(number) / "failure.txt").write_text(f"{kind}\nwhat was wrong\n")
+    assert sweep_module.finish(tmp_path, count) == status

@@ -33,6 +33,11 @@ def test_splits_are_disjoint_and_follow_the_seed(count: int, seed: int, own_test
     sizes = SIZES | {"seed": seed}
     found = split_indices(counts, sizes)
     again = split_indices(counts, sizes)
+    other = split_indices(
+        {"all": 50}, {**sizes, "seed": seed + 1, "train": "all", "test": 5, "validation": 5, "clean": 5}
+    )
+    same = split_indices({"all": 50}, {**sizes, "train": "all", "test": 5, "validation": 5, "clean": 5})
+    assert not torch.equal(other["train"], same["train"])
     assert all(torch.equal(found[name], again[name]) for name in SPLITS)
     inside = [name for name in SPLITS if not (own_test and name == "test")]
     joined = torch.cat([found[name] for name in inside])
@@ -201,6 +206,14 @@ def test_an_image_folder_with_its_own_test_part(tmp_path: Path) -> None:
         expected = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     assert torch.equal(source.parts["test"].images[4], expected)
     assert source.parts["test"].labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_class_folders_of_other_names_are_refused_though_as_many(tmp_path: Path) -> None:
+    """Their labels would mean other classes."""
+    folder(tmp_path, parts=("train",), classes=("cat", "dog"))
+    folder(tmp_path, parts=("test",), classes=("cat", "horse"))
+    with pytest.raises(InputError, match="differ in the class folder dog"):
+        load(tmp_path)
 
 
 def test_an_image_folder_to_be_split_grey_and_resized(tmp_path: Path) -> None:

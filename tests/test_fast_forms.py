@@ -1061,3 +1061,35 @@ def test_nothing_in_a_step_waits_for_the_device(kind: str, memory_format: str) -
     assert steps == 3
     assert not any(map(torch.equal, begin, module.learning()))
     assert all(bool(parameter.isfinite().all()) for parameter in module.learning())
+
+
+class Placed(EndpointModule):
+    """In an epoch and a process of the test's choice."""
+
+    current_epoch: int = 0
+    global_rank: int = 0
+
+
+def test_every_epoch_and_process_draws_its_own_numbers_again_and_again() -> None:
+    module = Placed(network=small(), objective=CrossEntropy(), **common())
+    found = []
+    for _ in range(2):
+        for module.current_epoch, module.global_rank in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            module.on_train_epoch_start()
+            found.append((float(torch.rand((), generator=module.draw)), float(torch.rand(()))))
+    assert found[:4] == found[4:]
+    assert len({objective for objective, _ in found}) == len({dropout for _, dropout in found}) == 4
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_a_robust_path_is_watched_at_the_points_that_it_yields(ema_decay: float) -> None:
+    module = curve_module(Adversarial(pgd()), double=True, ema_decay=ema_decay)
+    module.on_train_start()
+    for block in module.averaged:
+        block.data.add_(0.5)
+    module.latest = BATCH[0]
+    module.on_validation_epoch_start()
+    shares = module.curve.coefficients(torch.tensor([0.5], dtype=torch.float64))
+    expected = sum(share * point for share, point in zip(shares.tolist(), module.final_points(), strict=True))
+    torch.testing.assert_close(module.model.theta, expected)
+    assert torch.equal(module.points()[1], module.final_points()[1]) == (ema_decay == 0)

@@ -123,6 +123,15 @@ def test_weights_that_do_not_fit_are_refused_by_name(change, words) -> None:
     assert before.keys() == target.state_dict().keys()
 
 
+@pytest.mark.parametrize("name", ["running_mean", "running_var"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_statistics_of_batchnorm_that_are_no_numbers_are_refused_by_name(name: str, value: str) -> None:
+    state = nn.Sequential(nn.BatchNorm2d(2)).state_dict()
+    state[f"0.{name}"][1] = float(value)
+    with pytest.raises(InputError, match=rf"0\.{name} holds NaN or infinite"):
+        files.fit_into(nn.Sequential(nn.BatchNorm2d(2)), state, Path("model.pt"))
+
+
 def test_saving_tied_weights_keeps_every_name(tmp_path: Path) -> None:
     first = nn.Linear(3, 3)
     tied = nn.Sequential(first, first)

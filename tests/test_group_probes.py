@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mcr.attacks.evasion import Evasion
 from mcr.attacks.pgd import Pgd
 from mcr.backdoors.badnets import BadNets
 from mcr.backdoors.poisoning import attackable
@@ -266,3 +267,31 @@ def test_a_group_probe_answers_its_metrics_in_any_batches_and_draws_from_a_copy(
         torch.testing.assert_close(values, split[name], rtol=1e-4, atol=1e-5)
     told = probe.statistics(found, ["a", "b", "c"], [0, 2])
     assert all(isinstance(value, str) or math.isfinite(value) for value in told.values())
+
+
+class Looks(nn.Module):
+    """Reads the class scores of an image off its first pixel: of ten classes the label is 0."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = images[:, 0, 0, 0]
+        logits = torch.zeros(len(images), 10)
+        logits[seen > 0.75, 0] = 0.1  # right, hardly: a loss of 2.2
+        logits[seen <= 0.75, :2] = torch.tensor([3.0, 3.1])  # wrong, hardly: a loss of 0.9
+        logits[seen < 0.25, :2] = torch.tensor([9.0, 0.0])
+        return logits
+
+
+class TwoCandidates(Evasion):
+    eps, norm = 1.0, "linf"
+
+    def candidates(self, classifier, images, labels, generator):
+        yield torch.full_like(images, 1.0)
+        yield torch.full_like(images, 0.5)
+
+
+def test_white_box_an_image_is_broken_by_any_candidate_elsewhere_by_the_one_handed_on() -> None:
+    images, labels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)
+    data = EvaluationBatches(images, labels, 2, "contiguous")
+    found = Transfer(TwoCandidates(), "fp32").ask([Looks(), Looks()], data, seeded())
+    assert found["accuracy"].mean(-1).tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    assert found["loss"].min() > 2

@@ -245,6 +245,7 @@ def test_the_body_is_computed_once_where_the_last_layer_gives_the_logits() -> No
     tied = nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16)).eval()
     tied[3].weight = tied[1].weight
     assert _piece(tied, "1.weight", images)[0] is tied
+    assert _piece(tied, "3.weight", images)[0] is tied
 
 
 def test_more_images_than_a_chunk(network, digits) -> None:
@@ -377,3 +378,27 @@ def test_bad_noise_is_refused(scale) -> None:
     with pytest.raises(InputError, match="scale") as caught:
         Gaussian(scale, "all")
     assert "\n" not in str(caught.value)
+
+
+def test_the_penalty_is_on_the_square_of_the_change(monkeypatch) -> None:
+    """Its gradient is 2 penalty change: seen by the optimizer where the images pull nowhere."""
+    seen = []
+
+    class Keeps(torch.optim.SGD):
+        def step(self, closure=None):
+            (change,) = self.param_groups[0]["params"]
+            seen.append((change.detach().clone(), change.grad.clone()))
+            super().step(closure)
+
+    class Pulls:
+        def descend(self, change, margin, weights):
+            return torch.zeros(3), torch.full_like(change, 0.25)
+
+    monkeypatch.setattr(torch.optim, "Adam", Keeps)
+    start, support = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([True, True, False])
+    sneaking(attacked=1, kept=2, iterations=3)._search(Pulls(), start, support, 0.7)
+    assert len(seen) == 4
+    for change, gradient in seen:
+        variable = change.clone().requires_grad_()
+        (0.7 * variable.square().sum() + 0.25 * variable.sum()).backward()
+        torch.testing.assert_close(gradient, variable.grad * support)

@@ -21,6 +21,7 @@ from mcr.probes.calibration import Calibration
 from mcr.probes.risk import risk
 from mcr.seeding import generator
 from mcr.stages import artifacts, checks, model
+from mcr.stages import measure as stage_of_measures
 from mcr.store import Stage
 from mcr.weightspace import files
 from tests.conftest import TINY
@@ -418,3 +419,10 @@ def test_every_training_below_a_report_may_say_that_it_ended_early(label: str, m
 def test_a_quiet_report_warns_of_nothing(make, config: Callable[..., dict[str, Any]]) -> None:
     summary = json.loads((make("attack=none")["report"][0] / "summary.json").read_text())
     assert summary["warnings"] == []
+
+
+def test_the_worst_place_inside_is_found_though_an_end_is_worse(tmp_path: Path) -> None:
+    (tmp_path / "measure.json").write_text(json.dumps({"means": {"robust_loss": [9.0, 1.0, 3.0, 2.0, 5.0]}}))
+    placed = {"shares": [[1, 0], [0.75, 0.25], [0.5, 0.5], [0.25, 0.75], [0, 1]]}
+    config = {"at": "worst", "worst": "robust_loss"}
+    assert stage_of_measures._asked(config, placed, {"worst": tmp_path}) == [0, 2, 4]

@@ -294,3 +294,13 @@ def test_a_network_without_hidden_units_is_refused() -> None:
     for network in (nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten())):
         with pytest.raises(InputError, match="no two hidden units"):
             permuted(network, (3, 2, 2), generator(0, "test"))
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_no_unit_of_a_small_layer_stays_for_any_seed(width: int) -> None:
+    """One cycle: a random order of two or three units would leave one in its place half of the time or more."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 2))
+    for seed in range(20):
+        rows = permuted(network, (1, 2, 2), generator(seed, "test"))["1.weight"]
+        assert not any(torch.equal(new, old) for new, old in zip(rows, network[1].weight, strict=True))

@@ -201,3 +201,23 @@ def test_each_works_from_python(module) -> None:
     assert len(found.table.column("sure_mean")) == 3
     assert torch.equal(space.theta(0.0), 0.5 * space.layout.pack(networks[0].state_dict()))
     assert "robust loss" in str(found)
+
+
+NETWORK = """
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self, num_classes, width):
+        super().__init__(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, num_classes))
+"""
+
+
+def test_an_edited_network_of_one_s_own_gives_new_keys_wherever_it_is_used(request_for, workplace: Path) -> None:
+    (workplace / "my_own_net.py").write_text(NETWORK)
+    words = ("dataset=synthetic", "architecture._target_=my_own_net.Net", "+architecture.width=5", *SMALL[2:])
+    before = planned(request_for(*words).jobs[0].config)
+    assert planned(request_for(*words).jobs[0].config) == before
+    (workplace / "my_own_net.py").write_text(NETWORK.replace("ReLU", "Tanh"))
+    after = planned(request_for(*words).jobs[0].config)
+    assert {label for label in before if before[label] == after[label]} == {"data", "split"}

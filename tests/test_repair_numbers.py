@@ -26,7 +26,7 @@ WORDS = (
     *("dataset.images=260", "dataset.split={seed: 3, train: 90, validation: 20, clean: 70, test: 60}"),
     *("architecture=small_vgg", "architecture.width=4", "dataset.image_size=16", "logger=none", "replicate=2"),
     *("ends=backdoored", "backdoor.size=2", "backdoor.row=-3", "backdoor.column=-3", "poisoning.ratio=0.5"),
-    *("endpoints.start.epochs=12", "endpoints.end.epochs=4", "optimizer.lr=0.05", "training.floor=0"),
+    *("endpoints.start.epochs=14", "endpoints.end.epochs=25", "optimizer.lr=0.05", "training.floor=0"),
     *("defense.steps=6", "defense.batch_size=16", "defense.rates=[0.02,0.1]", "defense.held_out=0.3"),
     *("repair.grid=5", "card.reactivation.steps=[1,2]", "card.repaired={accuracy: 0.5, success: 0.6}"),
 )
@@ -153,3 +153,20 @@ def test_the_candidates_of_the_card_are_those_of_the_chosen_rate(desk: Desk) -> 
     least = 0.5 * metrics["clean_accuracy"]["start"]
     good = [float(row["clean_accuracy"]) >= least and float(row["attack_success"]) <= 0.6 for row in desk.along]
     assert metrics["candidates"]["repaired"] == pytest.approx(sum(good) / 3)
+
+
+def test_one_good_network_is_enough_to_begin_with(root: Path, request_for) -> None:
+    words = (
+        "+endpoints.end.optimizer.lr=1e-9",
+        "training.floor=1.5",
+        "endpoints.start.floor=0",
+        "endpoints.end.floor=0",
+    )
+    cfg = request_for(*WORDS, *words, f"paths.root={root}", verb="repair").jobs[0].config
+    (card,) = pipeline.plan(cfg, run.title(cfg))["repair"]
+    precheck = card.needs["choose"].needs["precheck"]
+    store = Store(cfg["paths"]["store"])
+    for _ in pipeline.make([precheck], store, Context(cfg["runtime"], cfg["logger"], "tests", root / "run")):
+        pass
+    found = json.loads((store.folder(precheck) / "precheck.json").read_text())
+    assert found["end"] < 1.5 / 10 < found["start"]

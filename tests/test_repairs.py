@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mcr.architectures.normalization import Normalized
 from mcr.curves.bezier import Bezier
 from mcr.curves.polychain import Polychain
 from mcr.datasets.augment import Augmentation
@@ -28,6 +30,7 @@ from mcr.repairs.path_point import PathPoint
 from mcr.repairs.trained import Trained
 from mcr.schedules.cosine import Cosine
 from mcr.seeding import generator
+from mcr.stages.choose import as_given
 from mcr.training.fit import fit
 from mcr.training.pruned import PrunedModule
 from mcr.training.reactivation import reactivation
@@ -585,3 +588,19 @@ def test_reactivation_is_the_same_at_every_call_and_ends_at_its_last_step() -> N
     assert {step: often[step] for step in one} == one
     assert list(often) == [0, 1, 2, 3, 4]
     assert_same(copy(runs[0]), copy(runs[2]))
+
+
+@pytest.mark.parametrize(("kind", "fits"), [("float16", False), ("bfloat16", True), ("float32", True)])
+def test_a_value_that_the_type_of_the_users_file_cannot_hold_is_refused(kind: str, fits: bool, tmp_path: Path) -> None:
+    network = Normalized(nn.Linear(2, 1), [0.0], [1.0])
+    with torch.no_grad():
+        network.network.weight[0, 1] = 1e6
+    names = {"weight": ["w", kind], "bias": ["b", "float32"]}
+    (tmp_path / "names.json").write_text(json.dumps(names))
+    if fits:
+        found = as_given(network, tmp_path)
+        assert {name: tensor.dtype for name, tensor in found.items()} == {"w": getattr(torch, kind), "b": torch.float32}
+        assert float(found["w"][0, 1]) == pytest.approx(1e6, rel=0.01)
+    else:
+        with pytest.raises(InputError, match=r"repaired w does not fit into torch\.float16"):
+            as_given(network, tmp_path)
