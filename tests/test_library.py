@@ -186,6 +186,18 @@ def test_a_training_with_dropout_is_repeatable_and_leaves_the_global_generator(e
     assert not same(found[0][0], plain)
 
 
+def test_the_order_of_weights_in_memory_changes_no_network() -> None:
+    """A path that lies in memory in another order than the fit's usual one would come back shuffled."""
+    one, two = network(1), network(2)
+    found = []
+    for order in ("channels_last", "contiguous"):
+        path = mcr.Subspace([one, two], "bezier", TRAIN, memory_format=order)
+        mcr.fit(path, TRAIN, **QUICK)
+        found.append([copy.deepcopy(path.at(t))(TEST[0].float() / 255) for t in (0.0, 0.5, 1.0)])
+    for given, fitted in zip(*found, strict=True):
+        torch.testing.assert_close(given, fitted, rtol=1e-3, atol=1e-4)
+
+
 def test_a_loader_trains_with_its_own_batches() -> None:
     loader = DataLoader(TensorDataset(TRAIN[0].float() / 255, TRAIN[1]), batch_size=16)
     one, two = network(1), network(1)
@@ -295,6 +307,8 @@ def floats(low: float, high: float) -> Tensor:
         (lambda: mcr.fit(network(1), (TRAIN[0], TRAIN[1].float())), "int64; these are float32"),
         (lambda: mcr.fit(network(1), (TRAIN[0], TRAIN[1] + 1)), "label 3 is none of the network's 3 classes"),
         (lambda: mcr.fit(space("linear"), TRAIN), "nothing to fit"),
+        (lambda: mcr.fit(space(), TRAIN, memory_format="contiguous"), "no setting memory_format"),
+        (lambda: mcr.fit("network", TRAIN), "no str"),
         (lambda: mcr.fit(space(), TRAIN, optimizer=mcr.option("optimizer", "sgd")), "would act on control points"),
         (lambda: space(images=None), "give images="),
         (lambda: mcr.Subspace([network(1)], "bezier", TRAIN), "joins 2 networks, 1 "),

@@ -28,7 +28,6 @@ from mcr.training.fit import Fitted
 from mcr.training.fit import fit as train
 from mcr.training.subspace import SubspaceModule, refuse_coupled
 from mcr.types import LabelledImages
-from mcr.weightspace.layout import Layout
 
 Optimizer = Callable[..., torch.optim.Optimizer]
 ROOT = "default"  # the option that conf/config.yaml chooses
@@ -71,7 +70,8 @@ def fit(
     """
     space = what if isinstance(what, Subspace) else None
     network = space.network if space else what
-    assert isinstance(network, nn.Module)
+    if not isinstance(network, nn.Module):
+        raise InputError(f"a network or a subspace is fitted, no {type(what).__name__}")
     recipe = _recipe(space, objective, optimizer, schedule, settings)
     made = parts(recipe) | {
         name: given
@@ -136,7 +136,8 @@ def _recipe(
     config = composed(*words)
     attacks = objective not in (ROOT, "cross_entropy") and (isinstance(objective, str) or objective.attacks)  # type: ignore[attr-defined]
     if space is not None:
-        known = recipes.without(config["connection"], "split", "images")
+        # Its points lie in memory in an order that is settled.
+        known = recipes.without(config["connection"], "split", "images", "memory_format")
     else:
         kind = "adversarial" if attacks else "standard"
         end = composed(*words, f"endpoint@endpoints.start={kind}")["endpoints"]["start"]
@@ -144,6 +145,8 @@ def _recipe(
     known = section(known, settings)
     if "steps" in settings and "epochs" in settings:
         raise InputError("the budget is given in epochs= or in steps=, not in both")
+    if space is not None:
+        known["memory_format"] = "channels_last" if space.layout.channels_last else "contiguous"
     recipe = recipes.training(config, known, config["objective"])
     kind_of = NetworkTraining if space is None else SubspaceTraining
     validate(kind_of, "fit", recipe)
@@ -157,11 +160,10 @@ def _module(what: nn.Module | Subspace, recipe: Mapping[str, Any], common: Mappi
     if not sum(1 for row in what.curve.initial().tolist() if max(row) < 1):
         raise InputError(f"{type(what.curve).__name__} has no free control point: there is nothing to fit")
     _refuse_decay(common["optimizer"])
-    layout = Layout.of(what.network, recipe["memory_format"])
     return SubspaceModule(
         curve=what.curve,
-        layout=layout,
-        ends=[layout.pack(state) for state in what.ends],
+        layout=what.layout,
+        ends=[what.layout.pack(state) for state in what.ends],
         free="inner",
         transforms=what.transforms,
         weight_decay=recipe["weight_decay"],

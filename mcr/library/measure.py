@@ -87,8 +87,6 @@ def measure(
     space: Subspace,
     data: Data,
     probes: Mapping[str, Asked] | Sequence[str],
-    *,
-    at: locus.Wanted | None = None,
     **settings: Any,
 ) -> Measures:
     """Ask probes at the places of a subspace, all at the same networks.
@@ -98,15 +96,17 @@ def measure(
         data: The images that are asked about; of a ``DataLoader`` all, read once.
         probes: Name in the table to probe: the name of an option of the group ``probe`` ("risk", "robust_risk",
             "calibration", ...) or an object; or just a list of such names.
-        at: A number of places along each edge, or a list of them; as in ``evaluation.grid`` if it is not given.
-        **settings: Of the section ``evaluation``: batch_size, seed.
+        **settings: ``at``, a number of places along each edge or a list of them (``evaluation.grid``); and, of the
+            section ``evaluation``, batch_size and seed.
 
     Raises:
         InputError: For an unknown probe or setting, or a place outside of the subspace.
     """
     config = composed()
-    chosen = section({key: config["evaluation"][key] for key in ("grid", "batch_size", "seed")}, settings)
-    places = locus.places(space.curve, chosen["grid"] if at is None else at, "at")
+    evaluation = config["evaluation"]
+    known = {"at": evaluation["grid"], **{key: evaluation[key] for key in ("batch_size", "seed")}}
+    chosen = section(known, settings)
+    places = locus.places(space.curve, chosen["at"], "at")
     images = labelled(data)
     device = next(space.network.parameters()).device
     batches = EvaluationBatches(

@@ -89,7 +89,8 @@ def repair(
     evaluation = config["evaluation"]
     trained: dict[float, Trained] = {}
     for rate in budget["rates"] if plan["trains"] != "nothing" else ():
-        common = {"augmentation": augmentation, "seed": seed, **recipes.without(budget, *BUDGET, "schedule")}
+        common: dict[str, Any] = {"augmentation": augmentation, "seed": seed}
+        common |= recipes.without(budget, *BUDGET, "schedule", "memory_format")
         if plan["trains"] == "path":
             walked = Subspace(ends, curve, fitted, augmentation=augmentation)
             decay = {name: plan[name] for name in ("weight_decay", "ema_decay")}

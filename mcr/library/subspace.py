@@ -102,7 +102,7 @@ class Subspace(subspace.Subspace):
         context = Context({**composed("runtime=cpu")["runtime"], "threads": 0}, {"kind": "none"}, "", Path())
         found = session.subspace(stage["config"], inputs, inputs["subspace"], context)
         self = cls.__new__(cls)
-        self.__dict__ = {**found.__dict__, "names": tuple(stage["config"]["ends"])}
+        vars(self).update(vars(found), names=tuple(stage["config"]["ends"]))
         return self
 
     def theta(self, u: Place) -> Tensor:
