@@ -124,12 +124,12 @@ class Composer:
         self.known: dict[tuple[str, ...], Chosen] = {}
 
     def __enter__(self) -> Composer:
+        if self.folder is not None and not Path(self.folder).is_dir():
+            raise InputError(f"--config-dir {self.folder}: there is no such folder")
         self.before = GlobalHydra.instance().hydra  # of a program that uses Hydra itself
         GlobalHydra.instance().clear()
         initialize_config_dir(str(self.conf), version_base="1.3", job_name="mcr").__enter__()
         if self.folder is not None:
-            if not Path(self.folder).is_dir():
-                raise InputError(f"--config-dir {self.folder}: there is no such folder")
             self.extra = [f"hydra.searchpath=[{quoted(f'file://{Path(self.folder).absolute()}')}]"]
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None

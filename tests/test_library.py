@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import mcr
-from mcr import run
+from mcr import cli, run
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
@@ -344,12 +344,17 @@ def test_the_face_is_complete_and_light() -> None:
 
 def test_a_program_that_uses_hydra_itself_keeps_its_state(tmp_path: Path) -> None:
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
+    GlobalHydra.instance().clear()  # of another test
     (tmp_path / "mine.yaml").write_text("a: 1\n")
     with initialize_config_dir(str(tmp_path), version_base="1.3"):
         mcr.option("curve", "bezier", points=6)
         mcr.dataset("synthetic", images=20, image_size=8)
+        with pytest.raises(InputError, match="no such folder"):
+            cli.dispatch(["show", "--config-dir", "nowhere"])
         assert compose("mine").a == 1
+    assert not GlobalHydra.instance().is_initialized()
 
 
 def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
