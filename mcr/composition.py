@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import copy
 import functools
-import pickle  # of what this process composed a moment ago, to copy it often; no file is ever read with it
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +46,7 @@ class Chosen:
         choices: The names of the chosen options by group.
         files: The chosen options in the order in which they were merged, Hydra's own aside.
         folders: Where they lie.
-        pickled: The configuration without Hydra's part; read back in a seventh of the time of a deep copy.
+        config: The configuration without Hydra's part; it is copied, never changed.
     """
 
     words: tuple[str, ...]
@@ -55,7 +54,7 @@ class Chosen:
     choices: Mapping[str, str]
     files: Sequence[ResultDefault]
     folders: _Files
-    pickled: bytes
+    config: DictConfig
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class _Files(ConfigRepository):
 
     def __init__(self, path: ConfigSearchPath) -> None:
         super().__init__(path)
-        self.read: dict[str, bytes] = {}
+        self.read: dict[str, ConfigResult] = {}
 
     def __deepcopy__(self, memo: object) -> _Files:
         return copy.copy(self)  # Hydra's copy for each composition, whose search path may be another
@@ -88,9 +87,8 @@ class _Files(ConfigRepository):
             found = super().load_config(config_path)
             if found is None:
                 return None
-            self.read[config_path] = pickle.dumps(found)
-        loaded: ConfigResult = pickle.loads(self.read[config_path])
-        return loaded
+            self.read[config_path] = found
+        return copy.deepcopy(self.read[config_path])
 
 
 class _Loader(ConfigLoaderImpl):
@@ -150,7 +148,7 @@ class Composer:
         words = tuple(str(override.input_line) for override in overrides if override not in values)
         if words not in self.known:
             self.known[words] = self._choose(words)
-        config = pickle.loads(self.known[words].pickled)
+        config = copy.deepcopy(self.known[words].config)
         ConfigLoaderImpl._apply_overrides_to_config(values, config)
         return Composed(config, self.known[words], {value.key_or_group: value.value() for value in values})
 
@@ -161,7 +159,7 @@ class Composer:
         config = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
         OmegaConf.set_struct(config, True)
         files = [file for file in self.loader.files if not str(file.config_path).startswith("hydra/")]
-        return Chosen(words, whole.hydra, choices, files, self.loader.folders, pickle.dumps(config))
+        return Chosen(words, whole.hydra, choices, files, self.loader.folders, config)
 
     def without_overlays(self, chosen: Chosen) -> Any:
         """What the chosen options give that are no overlays, as plain containers with their interpolations."""
