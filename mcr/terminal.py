@@ -85,10 +85,8 @@ def print_replicates(
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for index, column in enumerate(("above the highest end", "mean over seeds", "least", "most")):
             table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
-        for cost, values in found.items():
-            metric = metrics[cost]
-            low, mean, high = (metric.text(values[key], "+") for key in ("min", "mean", "max"))
-            table.add_row(metric.title(cost), f"{mean} ± {metric.text(values['se'])}", low, high)
+        for row in document.replicate_rows(found, metrics):
+            table.add_row(*row)
         seeds = next(iter(found.values()))["replicates"]
         console.print()
         console.print(escape(f"{name}, {seeds} seeds"), style="bold", soft_wrap=True, highlight=False)

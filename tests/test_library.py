@@ -201,7 +201,9 @@ def test_the_order_of_weights_in_memory_changes_no_network() -> None:
 def test_a_loader_trains_with_its_own_batches() -> None:
     loader = DataLoader(TensorDataset(TRAIN[0].float() / 255, TRAIN[1]), batch_size=16)
     one, two = network(1), network(1)
+    state = torch.get_rng_state()
     rows = mcr.fit(one, loader, epochs=2, lr=0.05).rows
+    assert torch.equal(torch.get_rng_state(), state)
     assert len(rows) == 2
     assert not same(one, two)
     space = mcr.Subspace([one, two], "polychain", loader)
@@ -309,6 +311,15 @@ def floats(low: float, high: float) -> Tensor:
         (lambda: mcr.fit(space("linear"), TRAIN), "nothing to fit"),
         (lambda: mcr.fit(space(), TRAIN, memory_format="contiguous"), "no setting memory_format"),
         (lambda: mcr.fit("network", TRAIN), "no str"),
+        (lambda: mcr.fit(network(1), TRAIN, lr=0), "learning rate 0 must be above 0"),
+        (lambda: mcr.fit(network(1), TRAIN, floor=0.5), "no setting floor"),
+        (
+            lambda: mcr.Subspace([network(1), network(2)], "bezier", TRAIN, memory_format="c"),
+            "channels_last or contiguous",
+        ),
+        (lambda: mcr.Subspace([network(1), network(2)], "bezier", TRAIN, precision="fp8"), "fp32 or bf16"),
+        (lambda: mcr.Subspace([network(1), network(2)], "bezier", TRAIN, batchnorm_batch=0), "at least 1"),
+        (lambda: mcr.measure(space(), TEST, ["risk"], batch_size=0), "batch_size=0 must be at least 1"),
         (lambda: mcr.fit(space(), TRAIN, optimizer=mcr.option("optimizer", "sgd")), "would act on control points"),
         (lambda: space(images=None), "give images="),
         (lambda: mcr.Subspace([network(1)], "bezier", TRAIN), "joins 2 networks, 1 "),

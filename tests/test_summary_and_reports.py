@@ -272,7 +272,9 @@ def test_a_probe_has_one_colour_and_its_whole_name_in_every_panel_of_the_figure(
 
 
 def verdict(source: str, measured: float, held: bool) -> Verdict:
-    return Verdict(source, "loss barrier <= 0.02 by 2 standard errors over images (0.1)", measured, held)
+    return Verdict(
+        source, "loss barrier <= 0.02 by 2 standard errors over images (0.100), less that of the line", measured, held
+    )
 
 
 def test_what_held_is_said_first_then_what_did_not_and_where() -> None:
@@ -284,7 +286,7 @@ def test_what_held_is_said_first_then_what_did_not_and_where() -> None:
         ("c", verdict("E1, it is so", 0.75, False)),
         ("a", verdict("alone", 0.0, True)),
     ]
-    asked = "asked is loss barrier <= 0.02 by 2 standard errors over images"
+    asked = "asked is loss barrier <= 0.02 by 2 standard errors over images, less that of the line"
     assert told(found) == [
         ("held", "it is flat, in all 2"),
         ("held", "alone"),

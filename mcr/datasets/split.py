@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import torch
 
@@ -12,6 +12,11 @@ from mcr.seeding import generator
 
 log = logging.getLogger("mcr")
 SPLITS = ("train", "validation", "clean", "test")
+
+
+def home(split: str, parts: Container[str]) -> str:
+    """The part of a source that a split is drawn from."""
+    return "all" if "all" in parts else "test" if split == "test" else "train"
 
 
 def split_indices(counts: Mapping[str, int], sizes: Mapping[str, int | float | str]) -> dict[str, torch.Tensor]:
@@ -32,7 +37,6 @@ def split_indices(counts: Mapping[str, int], sizes: Mapping[str, int | float | s
     Raises:
         InputError: Where the splits ask for more images than there are.
     """
-    home = dict.fromkeys(SPLITS, "all") if "all" in counts else dict.fromkeys(SPLITS, "train") | {"test": "test"}
     left = {
         part: torch.randperm(count, generator=generator(str(sizes["seed"]), "split", part))
         for part, count in counts.items()
@@ -41,7 +45,7 @@ def split_indices(counts: Mapping[str, int], sizes: Mapping[str, int | float | s
     found = {}
     # Train comes last: it is the split that usually takes all that is left.
     for name in ("test", "validation", "clean", "train"):
-        part = home[name]
+        part = home(name, counts)
         wanted = _count(name, sizes[name], counts[part], len(left[part]))
         found[name], left[part] = left[part][:wanted], left[part][wanted:]
     return {name: found[name] for name in SPLITS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mcr.build import build
 from mcr.datasets.augment import to_unit
-from mcr.datasets.split import split_indices
+from mcr.datasets.split import home, split_indices
 from mcr.errors import InputError
 from mcr.library.options import composed, word
 from mcr.plans import recipes
@@ -99,11 +99,6 @@ def dataset(name: str, **values: Any) -> dict[str, LabelledImages]:
     indices = split_indices({part: len(found.labels) for part, found in raw.parts.items()}, config["split"])
     found = {}
     for split, chosen in indices.items():
-        part = raw.parts["all" if "all" in raw.parts else "test" if split == "test" else "train"]
+        part = raw.parts[home(split, raw.parts)]
         found[split] = LabelledImages(part.images[chosen], part.labels[chosen])
     return found
-
-
-def classes(parts: Iterable[LabelledImages]) -> int:
-    """The number of classes that labels name."""
-    return 1 + max(int(part.labels.max()) for part in parts)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mcr.build import build
+from mcr.build import build, build_tree
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, RepeatedBatches, TrainingBatches
 from mcr.errors import InputError
@@ -26,8 +26,9 @@ from mcr.stages.train import epochs, parts
 from mcr.training.endpoint import EndpointModule
 from mcr.training.fit import Fitted
 from mcr.training.fit import fit as train
-from mcr.training.subspace import SubspaceModule, refuse_coupled
+from mcr.training.subspace import SubspaceModule
 from mcr.types import LabelledImages
+from mcr.weightspace.subspace import free_points
 
 Optimizer = Callable[..., torch.optim.Optimizer]
 ROOT = "default"  # the option that conf/config.yaml chooses
@@ -79,7 +80,8 @@ def fit(
         if not isinstance(given, str)
     }
     loader = data if isinstance(data, DataLoader) else None
-    part = LabelledImages(*next(iter(loader))) if loader is not None else labelled(data)
+    with torch.random.fork_rng(devices=[]):  # a loader draws from the global generator when it begins
+        part = LabelledImages(*next(iter(loader))) if loader is not None else labelled(data)
     device = next(network.parameters()).device
     count = _classes(network, part, device)
     common = {"num_classes": count, "seed": str(seed), **made}
@@ -92,13 +94,13 @@ def fit(
         batches = LoaderBatches(loader, recipe["memory_format"])
     else:
         batches = _batches(recipe, part.images.to(device), part.labels.to(device), augmentation, seed)
-    watched = None if validation is None else labelled(validation)
+    watched = None if validation is None else _watched(recipe, labelled(validation), device)
     length = epochs(recipe)[0]
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         fitted = train(
             module,
             batches,
-            watched and _watched(recipe, watched.images.to(device), watched.labels.to(device)),
+            watched,
             Path(folder),
             label="subspace" if space else "network",
             epochs=length,
@@ -123,7 +125,7 @@ def fit(
 
 
 def _recipe(
-    space: Subspace | None, objective: object, optimizer: object, schedule: object, settings: Mapping[str, Any]
+    space: Subspace | None, objective: str | Objective, optimizer: object, schedule: object, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """All that a training needs, in the form of the command line's recipes."""
     named = {"objective": objective, "optimizer": optimizer, "schedule": schedule}
@@ -134,22 +136,26 @@ def _recipe(
             raise InputError("lr= is for a named optimizer: an object has its own")
         words.append(word("optimizer.lr", settings.pop("lr")))
     config = composed(*words)
-    attacks = objective not in (ROOT, "cross_entropy") and (isinstance(objective, str) or objective.attacks)  # type: ignore[attr-defined]
     if space is not None:
         # Its points lie in memory in an order that is settled.
         known = recipes.without(config["connection"], "split", "images", "memory_format")
     else:
-        kind = "adversarial" if attacks else "standard"
+        made = build_tree(recipes.attacked(config, config["objective"])) if isinstance(objective, str) else objective
+        kind = "adversarial" if made.attacks else "standard"
         end = composed(*words, f"endpoint@endpoints.start={kind}")["endpoints"]["start"]
-        known = {"steps": 0} | recipes.without(end, "source", "label", "images", "edits", "objective")
+        known = {"steps": 0} | recipes.without(end, "source", "label", "images", "edits", "objective", "floor")
     known = section(known, settings)
     if "steps" in settings and "epochs" in settings:
         raise InputError("the budget is given in epochs= or in steps=, not in both")
-    if space is not None:
+    if space is None:
+        known["floor"] = 0.0  # who calls looks at the accuracy
+    else:
         known["memory_format"] = "channels_last" if space.layout.channels_last else "contiguous"
     recipe = recipes.training(config, known, config["objective"])
     kind_of = NetworkTraining if space is None else SubspaceTraining
     validate(kind_of, "fit", recipe)
+    if recipe["optimizer"]["lr"] <= 0:
+        raise InputError(f"the learning rate {recipe['optimizer']['lr']} must be above 0")
     return recipe
 
 
@@ -157,7 +163,7 @@ def _module(what: nn.Module | Subspace, recipe: Mapping[str, Any], common: Mappi
     if not isinstance(what, Subspace):
         made: EndpointModule = build(recipe["module"], network=what, **common)
         return made
-    if not sum(1 for row in what.curve.initial().tolist() if max(row) < 1):
+    if not free_points(what.curve):
         raise InputError(f"{type(what.curve).__name__} has no free control point: there is nothing to fit")
     _refuse_decay(common["optimizer"])
     return SubspaceModule(
@@ -175,7 +181,6 @@ def _module(what: nn.Module | Subspace, recipe: Mapping[str, Any], common: Mappi
 
 def _refuse_decay(optimizer: Optimizer) -> None:
     """Raises InputError for an optimizer that decays control points, beside the decay of the weights at u."""
-    refuse_coupled(optimizer)
     decay = optimizer([nn.Parameter(torch.zeros(1))]).defaults.get("weight_decay", 0)
     if decay:
         raise InputError(
@@ -193,9 +198,10 @@ def _batches(
     return TrainingBatches(images, labels, *order)
 
 
-def _watched(recipe: Mapping[str, Any], images: torch.Tensor, labels: torch.Tensor) -> EvaluationBatches:
+def _watched(recipe: Mapping[str, Any], part: LabelledImages, device: torch.device) -> EvaluationBatches:
     most = recipe.get("watched_images")
-    return EvaluationBatches(images[:most], labels[:most], recipe["batch_size"], recipe["memory_format"])
+    images, labels = part.images[:most].to(device), part.labels[:most].to(device)
+    return EvaluationBatches(images, labels, recipe["batch_size"], recipe["memory_format"])
 
 
 def _classes(network: nn.Module, part: LabelledImages, device: torch.device) -> int:

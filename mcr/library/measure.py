@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mcr.datasets.batches import EvaluationBatches
+from mcr.errors import InputError
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.measured import Measure, Measured
 from mcr.evaluation.summary import Grid, summarize
@@ -106,6 +107,8 @@ def measure(
     evaluation = config["evaluation"]
     known = {"at": evaluation["grid"], **{key: evaluation[key] for key in ("batch_size", "seed")}}
     chosen = section(known, settings)
+    if chosen["batch_size"] < 1:
+        raise InputError(f"batch_size={chosen['batch_size']} must be at least 1")
     places = locus.places(space.curve, chosen["at"], "at")
     images = labelled(data)
     device = next(space.network.parameters()).device
@@ -138,9 +141,7 @@ def _measure(
     at = [partial(space.back_at, u, kept) for u, kept in zip(survey.places, survey.statistics, strict=True)]
     with bar(name, len(at), "places") as progress:
         if not callable(probe):
-            where = [" ".join(f"{value:.2f}" for value in u.tolist()) for u in survey.places]
-            ends = [index for index, row in enumerate(shares) if 1 in row]
-            answers = ask_together(probe, at, batches, chosen["seed"], where, ends)
+            answers = ask_together(probe, at, batches, chosen["seed"], survey.places.tolist(), shares)
             progress.reach(len(at))
         else:
             given = [partial(space.given, end) for end in range(len(space.ends))]

@@ -19,6 +19,7 @@ from mcr.library.options import composed, option, section, word
 from mcr.library.subspace import AS_THEY_ARE, Subspace, calibration
 from mcr.plans import recipes
 from mcr.plans.repair import TRAINED
+from mcr.progress import bar
 from mcr.repairs.bench import Bench, Trained, Walked
 from mcr.repairs.held_out import HeldOutScore
 from mcr.stages.artifacts import check_material
@@ -95,7 +96,9 @@ def repair(
             walked = Subspace(ends, curve, fitted, augmentation=augmentation)
             decay = {name: plan[name] for name in ("weight_decay", "ema_decay")}
             fit(walked, fitted, lr=rate, **decay, **common)
-            survey = Survey.of(walked, locus.places(walked.curve, plan["grid"], "repair.grid"), walked.names, _quiet)
+            places = locus.places(walked.curve, plan["grid"], "repair.grid")
+            with bar("places", len(places), "places") as progress:
+                survey = Survey.of(walked, places, walked.names, progress.reach)
             trained[rate] = Walked(walked, survey.places, list(survey.statistics))
         else:
             tuned = copy.deepcopy(next(iter(ends.values())))
@@ -128,7 +131,3 @@ def _shared(clean: LabelledImages, budget: Mapping[str, Any]) -> tuple[LabelledI
         LabelledImages(clean.images[:cut], clean.labels[:cut]),
         LabelledImages(clean.images[cut:count], clean.labels[cut:count]),
     )
-
-
-def _quiet(_: int) -> None:
-    """Nobody waits for the places of one rate."""

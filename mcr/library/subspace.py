@@ -18,14 +18,15 @@ from mcr.datasets.batches import augmented_batches
 from mcr.errors import InputError
 from mcr.library.data import Data, labelled
 from mcr.library.options import composed, option, section
+from mcr.plans import recipes
 from mcr.stages import session
 from mcr.stages.context import Context
+from mcr.stages.declared import BatchNorm, validate
 from mcr.weightspace import batchnorm, subspace
 from mcr.weightspace.transform import Transform
 
 Place = float | Sequence[float] | Tensor
 AS_THEY_ARE = Augmentation(padding=0, flip=0.0)
-FORMATS = {"channels_last": "channels_last", "contiguous": "contiguous_format"}  # torch's names
 SETTINGS = ("batchnorm_images", "batchnorm_batch", "precision", "memory_format", "seed")
 
 
@@ -71,7 +72,10 @@ class Subspace(subspace.Subspace):
             raise InputError(
                 "these networks have BatchNorm, whose statistics are estimated anew everywhere: give images="
             )
-        moved.to(memory_format=getattr(torch, FORMATS[chosen["memory_format"]]))
+        kept = {"images": chosen["batchnorm_images"], "batch_size": chosen["batchnorm_batch"]}
+        validate(BatchNorm, "Subspace", kept | {name: chosen[name] for name in ("precision", "seed")})
+        if recipes.one_of("memory_format", chosen["memory_format"], ("channels_last", "contiguous")) == "channels_last":
+            moved.to(memory_format=torch.channels_last)
         self.names = tuple(named)
         super().__init__(
             moved,

@@ -63,8 +63,8 @@ def ask_together(
     at: Sequence[Callable[[], nn.Module]],
     data: EvaluationBatches,
     seed: int | str,
-    where: Sequence[str],
-    ends: Sequence[int],
+    places: Sequence[Sequence[float]],
+    shares: Sequence[Sequence[float]],
 ) -> Answers:
     """Ask all networks at once.
 
@@ -73,11 +73,13 @@ def ask_together(
         at: Give the network of each place; the next call may move it.
         data: The images.
         seed: Of what the probe draws.
-        where: What people call each place.
-        ends: Which of the places are ends.
+        places: Coordinates of each place (T, dim).
+        shares: Of each end there before anything is fitted (T, E): 1 at the end itself.
     """
     networks = [copy.deepcopy(place()) for place in at]
     values = dict(probe.ask(networks, data, generator(seed, probe.draws)))
+    where = [" ".join(f"{value:.2f}" for value in place) for place in places]
+    ends = [number for number, row in enumerate(shares) if 1 in row]
     return Answers(values, {}, dict(probe.statistics(values, where, ends)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -29,7 +30,7 @@ class Verdict:
     @property
     def asked(self) -> str:
         """The statement without its margin, which differs from path to path."""
-        return self.statement.partition(" (")[0]
+        return re.sub(r" \(\d+\.\d+\)", "", self.statement)
 
     @property
     def sentence(self) -> str:

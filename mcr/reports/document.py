@@ -97,15 +97,22 @@ def path_rows(table: Table) -> tuple[list[str], list[list[str]]]:
     return columns, rows
 
 
+def replicate_rows(found: Summary, metrics: Mapping[str, Metric]) -> list[list[str]]:
+    """Of each cost of a path its title, and the mean ± standard error, least and most over replicates."""
+    rows = []
+    for cost, values in found.items():
+        low, mean, high = (metrics[cost].text(values[key], "+") for key in ("min", "mean", "max"))
+        rows.append([metrics[cost].title(cost), f"{mean} ± {metrics[cost].text(values['se'])}", low, high])
+    return rows
+
+
 def replicates_section(spread: Mapping[str, Summary], metrics: Mapping[str, Metric]) -> str:
     """The rise above the highest end over replicates, as a Markdown table."""
-    rows = []
-    for name, found in spread.items():
-        for cost, values in found.items():
-            metric = metrics[cost]
-            low, mean, high = (metric.text(values[key], "+") for key in ("min", "mean", "max"))
-            spoken = f"{mean} ± {metric.text(values['se'])}"
-            rows.append([name, metric.title(cost), f"{values['replicates']}", spoken, low, high])
+    rows = [
+        [name, title, f"{found[cost]['replicates']}", *spoken]
+        for name, found in spread.items()
+        for cost, (title, *spoken) in zip(found, replicate_rows(found, metrics), strict=True)
+    ]
     columns = ["path", "metric", "replicates", "above highest end", "least", "most"]
     text = (
         "The mean over replicates of the rise above the highest end, ± its standard error over replicates (not images)."

@@ -16,6 +16,7 @@ from torch import Tensor
 from mcr.architectures.normalization import Normalized
 from mcr.backdoors.backdoor import Backdoor
 from mcr.build import build
+from mcr.datasets.split import home
 from mcr.errors import InputError
 from mcr.types import LabelledImages, RawDataset
 from mcr.weightspace import files
@@ -110,7 +111,7 @@ def read_part(folder: Path, name: str) -> LabelledImages:
 def read_split(inputs: dict[str, Path], name: str, device: str, limit: int | str = "all") -> LabelledImages:
     """A split's images and labels on the device, in the recorded random order; its first ``limit`` images."""
     counts = read_spec(inputs["data"]).counts
-    part = read_part(inputs["data"], "all" if "all" in counts else "test" if name == "test" else "train")
+    part = read_part(inputs["data"], home(name, counts))
     indices = files.load(inputs["split"] / SPLIT)[name].long()
     if not len(indices):
         raise InputError(f"the split {name} is empty, but is needed here: give dataset.split.{name} some images")

@@ -40,9 +40,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     at = [partial(space.back_at, places[index], statistics[index]) for index in indices]
     with bar(stage.label, len(indices), "places") as progress:
         if hasattr(probe, "ask"):
-            where = [" ".join(f"{value:.2f}" for value in found["places"][index]) for index in indices]
-            ends = [number for number, index in enumerate(indices) if 1 in found["shares"][index]]
-            answers = ask_together(probe, at, data, config["seed"], where, ends)
+            asked, shares = ([found[name][index] for index in indices] for name in ("places", "shares"))
+            answers = ask_together(probe, at, data, config["seed"], asked, shares)
             progress.reach(len(indices))
         else:
             given = [partial(space.given, end) for end in range(len(space.ends))]
