@@ -14,7 +14,7 @@ from benchmarks.path_point import Path
 from benchmarks.reference import path_point as published
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import augmented_batches
-from mcr.precision import Precision
+from mcr.numerics.precision import Precision
 
 STEPS = 30  # of training: losses of an unfinished network, as adversarially trained ones have
 GRID = [0.0, 0.25, 0.5, 0.75, 1.0]

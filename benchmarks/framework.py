@@ -13,8 +13,8 @@ from benchmarks.paired import publish, ratio, timed
 from benchmarks.training_step import plain
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import TrainingBatches
+from mcr.numerics.precision import Precision, autocast
 from mcr.objectives.cross_entropy import CrossEntropy
-from mcr.precision import Precision, autocast
 from mcr.training.fit import fit
 
 STEPS, EPOCHS = 100, 2

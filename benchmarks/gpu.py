@@ -18,9 +18,9 @@ from benchmarks.peaks import work as work_of
 from benchmarks.training_step import curve, plain, stepper
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import TrainingBatches
+from mcr.numerics.precision import PRECISIONS, Precision
 from mcr.objectives.adversarial import Adversarial
 from mcr.objectives.cross_entropy import CrossEntropy
-from mcr.precision import PRECISIONS, Precision
 from mcr.training.endpoint import EndpointModule
 from mcr.training.fit import fit
 

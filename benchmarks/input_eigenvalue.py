@@ -11,8 +11,8 @@ from benchmarks.paired import publish, ratio, timed
 from benchmarks.peaks import floors
 from benchmarks.reference.power_iteration import power_iteration
 from mcr.attacks.frozen import frozen
+from mcr.numerics.seeding import generator
 from mcr.probes.input_hessian import exact, lanczos
-from mcr.seeding import generator
 
 IMAGES = 64
 EXACT, POWER = "exact, 9 vector-Jacobian products", "10 power iterations, batched, parameters frozen"

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mcr import cli, overrides, pipeline
-from mcr.store import Stage
+from mcr.app import cli, overrides
+from mcr.plans import pipeline
+from mcr.store.stage import Stage
 
 # The overlays of the paper's own size; the others are smaller forms of the same.
 PAPER = ("zhao2020_fig2_backdoor_path", "zhao2020_fig4_barrier", "zhao2020_robust_connection")

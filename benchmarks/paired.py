@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from mcr.heap import keep_freed_memory
+from mcr.numerics.malloc import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results"
 Times = Mapping[str, Sequence[float]]

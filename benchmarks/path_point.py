@@ -14,7 +14,7 @@ from benchmarks.reference.loading import loader
 from mcr.curves.bezier import Bezier
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, augmented_batches
-from mcr.precision import Precision
+from mcr.numerics.precision import Precision
 from mcr.probes.risk import Risk
 from mcr.weightspace.subspace import State, Subspace
 

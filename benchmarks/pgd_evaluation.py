@@ -9,10 +9,10 @@ import torch
 from benchmarks import subject
 from benchmarks.paired import Row, Usual, publish, ratio, timed
 from benchmarks.reference.pgd import robust_loss
-from mcr.precision import Precision
+from mcr.numerics.precision import Precision
+from mcr.numerics.seeding import generator
 from mcr.probes.risk import risk
 from mcr.probes.robust_risk import robust_accuracy, robust_risk
-from mcr.seeding import generator
 
 IMAGES = 1536
 LITTLE = 15  # training steps after which about 30 % of the images withstand the attack

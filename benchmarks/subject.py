@@ -14,9 +14,9 @@ from mcr.architectures.small_vgg import SmallVgg
 from mcr.architectures.vgg import Vgg
 from mcr.attacks.pgd import Pgd
 from mcr.datasets.digits import Digits
-from mcr.heap import keep_freed_memory
+from mcr.numerics.malloc import keep_freed_memory
+from mcr.numerics.seeding import generator
 from mcr.objectives.fgsm_rs import FgsmRs
-from mcr.seeding import generator
 
 EPS, STEP, STEPS = 8 / 255, 2 / 255, 10
 BATCH = 128

@@ -15,8 +15,8 @@ from benchmarks.reference import training
 from mcr.curves.bezier import Bezier
 from mcr.curves.bezier_surface import BezierSurface
 from mcr.curves.curve import Curve
+from mcr.numerics.precision import Precision, autocast
 from mcr.objectives.cross_entropy import CrossEntropy
-from mcr.precision import Precision, autocast
 from mcr.schedules.flat_linear_flat import FlatLinearFlat
 from mcr.training.endpoint import EndpointModule
 from mcr.training.subspace import SubspaceModule

@@ -1,6 +1,6 @@
 """``python -m mcr``: the same as the console script ``mcr``."""
 
-from mcr.cli import main
+from mcr.app.cli import main
 
 if __name__ == "__main__":
     main()

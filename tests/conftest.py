@@ -15,9 +15,10 @@ os.environ.setdefault("WANDB_SILENT", "true")
 os.environ.pop("MCR_ROOT", None)
 os.environ.pop("MCR_DATA", None)
 
-from mcr import composition, overrides, pipeline, run, shorthands
+from mcr.app import composition, overrides, run, shorthands
+from mcr.plans import pipeline
 from mcr.stages.context import Context
-from mcr.store import Store
+from mcr.store.store import Store
 
 # Machines are shared: how long an example takes says nothing about the code.
 settings.register_profile("mcr", deadline=None)

@@ -15,9 +15,9 @@ from mcr.attacks.fgsm import Fgsm
 from mcr.attacks.frozen import frozen
 from mcr.attacks.pgd import Pgd
 from mcr.errors import InputError
+from mcr.numerics.seeding import generator
 from mcr.objectives.adversarial import Adversarial
 from mcr.probes.robust_risk import robust_risk
-from mcr.seeding import generator
 
 IMAGES = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(6) % 3

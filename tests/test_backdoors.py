@@ -15,7 +15,7 @@ from mcr.backdoors.blended import Blended
 from mcr.backdoors.poisoning import attackable, choose
 from mcr.backdoors.sinusoidal import Sinusoidal
 from mcr.errors import InputError
-from mcr.seeding import generator
+from mcr.numerics.seeding import generator
 
 SHAPES = [(5, 1, 8, 8), (5, 3, 32, 32), (2, 3, 8, 32)]
 

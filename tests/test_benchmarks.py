@@ -21,12 +21,12 @@ from benchmarks.reference.power_iteration import power_iteration
 from mcr.attacks.frozen import frozen
 from mcr.attacks.pgd import Pgd
 from mcr.datasets.batches import EvaluationBatches
-from mcr.losses import cross_entropy
+from mcr.numerics.losses import cross_entropy
+from mcr.numerics.seeding import generator
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.probes.input_hessian import exact
 from mcr.probes.risk import risk
 from mcr.probes.robust_risk import robust_risk
-from mcr.seeding import generator
 from mcr.weightspace import batchnorm
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mcr import cli
-from mcr import sweep as sweep_module
+from mcr.app import cli
+from mcr.app import sweep as sweep_module
 from mcr.errors import InputError
 
 TINY = [
@@ -227,7 +227,7 @@ def test_online_without_an_account_asks_nothing_and_says_what_to_do(tmp_path: Pa
 def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
     program = (
         "import sys; sys.argv[1:] = sys.argv[1].split();\n"
-        "from mcr.cli import main\n"
+        "from mcr.app.cli import main\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code, end.code\n"
         "loaded = {'torch', 'pytorch_lightning', 'matplotlib', 'wandb', 'sklearn', 'scipy'} & set(sys.modules)\n"
@@ -261,7 +261,7 @@ def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
 
 
 def test_importing_mcr_loads_neither_torch_nor_lightning() -> None:
-    script = "import sys, mcr, mcr.cli; assert not {'torch', 'pytorch_lightning'} & set(sys.modules)"
+    script = "import sys, mcr, mcr.app.cli; assert not {'torch', 'pytorch_lightning'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
@@ -352,7 +352,7 @@ def test_odd_folders_and_old_failures(tmp_path: Path) -> None:
 
 
 def test_commands_of_the_same_second_have_their_own_folders(tmp_path: Path) -> None:
-    from mcr.cli import _new_folder
+    from mcr.app.cli import _new_folder
 
     assert len({_new_folder(tmp_path) for _ in range(3)}) == 3
 

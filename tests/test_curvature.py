@@ -11,20 +11,20 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mcr import build
+from mcr.app.composition import conf_folder
 from mcr.architectures.normalization import Normalized
 from mcr.architectures.preresnet import PreResNet
 from mcr.architectures.small_cnn import SmallCnn
 from mcr.architectures.wrn import WideResNet
 from mcr.attacks.frozen import frozen
-from mcr.composition import conf_folder
 from mcr.errors import InputError
-from mcr.losses import cross_entropy
+from mcr.numerics.losses import cross_entropy
 from mcr.probes import input_hessian
 from mcr.probes.ensemble import Ensemble
 from mcr.probes.input_gradient import cosine, input_gradients
 from mcr.probes.input_hessian import Curvature, curvature, exact, lanczos
 from mcr.probes.piecewise import piecewise_linear
+from mcr.store import build
 
 SIDE = 6
 PIXELS = SIDE * SIDE

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import mcr.curves
-from mcr.composition import conf_folder
+from mcr.app.composition import conf_folder
 from mcr.curves.barycentric import Barycentric, lattice
 from mcr.curves.bernstein import bernstein
 from mcr.curves.bezier import Bezier

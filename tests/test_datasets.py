@@ -19,7 +19,7 @@ from mcr.datasets.imagefolder import ImageFolder
 from mcr.datasets.split import SPLITS, split_indices
 from mcr.datasets.synthetic import Synthetic
 from mcr.errors import InputError
-from mcr.seeding import generator
+from mcr.numerics.seeding import generator
 from mcr.stages import artifacts
 
 IMAGES = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -12,6 +12,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from mcr.app.composition import conf_folder
 from mcr.architectures.small_cnn import SmallCnn
 from mcr.attacks import ball
 from mcr.attacks.apgd import ApgdCe, ApgdT
@@ -23,12 +24,11 @@ from mcr.attacks.fmn import Fmn
 from mcr.attacks.frozen import frozen
 from mcr.attacks.pgd import GRAIN, Pgd
 from mcr.attacks.square import Square
-from mcr.build import build
-from mcr.composition import conf_folder
 from mcr.errors import InputError
-from mcr.losses import cross_entropy
+from mcr.numerics.losses import cross_entropy
+from mcr.numerics.seeding import generator
 from mcr.probes.robust_risk import robust_accuracy, robust_risk
-from mcr.seeding import generator
+from mcr.store.build import build
 from mcr.types import Classifier
 
 CONF = Path(__file__).parents[1] / "conf" / "attack"

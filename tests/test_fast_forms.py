@@ -21,23 +21,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mcr import heap, identity, pipeline
 from mcr.attacks import ball
 from mcr.attacks.fgsm import Fgsm
 from mcr.attacks.pgd import Pgd
-from mcr.build import build
 from mcr.curves.bezier import Bezier
 from mcr.curves.polychain import Polychain
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, RepeatedBatches, StampedBatches, TrainingBatches
 from mcr.errors import InputError
+from mcr.numerics import malloc
+from mcr.numerics.seeding import generator
 from mcr.objectives.adversarial import Adversarial
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.objectives.objective import Objective
+from mcr.plans import pipeline
 from mcr.probes import robust_risk
-from mcr.seeding import generator
 from mcr.stages.context import Context
-from mcr.store import Stage
+from mcr.store import identity
+from mcr.store.build import build
+from mcr.store.stage import Stage
 from mcr.training import subspace
 from mcr.training.adversarial import AdversarialModule
 from mcr.training.averaging import Averaging
@@ -1018,7 +1020,7 @@ def test_memory_is_kept_as_far_as_the_c_library_can(largest, expected, monkeypat
         return int(parameter == -1 or value <= largest)
 
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
-    heap.keep_freed_memory()
+    malloc.keep_freed_memory()
     assert calls == expected
 
 
@@ -1033,7 +1035,7 @@ def test_where_there_is_no_mallopt_nothing_happens(error: Exception | None, monk
         return object()
 
     monkeypatch.setattr(ctypes, "CDLL", library)
-    assert heap.keep_freed_memory() is None
+    assert malloc.keep_freed_memory() is None
     assert asked == [None]
     Context(RUNTIME, {"kind": "none"}, "tests", Path()).prepare()
     assert asked == [None, None]

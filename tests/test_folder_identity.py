@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mcr import identity
+from mcr import digests
 from mcr.datasets import folder
 from mcr.datasets.folder import image_folder_fingerprint, tiny_imagenet_fingerprint
 from mcr.datasets.imagefolder import ImageFolder
@@ -287,14 +287,14 @@ def test_a_command_follows_the_folder(request_for, tmp_path: Path) -> None:
 def reads(monkeypatch) -> list[str]:
     """The files whose bytes are hashed."""
     found: list[str] = []
-    hashed = identity.hashlib.file_digest
+    hashed = digests.hashlib.file_digest
 
     def file_digest(stream, name):
         found.append(stream.name)
         return hashed(stream, name)
 
-    monkeypatch.setattr(identity.hashlib, "file_digest", file_digest)
-    monkeypatch.setattr(identity, "_digests", {})
+    monkeypatch.setattr(digests.hashlib, "file_digest", file_digest)
+    monkeypatch.setattr(digests, "_digests", {})
     return found
 
 
@@ -308,11 +308,11 @@ def test_a_file_that_has_settled_is_read_once(tmp_path: Path, reads: list[str], 
     path = tmp_path / "file"
     path.write_text("12")
     later = path.stat().st_ctime + 100
-    monkeypatch.setattr(identity.time, "time", lambda: later)
-    assert identity.file_digest(str(path)) == identity.file_digest(str(path))
+    monkeypatch.setattr(digests.time, "time", lambda: later)
+    assert digests.file_digest(str(path)) == digests.file_digest(str(path))
     assert len(reads) == 1
     with pytest.raises(InputError, match="the limit is"):
-        identity.file_digest(str(path), most_megabytes=1e-6)
+        digests.file_digest(str(path), most_megabytes=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -321,8 +321,8 @@ def test_a_file_that_has_settled_is_read_once(tmp_path: Path, reads: list[str], 
 def test_a_changed_file_is_read_again(change: str, tmp_path: Path, reads: list[str], monkeypatch) -> None:
     path = old(tmp_path / "file", "12", 1e9)
     later = path.stat().st_ctime + 100
-    monkeypatch.setattr(identity.time, "time", lambda: later)
-    before = identity.file_digest(str(path))
+    monkeypatch.setattr(digests.time, "time", lambda: later)
+    before = digests.file_digest(str(path))
     if change == "content":
         path.write_text("13")
     elif change == "content but not its time":
@@ -331,7 +331,7 @@ def test_a_changed_file_is_read_again(change: str, tmp_path: Path, reads: list[s
         path.write_text("123")
     else:
         old(tmp_path / "other", "13", 1e9).replace(path)
-    assert identity.file_digest(str(path)) != before
+    assert digests.file_digest(str(path)) != before
     assert len(reads) == 2
 
 
@@ -339,7 +339,7 @@ def test_a_file_that_has_just_changed_is_not_remembered(tmp_path: Path, reads: l
     """It could change again within one tick of the file system's clock."""
     path = tmp_path / "file"
     path.write_text("12")
-    assert identity.file_digest(str(path)) == identity.file_digest(str(path))
+    assert digests.file_digest(str(path)) == digests.file_digest(str(path))
     assert len(reads) == 2
 
 
@@ -355,7 +355,7 @@ def test_what_is_no_plain_file_is_refused_unread(kind: str, tmp_path: Path) -> N
     else:
         path = Path("/dev/zero")
     with pytest.raises(InputError, match="is no plain file"):
-        identity.file_digest(str(path))
+        digests.file_digest(str(path))
 
 
 def test_listing_a_folder_needs_no_torch() -> None:

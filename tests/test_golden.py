@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from mcr import pipeline, run
+from mcr.app import run
+from mcr.plans import pipeline
 from mcr.stages.context import Context
-from mcr.store import Store
+from mcr.store.store import Store
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "tables.json").read_text())
 SMALL = (

@@ -15,8 +15,8 @@ from mcr.backdoors.badnets import BadNets
 from mcr.backdoors.poisoning import attackable
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
-from mcr.losses import cross_entropy
 from mcr.metric import Metric
+from mcr.numerics.losses import cross_entropy
 from mcr.probes.ensemble import EnsembleRisk
 from mcr.probes.gradient_similarity import GradientSimilarity, to_ends
 from mcr.probes.input_gradient import input_gradients

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from mcr import identity
+from mcr import digests
 from mcr.errors import InputError
-from mcr.seeding import generator, seed_for
-from mcr.store import Stage, Store
+from mcr.numerics.seeding import generator, seed_for
+from mcr.store import identity
+from mcr.store.stage import Stage
+from mcr.store.store import Store
 
 
 def test_the_same_number_has_the_same_key() -> None:
@@ -54,19 +56,19 @@ def test_editing_one_s_own_network_changes_its_identity(tmp_path: Path, monkeypa
     monkeypatch.syspath_prepend(str(tmp_path))
     module = tmp_path / "edited_network.py"
     module.write_text("class Net: ...\n")
-    first = identity.source_digest("edited_network.Net")
+    first = digests.source_digest("edited_network.Net")
     module.write_text("class Net: ... # changed\n")
-    assert identity.source_digest("edited_network.Net") != first
-    assert identity.source_digest("torchvision.models.resnet18").startswith("torchvision==")
+    assert digests.source_digest("edited_network.Net") != first
+    assert digests.source_digest("torchvision.models.resnet18").startswith("torchvision==")
     package = tmp_path / "own_package"
     package.mkdir()
     (package / "__init__.py").write_text("from own_package.net import Net\n")
     (package / "net.py").write_text("class Net: ...\n")
-    whole = identity.source_digest("own_package.Net")
+    whole = digests.source_digest("own_package.Net")
     (package / "net.py").write_text("class Net: ... # changed\n")
-    assert identity.source_digest("own_package.Net") != whole
+    assert digests.source_digest("own_package.Net") != whole
     with pytest.raises(InputError, match="no module"):
-        identity.source_digest("no_such_package.Net")
+        digests.source_digest("no_such_package.Net")
 
 
 def test_seeds_are_named_by_their_use() -> None:

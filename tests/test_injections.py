@@ -17,7 +17,7 @@ from mcr.errors import InputError
 from mcr.injections.fault_sneaking import FaultSneaking, _piece
 from mcr.injections.gaussian import Gaussian
 from mcr.injections.injected import CHUNK, Injected, chosen
-from mcr.seeding import generator
+from mcr.numerics.seeding import generator
 
 NORMS = ["l2", "l0"]
 LAST = "network.classifier.weight"

@@ -9,7 +9,7 @@ import pytest
 from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf
 
-from mcr.overrides import register_resolvers
+from mcr.app.overrides import register_resolvers
 from tests.test_cli import TINY, mcr
 
 WORDS = [*TINY, "logger=none", "replicate=0,1", "paths.root=tmp"]

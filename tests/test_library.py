@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import mcr
-from mcr import cli, run
+from mcr.app import cli, run
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
 from mcr.library.data import labelled
+from mcr.numerics.seeding import generator
 from mcr.probes.divergence import jensen_shannon, log_probabilities
-from mcr.seeding import generator
 from mcr.stages import artifacts, model, session
 from mcr.weightspace import files
 from tests.conftest import TINY

@@ -14,15 +14,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mcr import pipeline, run
+from mcr.app import run
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
+from mcr.numerics.seeding import generator
+from mcr.plans import pipeline
 from mcr.probes.calibration import Calibration
 from mcr.probes.risk import risk
-from mcr.seeding import generator
 from mcr.stages import artifacts, checks, model
 from mcr.stages import measure as stage_of_measures
-from mcr.store import Stage
+from mcr.store.stage import Stage
 from mcr.weightspace import files
 from tests.conftest import TINY
 from tests.reading import column, rows

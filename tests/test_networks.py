@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mcr import cli, pipeline
+from mcr.app import cli
 from mcr.architectures.mlp import Mlp
 from mcr.errors import InputError
+from mcr.plans import pipeline
 from mcr.plans.networks import Networks
 from mcr.stages import artifacts, model
-from mcr.store import Stage
+from mcr.store.stage import Stage
 from mcr.training.adversarial import AdversarialModule
 from mcr.training.endpoint import EndpointModule
 from mcr.weightspace import files

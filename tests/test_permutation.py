@@ -12,10 +12,11 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mcr import build, composition
+from mcr.app import composition
 from mcr.architectures.normalization import Normalized
 from mcr.errors import InputError
-from mcr.seeding import generator
+from mcr.numerics.seeding import generator
+from mcr.store import build
 from mcr.weightspace.permutation import permuted
 
 SHAPE = (3, 32, 32)

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from mcr import pipeline, run
+from mcr.app import run
 from mcr.errors import InputError
-from mcr.plans import recipes
+from mcr.plans import pipeline, recipes
 from mcr.stages import artifacts, model
-from mcr.store import Stage
+from mcr.store.stage import Stage
 from mcr.weightspace import files
 from tests.reading import column, rows
 
@@ -130,12 +130,12 @@ def test_the_same_recipe_gives_the_same_bytes(make, tmp_path: Path) -> None:
 @pytest.mark.parametrize("curve", ["linear", "bezier"])
 def test_at_the_ends_the_path_is_the_ends(curve: str, make, config) -> None:
     """The rows at t = 0 and 1 against each end loaded alone, its BatchNorm refreshed on the same images."""
-    from mcr.build import build
     from mcr.datasets.augment import Augmentation
     from mcr.datasets.batches import EvaluationBatches, augmented_batches
+    from mcr.numerics.seeding import generator
     from mcr.probes.risk import risk
     from mcr.probes.robust_risk import robust_risk
-    from mcr.seeding import generator
+    from mcr.store.build import build
     from mcr.weightspace import batchnorm
 
     words = tiny(*BATCHNORM, f"curve={curve}", "dataset.augmentation={padding: 1, flip: 0.5}")

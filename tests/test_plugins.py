@@ -13,10 +13,11 @@ import yaml
 from torch import nn
 
 import mcr
-from mcr import pipeline, run
+from mcr.app import run
 from mcr.errors import InputError
+from mcr.plans import pipeline
 from mcr.stages.context import Context
-from mcr.store import Store
+from mcr.store.store import Store
 from tests.reading import column
 from tests.test_cli import mcr as command
 

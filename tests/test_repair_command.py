@@ -17,9 +17,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mcr import cli
+from mcr.app import cli
+from mcr.digests import file_digest
 from mcr.errors import InputError
-from mcr.identity import file_digest
 from tests.test_cli import mcr
 
 NET = """
@@ -280,7 +280,7 @@ def test_a_network_that_guesses_is_no_starting_point(desk: Path) -> None:
 
 def test_what_chooses_the_repair_cannot_see_the_trigger(config, tmp_path: Path) -> None:
     """With networks from files, the key of the choice is the same whatever trigger the card looks for."""
-    from mcr import pipeline
+    from mcr.plans import pipeline
 
     torch.save(state(0), tmp_path / "a.pt")
     ends = [f"endpoint@endpoints.{role}=checkpoint" for role in ("start", "end")]

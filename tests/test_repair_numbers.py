@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mcr import pipeline, run
+from mcr.app import run
+from mcr.plans import pipeline
 from mcr.probes.divergence import jensen_shannon
 from mcr.stages import artifacts, model
 from mcr.stages.context import Context
-from mcr.store import Store
+from mcr.store.store import Store
 from mcr.types import LabelledImages
 from tests.conftest import TINY
 

@@ -21,6 +21,7 @@ from mcr.curves.polychain import Polychain
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, RepeatedBatches
 from mcr.errors import InputError
+from mcr.numerics.seeding import generator
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.probes.divergence import jensen_shannon, log_probabilities
 from mcr.repairs.bench import Bench, Walked
@@ -29,7 +30,6 @@ from mcr.repairs.noise import Noise
 from mcr.repairs.path_point import PathPoint
 from mcr.repairs.trained import Trained
 from mcr.schedules.cosine import Cosine
-from mcr.seeding import generator
 from mcr.stages.choose import as_given
 from mcr.training.fit import fit
 from mcr.training.pruned import PrunedModule

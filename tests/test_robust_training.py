@@ -19,14 +19,14 @@ from mcr.curves.bezier import Bezier
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, TrainingBatches
 from mcr.errors import InputError
-from mcr.losses import cross_entropy
+from mcr.numerics.losses import cross_entropy
+from mcr.numerics.seeding import generator
 from mcr.objectives.adversarial import Adversarial, GrowingRadius
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.objectives.fgsm_rs import FgsmRs
 from mcr.objectives.objective import Objective
 from mcr.objectives.trades import Trades
 from mcr.probes.robust_risk import robust_accuracy
-from mcr.seeding import generator
 from mcr.training.adversarial import AdversarialModule
 from mcr.training.endpoint import EndpointModule
 from mcr.training.subspace import SubspaceModule

@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mcr import pipeline
 from mcr.attacks.pgd import Pgd
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
@@ -22,7 +21,8 @@ from mcr.evaluation.bootstrap import Bootstrap, correlations
 from mcr.evaluation.measured import Measure, Measured
 from mcr.evaluation.summary import Grid
 from mcr.metric import Metric
-from mcr.plans import measures
+from mcr.numerics.seeding import generator
+from mcr.plans import measures, pipeline
 from mcr.probes.ensemble import EnsembleRisk
 from mcr.probes.gradient_similarity import GradientSimilarity
 from mcr.probes.input_curvature import InputCurvature
@@ -30,7 +30,6 @@ from mcr.probes.robust_risk import robust_accuracy
 from mcr.probes.transfer import Transfer
 from mcr.reports import robustness
 from mcr.reports.together import together_figure
-from mcr.seeding import generator
 from mcr.stages import artifacts, checks, model
 from mcr.weightspace import files
 from tests.conftest import TINY, Made

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mcr import pipeline, run
+from mcr.app import run
 from mcr.curves.bezier import Bezier
 from mcr.curves.bezier_surface import BezierSurface
 from mcr.curves.bezier_triangle import BezierTriangle
@@ -24,12 +24,14 @@ from mcr.curves.simplex import Simplex
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import augmented_batches
 from mcr.errors import InputError
+from mcr.numerics.seeding import generator
+from mcr.plans import pipeline
 from mcr.repairs.bench import Bench, Walked
 from mcr.repairs.path_point import PathPoint
-from mcr.seeding import generator
 from mcr.stages import session
 from mcr.stages.context import Context
-from mcr.store import Stage, Store
+from mcr.store.stage import Stage
+from mcr.store.store import Store
 from mcr.transforms.magnitude import Magnitude
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.subspace import Subspace, blend, control_points, free_points, shares_of_ends

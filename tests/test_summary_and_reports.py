@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcr import terminal
+from mcr.app import terminal
 from mcr.errors import InputError
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.measured import Measure, Measured

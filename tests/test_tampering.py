@@ -11,18 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from mcr import pipeline
 from mcr.architectures.mlp import Mlp
 from mcr.backdoors.badnets import BadNets
 from mcr.backdoors.blended import Blended
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import RepeatedBatches, StampedBatches, TrainingBatches
 from mcr.errors import InputError
-from mcr.seeding import generator
+from mcr.numerics.seeding import generator
+from mcr.plans import pipeline
 from mcr.stages import artifacts
 from mcr.stages.context import Context
 from mcr.stages.train import poisoned_batches
-from mcr.store import Store
+from mcr.store.store import Store
 from mcr.types import LabelledImages
 from mcr.weightspace import files
 from tests.reading import rows

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mcr.transforms
-from mcr.composition import conf_folder
+from mcr.app.composition import conf_folder
 from mcr.errors import InputError
 from mcr.transforms.magnitude import Magnitude
 from mcr.weightspace.layout import Layout

@@ -16,7 +16,7 @@ from mcr.evaluation.table import Table
 from mcr.metric import Metric
 from mcr.stages.context import Context
 from mcr.stages.loggers import log_report
-from mcr.store import Stage
+from mcr.store.stage import Stage
 from tests.reading import rows
 from tests.wandb_reader import Run, read
 

@@ -19,7 +19,7 @@ def test_a_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
         archive.extractall(tmp_path / "site")
         carried = {name.removeprefix("mcr/conf/") for name in archive.namelist() if name.startswith("mcr/conf/")}
     assert carried == {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*.yaml")}
-    script = "import mcr, sys; from mcr.cli import main; sys.argv = ['mcr', 'show']; print(mcr.__file__); main()"
+    script = "import mcr, sys; from mcr.app.cli import main; sys.argv = ['mcr', 'show']; print(mcr.__file__); main()"
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mcr.errors import InputError
-from mcr.losses import cross_entropy
+from mcr.numerics.losses import cross_entropy
 from mcr.types import Classifier
 
 

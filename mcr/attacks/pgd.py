@@ -11,7 +11,7 @@ from torch import Tensor
 from mcr.attacks import ball
 from mcr.attacks.evasion import Maximizer, ascend, ordinary
 from mcr.errors import InputError
-from mcr.losses import cross_entropy
+from mcr.numerics.losses import cross_entropy
 from mcr.types import Classifier
 
 STARTS = ("random", "zero")

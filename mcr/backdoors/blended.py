@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mcr.backdoors.backdoor import Backdoor, check_share
-from mcr.seeding import generator
+from mcr.numerics.seeding import generator
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, distributed
 
 from mcr.datasets.augment import Augmentation, to_unit
-from mcr.seeding import generator
+from mcr.numerics.seeding import generator
 from mcr.types import Batch
 
 LAST, FIRST = torch.channels_last, torch.contiguous_format

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from mcr.digests import file_digest
 from mcr.errors import InputError
-from mcr.identity import file_digest
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff"})
 # What desktops and archivers leave behind, hidden files apart.

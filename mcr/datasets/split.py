@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping
 import torch
 
 from mcr.errors import InputError
-from mcr.seeding import generator
+from mcr.numerics.seeding import generator
 
 log = logging.getLogger("mcr")
 SPLITS = ("train", "validation", "clean", "test")

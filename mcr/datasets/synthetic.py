@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import interpolate
 
-from mcr.seeding import generator
+from mcr.numerics.seeding import generator
 from mcr.types import LabelledImages, RawDataset
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcr.errors import InputError
-from mcr.statistics import Values
+from mcr.numerics.statistics import Values
 
 AT_ONCE = 100  # draws whose weights are held together
 ROUNDING = 1e-12  # relative: what sums of equal numbers differ by

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from mcr.evaluation.summary import Grid
 from mcr.evaluation.table import Table
 from mcr.metric import Metric
-from mcr.statistics import Values
+from mcr.numerics.statistics import Values
 
 PLACES, MEASURE, PER_IMAGE = "places.json", "measure.json", "per_image.safetensors"
 

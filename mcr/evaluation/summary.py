@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcr.evaluation.bootstrap import Bootstrap, interval, resampled
-from mcr.statistics import Values, standard_error
+from mcr.numerics.statistics import Values, standard_error
 
 
 @dataclass(frozen=True)

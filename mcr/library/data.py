@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mcr.build import build
 from mcr.datasets.augment import to_unit
 from mcr.datasets.split import home, split_indices
 from mcr.errors import InputError
 from mcr.library.options import composed, word
 from mcr.plans import recipes
+from mcr.store.build import build
 from mcr.types import Batch, LabelledImages
 
 Data = LabelledImages | tuple[Tensor, Tensor] | Dataset[Any] | DataLoader[Any]

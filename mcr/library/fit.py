@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mcr.build import build, build_tree
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, RepeatedBatches, TrainingBatches
 from mcr.errors import InputError
@@ -23,6 +22,7 @@ from mcr.plans import recipes
 from mcr.schedules.schedule import Schedule
 from mcr.stages.declared import NetworkTraining, SubspaceTraining, validate
 from mcr.stages.train import epochs, parts
+from mcr.store.build import build, build_tree
 from mcr.training.endpoint import EndpointModule
 from mcr.training.fit import Fitted
 from mcr.training.fit import fit as train

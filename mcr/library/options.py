@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mcr import overrides, shorthands
-from mcr.build import build_tree, check_arguments, nearest
-from mcr.composition import conf_folder
+from mcr.app import overrides, shorthands
+from mcr.app.composition import conf_folder
 from mcr.errors import InputError
 from mcr.plans import measures, recipes
+from mcr.store.build import build_tree, check_arguments, nearest
 
 # Groups whose options are objects, to the keys of an option that only a plan reads.
 GROUPS: dict[str, tuple[str, ...]] = {

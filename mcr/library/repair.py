@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from mcr.build import build
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
@@ -23,6 +22,7 @@ from mcr.progress import bar
 from mcr.repairs.bench import Bench, Trained, Walked
 from mcr.repairs.held_out import HeldOutScore
 from mcr.stages.artifacts import check_material
+from mcr.store.build import build
 from mcr.types import LabelledImages
 from mcr.weightspace import locus
 from mcr.weightspace.layout import Layout

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mcr.attacks.evasion import Evasion, Maximizer
 from mcr.attacks.frozen import frozen
 from mcr.errors import InputError
-from mcr.losses import cross_entropy
+from mcr.numerics.losses import cross_entropy
 from mcr.objectives.objective import Objective
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mcr.losses import cross_entropy
+from mcr.numerics.losses import cross_entropy
 from mcr.objectives.objective import Objective
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from mcr.attacks.evasion import Evasion, Maximizer
 from mcr.attacks.frozen import frozen
 from mcr.errors import InputError
-from mcr.losses import cross_entropy
+from mcr.numerics.losses import cross_entropy
 from mcr.objectives.objective import Objective
 
 

@@ -9,7 +9,7 @@ from mcr.errors import InputError
 from mcr.plans import recipes
 from mcr.plans.node import Config, Stages, node
 from mcr.plans.subspaces import FITTED, place, roles
-from mcr.store import Stage
+from mcr.store.stage import Stage
 
 ASKED = ("data", "images", "at", "along")  # of a probe's configuration: where and on what it is asked
 WORST = "worst "  # at the ends and at the worst place inside by a metric

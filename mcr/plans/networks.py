@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcr import identity
 from mcr.errors import InputError
 from mcr.plans import recipes
 from mcr.plans.node import Config, Stages, node
-from mcr.store import Stage
+from mcr.store import identity
+from mcr.store.stage import Stage
 
 ALL_ENDS = "path_aware"  # the one kind of edit that makes all ends together
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mcr.store import Stage
+from mcr.store.stage import Stage
 
 # A moved number demands a new version of its stage.
 VERSIONS: dict[str, int] = {}

@@ -6,10 +6,10 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mcr import identity
-from mcr.build import OWN_TARGETS, SOURCE
+from mcr import digests
 from mcr.errors import InputError
 from mcr.plans.node import Config
+from mcr.store.build import OWN_TARGETS, SOURCE
 
 
 def marked(cfg: Config) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def _marked(part: Any, plugins: Sequence[str]) -> Any:
     found = {key: _marked(value, plugins) for key, value in part.items()}
     target = str(part.get("_target_", ""))
     if any(target.startswith(f"{name}.") for name in plugins):
-        found[SOURCE] = identity.source_digest(target)
+        found[SOURCE] = digests.source_digest(target)
     return found
 
 
@@ -48,4 +48,4 @@ def _architecture(part: Config) -> dict[str, Any]:
     """A network may come from anywhere."""
     if part["_target_"].startswith(OWN_TARGETS):
         return dict(part)
-    return {**part, SOURCE: identity.source_digest(part["_target_"])}
+    return {**part, SOURCE: digests.source_digest(part["_target_"])}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcr import identity
 from mcr.errors import InputError
 from mcr.plans import recipes
 from mcr.plans.measures import asked
 from mcr.plans.networks import Networks
 from mcr.plans.node import Config, Stages, node
 from mcr.plans.subspaces import joined, place, roles
-from mcr.store import Stage
+from mcr.store import identity
+from mcr.store.stage import Stage
 
 RATE, PLACE = "rate ", "place "  # the roles of what was trained with a learning rate, and of its places
 # Of a repair's configuration: how candidates are trained, which the stage that chooses one does not read.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcr import identity
 from mcr.errors import InputError
 from mcr.plans import recipes
 from mcr.plans.node import Config, Stages, node
-from mcr.store import Stage
+from mcr.store import identity
+from mcr.store.stage import Stage
 
 FITTED = "path"  # the name of THE subspace of a run
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mcr.attacks.evasion import Evasion
 from mcr.datasets.batches import EvaluationBatches
 from mcr.metric import Metric
-from mcr.precision import Precision
+from mcr.numerics.precision import Precision
 from mcr.probes.input_hessian import curvature
 from mcr.probes.robust_risk import robust_risk
 

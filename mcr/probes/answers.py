@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mcr.datasets.batches import EvaluationBatches
+from mcr.numerics.seeding import generator
 from mcr.probes.probe import GroupProbe, Probe
-from mcr.seeding import generator
 
 
 @dataclass(frozen=True)

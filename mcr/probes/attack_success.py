@@ -13,7 +13,7 @@ from mcr.backdoors.poisoning import attackable
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
 from mcr.metric import Metric
-from mcr.precision import Precision, autocast
+from mcr.numerics.precision import Precision, autocast
 from mcr.probes.divergence import classes
 from mcr.probes.risk import risk
 

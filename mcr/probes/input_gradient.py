@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mcr.attacks.evasion import ascend, ordinary
 from mcr.attacks.frozen import frozen
-from mcr.losses import cross_entropy
+from mcr.numerics.losses import cross_entropy
 from mcr.types import Batch
 
 

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mcr.attacks.evasion import ordinary
 from mcr.attacks.frozen import frozen
-from mcr.losses import cross_entropy
+from mcr.numerics.losses import cross_entropy
 from mcr.probes.piecewise import piecewise_linear, refuse_batch_statistics
 from mcr.types import Batch
 

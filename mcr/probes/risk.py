@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mcr.datasets.batches import EvaluationBatches
-from mcr.losses import cross_entropy
 from mcr.metric import Metric
-from mcr.precision import Precision, autocast
+from mcr.numerics.losses import cross_entropy
+from mcr.numerics.precision import Precision, autocast
 from mcr.types import Batch
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from mcr.attacks.evasion import Evasion
 from mcr.attacks.frozen import frozen
 from mcr.datasets.batches import EvaluationBatches
-from mcr.losses import cross_entropy
 from mcr.metric import Metric
-from mcr.precision import Precision, autocast
+from mcr.numerics.losses import cross_entropy
+from mcr.numerics.precision import Precision, autocast
 from mcr.types import Batch, Classifier
 
 TOGETHER = 16  # batches whose images are attacked together where broken ones are left out

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mcr.datasets.batches import EvaluationBatches
 from mcr.metric import Metric
-from mcr.precision import Precision, autocast
+from mcr.numerics.precision import Precision, autocast
 from mcr.probes.risk import risk
 
 

@@ -13,11 +13,11 @@ from mcr.attacks.evasion import Evasion
 from mcr.attacks.frozen import frozen
 from mcr.datasets.batches import EvaluationBatches
 from mcr.metric import Metric
-from mcr.precision import Precision
+from mcr.numerics.precision import Precision
+from mcr.numerics.statistics import standard_error
 from mcr.probes.probe import again
 from mcr.probes.risk import risk
 from mcr.probes.robust_risk import robust_risk
-from mcr.statistics import standard_error
 
 
 @dataclass(frozen=True)

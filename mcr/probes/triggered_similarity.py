@@ -14,9 +14,9 @@ from mcr.backdoors.poisoning import attackable
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
 from mcr.metric import Metric
+from mcr.numerics.statistics import standard_error
 from mcr.probes.divergence import classes
 from mcr.probes.gradient_similarity import similarity, to_ends
-from mcr.statistics import standard_error
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mcr.datasets.batches import EvaluationBatches
+from mcr.numerics.statistics import standard_error
 from mcr.probes.divergence import jensen_shannon, log_probabilities
 from mcr.repairs.bench import Bench
-from mcr.statistics import standard_error
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from mcr.errors import InputError
+from mcr.numerics.seeding import generator
 from mcr.repairs.bench import Bench, Candidate
-from mcr.seeding import generator
 from mcr.weightspace import batchnorm
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from mcr.evaluation.bootstrap import Bootstrap, correlations
 from mcr.evaluation.measured import Measure, Measured
 from mcr.evaluation.table import markdown
-from mcr.statistics import standard_error
+from mcr.numerics.statistics import standard_error
 
 Found = Mapping[str, Any]
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from mcr.architectures.normalization import Normalized
 from mcr.backdoors.backdoor import Backdoor
-from mcr.build import build
 from mcr.datasets.split import home
 from mcr.errors import InputError
+from mcr.store.build import build
 from mcr.types import LabelledImages, RawDataset
 from mcr.weightspace import files
 

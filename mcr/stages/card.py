@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mcr.build import build
 from mcr.evaluation.table import write_csv
+from mcr.numerics.statistics import standard_error
 from mcr.progress import bar
 from mcr.repairs.bench import Bench
 from mcr.reports import cards, figures, repair_figures
@@ -28,8 +28,8 @@ from mcr.stages.injected import injection_report
 from mcr.stages.loggers import log_card
 from mcr.stages.reactivated import reactivated
 from mcr.stages.scorecard import Answers, Scorecard
-from mcr.statistics import standard_error
-from mcr.store import Stage
+from mcr.store.build import build
+from mcr.store.stage import Stage
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:

@@ -7,20 +7,21 @@ from typing import Any
 
 import torch
 
-from mcr import build
 from mcr.backdoors.backdoor import check_share
 from mcr.backdoors.poisoning import attackable
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.split import split_indices
 from mcr.errors import InputError
 from mcr.evaluation.bootstrap import Bootstrap
-from mcr.identity import numbers
-from mcr.precision import PRECISIONS
+from mcr.numerics.precision import PRECISIONS
 from mcr.stages import claimable, recipes
 from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
 from mcr.stages.load import take
 from mcr.stages.train import parts
-from mcr.store import Stage, Store
+from mcr.store import build
+from mcr.store.identity import numbers
+from mcr.store.stage import Stage
+from mcr.store.store import Store
 from mcr.training.subspace import refuse_coupled
 from mcr.training.watch import Collapse
 from mcr.weightspace import locus

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mcr.build import build
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
 from mcr.progress import bar
@@ -31,7 +30,8 @@ from mcr.stages.artifacts import (
     write_network,
 )
 from mcr.stages.context import Context
-from mcr.store import Stage
+from mcr.store.build import build
+from mcr.store.stage import Stage
 from mcr.types import LabelledImages
 from mcr.weightspace import files
 from mcr.weightspace.layout import Layout

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mcr import build
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.summary import Grid, summarize
 from mcr.reports.claims import judge
-from mcr.store import Stage
+from mcr.store import build
+from mcr.store.stage import Stage
 from mcr.weightspace import locus
 from mcr.weightspace.subspace import shares_of_ends
 

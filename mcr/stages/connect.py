@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from mcr.architectures.normalization import Normalized
-from mcr.build import build
 from mcr.curves.curve import Curve
 from mcr.datasets.batches import EvaluationBatches, TrainingBatches
 from mcr.evaluation.table import write_csv
@@ -25,7 +24,8 @@ from mcr.stages.artifacts import (
 from mcr.stages.context import Context
 from mcr.stages.loggers import training_loggers
 from mcr.stages.train import batches, fitting, parts
-from mcr.store import Stage
+from mcr.store.build import build
+from mcr.store.stage import Stage
 from mcr.training.fit import fit
 from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm, files

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mcr.errors import InputError
-from mcr.heap import keep_freed_memory
+from mcr.numerics.malloc import keep_freed_memory
 
 # Backends of torch.compile: without one, graphs of kernels that are written anew, graphs of those there are.
 COMPILERS = ("none", "inductor", "cudagraphs")
@@ -78,7 +78,7 @@ class Context:
         """Set memory and CPU threads, and float32 that is float32 on every device. Raises InputError like check."""
         import torch
 
-        from mcr.precision import full_float32
+        from mcr.numerics.precision import full_float32
 
         self.check()
         keep_freed_memory()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mcr.build import build
 from mcr.progress import bar
 from mcr.stages.artifacts import write_source
 from mcr.stages.context import Context
-from mcr.store import Stage
+from mcr.store.build import build
+from mcr.store.stage import Stage
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from mcr.build import build_tree
-from mcr.seeding import generator
+from mcr.numerics.seeding import generator
 from mcr.stages import session
 from mcr.stages.artifacts import EDIT, read_edits, read_network, read_spec, read_split, write_json, write_network
 from mcr.stages.context import Context
-from mcr.store import Stage
+from mcr.store.build import build_tree
+from mcr.store.stage import Stage
 from mcr.types import LabelledImages
 
 

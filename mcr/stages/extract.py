@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mcr.stages.artifacts import NETWORK
 from mcr.stages.context import Context
-from mcr.store import Stage
+from mcr.store.stage import Stage
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from mcr.architectures.normalization import Normalized
+from mcr.digests import file_digest
 from mcr.errors import InputError
-from mcr.identity import file_digest
 from mcr.stages import model
 from mcr.stages.artifacts import NAMES, DataSpec, read_spec, write_json, write_network
 from mcr.stages.context import Context
-from mcr.store import Stage
+from mcr.store.stage import Stage
 from mcr.weightspace import files
 
 

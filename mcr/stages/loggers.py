@@ -11,7 +11,7 @@ from typing import Any
 from mcr.errors import InputError
 from mcr.evaluation.table import Table
 from mcr.stages.context import Context
-from mcr.store import Stage
+from mcr.store.stage import Stage
 
 
 @contextmanager

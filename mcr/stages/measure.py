@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import Tensor
 
-from mcr.build import build_tree
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
 from mcr.probes.answers import ask, ask_together
@@ -20,7 +19,8 @@ from mcr.stages import session
 from mcr.stages.artifacts import MEASURE, PER_IMAGE, PLACES, read_split, write_json
 from mcr.stages.context import Context
 from mcr.stages.injected import injected_images
-from mcr.store import Stage
+from mcr.store.build import build_tree
+from mcr.store.stage import Stage
 from mcr.weightspace import files
 
 

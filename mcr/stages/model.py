@@ -9,11 +9,11 @@ import torch
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import is_lazy
 
-from mcr import build
 from mcr.architectures.normalization import Normalized
 from mcr.errors import InputError
-from mcr.seeding import seed_for
+from mcr.numerics.seeding import seed_for
 from mcr.stages.artifacts import DataSpec
+from mcr.store import build
 from mcr.weightspace.layout import Layout
 
 

@@ -8,7 +8,7 @@ from mcr.progress import bar
 from mcr.stages import session
 from mcr.stages.artifacts import PLACES, STATISTICS, write_json
 from mcr.stages.context import Context
-from mcr.store import Stage
+from mcr.store.stage import Stage
 from mcr.weightspace import files, locus
 from mcr.weightspace.survey import Survey
 

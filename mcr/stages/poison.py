@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from mcr.backdoors import poisoning
-from mcr.build import build
-from mcr.seeding import generator
+from mcr.numerics.seeding import generator
 from mcr.stages.artifacts import Poison, read_spec, read_split, write_poison
 from mcr.stages.context import Context
-from mcr.store import Stage
+from mcr.store.build import build
+from mcr.store.stage import Stage
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:

@@ -10,7 +10,7 @@ from mcr.probes.risk import risk
 from mcr.stages import session
 from mcr.stages.artifacts import PRECHECK, read_material, read_spec, write_json
 from mcr.stages.context import Context
-from mcr.store import Stage
+from mcr.store.stage import Stage
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:

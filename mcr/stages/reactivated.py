@@ -11,14 +11,14 @@ from torch import Tensor
 
 from mcr.backdoors.backdoor import Backdoor
 from mcr.backdoors.poisoning import attackable
-from mcr.build import build
 from mcr.datasets.augment import to_unit
 from mcr.datasets.batches import EvaluationBatches
 from mcr.repairs.bench import Bench
 from mcr.stages.artifacts import SPLIT_SUMMARY, read_material, read_spec, read_split
 from mcr.stages.context import Context
 from mcr.stages.scorecard import Scorecard
-from mcr.store import Stage
+from mcr.store.build import build
+from mcr.store.stage import Stage
 from mcr.training.reactivation import reactivation
 from mcr.types import LabelledImages
 

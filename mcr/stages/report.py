@@ -18,7 +18,7 @@ from mcr.reports.claims import Verdict, judge
 from mcr.stages.artifacts import SUMMARY, TRAINING, write_json
 from mcr.stages.context import Context
 from mcr.stages.loggers import log_report
-from mcr.store import Stage
+from mcr.store.stage import Stage
 
 Summary = Mapping[str, Mapping[str, Any]]
 FITTED = "path"  # the name of THE subspace of a run

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mcr.build import build_tree
 from mcr.datasets.batches import EvaluationBatches
 from mcr.metric import Metric
 from mcr.probes.divergence import log_probabilities
@@ -19,6 +18,7 @@ from mcr.probes.probe import Probe
 from mcr.stages.artifacts import SPLIT_SUMMARY, read_material, read_split
 from mcr.stages.context import Context
 from mcr.stages.injected import injected_images
+from mcr.store.build import build_tree
 from mcr.types import LabelledImages
 
 CLEAN = Metric("clean_accuracy", "share", "higher", "accuracy")

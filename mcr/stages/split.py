@@ -7,7 +7,7 @@ from pathlib import Path
 from mcr.datasets.split import split_indices
 from mcr.stages.artifacts import SPLIT, SPLIT_SUMMARY, read_spec, write_json
 from mcr.stages.context import Context
-from mcr.store import Stage
+from mcr.store.stage import Stage
 from mcr.weightspace import files
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from mcr.build import build
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, RepeatedBatches, StampedBatches, TrainingBatches
 from mcr.errors import InputError
@@ -30,7 +29,8 @@ from mcr.stages.artifacts import (
 )
 from mcr.stages.context import Context
 from mcr.stages.loggers import training_loggers
-from mcr.store import Stage
+from mcr.store.build import build
+from mcr.store.stage import Stage
 from mcr.training.fit import fit
 from mcr.types import LabelledImages
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from mcr.attacks.frozen import frozen
-from mcr.seeding import generator
+from mcr.numerics.seeding import generator
 from mcr.training.averaging import Averaging
 from mcr.training.endpoint import EndpointModule
 from mcr.types import Batch

@@ -12,11 +12,11 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from mcr.errors import InputError
-from mcr.losses import cross_entropy
+from mcr.numerics.losses import cross_entropy
+from mcr.numerics.precision import full_float32
+from mcr.numerics.seeding import generator, seed_for
 from mcr.objectives.objective import Objective
-from mcr.precision import full_float32
 from mcr.schedules.schedule import Schedule
-from mcr.seeding import generator, seed_for
 from mcr.types import Batch
 
 

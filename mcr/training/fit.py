@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
 from mcr.errors import InputError
-from mcr.precision import Precision
+from mcr.numerics.precision import Precision
 from mcr.training import checkpoints
 from mcr.training.checkpoints import WholeFiles
 from mcr.training.endpoint import EndpointModule

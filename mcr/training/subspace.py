@@ -12,7 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from mcr.attacks.frozen import frozen
 from mcr.curves.curve import Curve
 from mcr.errors import InputError
-from mcr.seeding import generator
+from mcr.numerics.seeding import generator
 from mcr.training.averaging import Averaging
 from mcr.training.endpoint import EndpointModule
 from mcr.types import Batch

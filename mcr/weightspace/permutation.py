@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mcr.errors import InputError
-from mcr.seeding import generator as seeded
+from mcr.numerics.seeding import generator as seeded
 from mcr.weightspace.symmetry import Symmetry, refusal
 from mcr.weightspace.units import FIXED
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mcr.curves.curve import Curve
 from mcr.errors import InputError
-from mcr.precision import Precision, autocast
+from mcr.numerics.precision import Precision, autocast
 from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.model_at import ModelAt, blocks

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcr import pipeline, run
-from mcr.composition import conf_folder
+from mcr.app import run
+from mcr.app.composition import conf_folder
+from mcr.plans import pipeline
 from mcr.reports.claims import RELATIONS
 from mcr.stages import checks
 from mcr.stages.context import Context
-from mcr.store import Store
+from mcr.store.store import Store
 
 CLAIM = {"source", "quantity", "relation", "value", "standard_errors"}
 EXPERIMENTS = sorted((conf_folder() / "experiment").glob("*.yaml"))

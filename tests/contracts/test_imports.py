@@ -12,32 +12,44 @@ import mcr
 PACKAGE = Path(mcr.__file__).parent
 # From the top down; rooms of one row are blind to each other.
 ROWS = [
-    {"__main__"},
-    {"cli"},
-    {"sweep", "views"},
-    {"run", "library"},
-    {"overrides", "pipeline", "terminal"},
-    {"composition", "plans"},
+    {"__main__", "library"},
+    {"app"},
+    {"plans"},
     {"stages"},
     {"reports"},
     {"edits", "repairs", "training"},
     {"probes", "transforms"},
     {"evaluation", "objectives", "weightspace"},
-    {"store", "build", "differences", "shorthands"},
+    {"store"},
     {"architectures", "attacks", "backdoors", "curves", "datasets", "injections", "schedules", "selection"},
-    {"losses", "seeding", "progress", "precision", "heap", "metric", "statistics"},
-    {"types", "identity"},
+    {"numerics", "progress", "metric"},
+    {"types", "digests"},
     {"errors"},
 ]
+# The same inside the rooms that are layered themselves.
+FLOORS = {
+    "app": [
+        {"cli"},
+        {"sweep", "views"},
+        {"run"},
+        {"overrides", "terminal"},
+        {"composition", "differences"},
+        {"shorthands"},
+    ],
+    "store": [{"build", "store"}, {"stage"}, {"identity"}],
+    "plans": [{"pipeline"}, {"repair"}, {"measures", "networks", "plugins"}, {"subspaces"}, {"node", "recipes"}],
+}
 LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
 HEAVY = {"torch", "pytorch_lightning", "torchvision", "torchmetrics"}
 # May not load torch, not even through what they import: the command line's views and the reading of tables.
 LIGHT_ROOMS = {
-    *("__init__", "__main__", "cli", "composition", "overrides", "pipeline", "run", "sweep", "terminal", "views"),
-    *("build", "differences", "errors", "heap", "identity", "metric", "progress", "shorthands", "statistics", "store"),
-    *("evaluation", "plans", "reports", "selection"),
+    *("__init__", "__main__", "app", "digests", "errors", "evaluation", "metric", "plans", "progress", "reports"),
+    *("selection", "store"),
 }
-LIGHT_FILES = {"datasets/__init__.py", "datasets/folder.py", "stages/__init__.py", "stages/context.py"}
+LIGHT_FILES = {
+    *("datasets/__init__.py", "datasets/folder.py", "numerics/__init__.py", "numerics/malloc.py"),
+    *("numerics/statistics.py", "stages/__init__.py", "stages/context.py"),
+}
 
 
 def imports(path: Path, top_only: bool = False) -> set[str]:
@@ -56,23 +68,47 @@ def room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+def upward(level: dict[str, int], importer: str, imported: str) -> bool:
+    return imported != importer and imported in level and level[imported] <= level[importer]
+
+
 def test_every_room_has_its_row() -> None:
     rooms = {room(path) for path in PACKAGE.rglob("*.py")} - {"__init__"}
     assert rooms == set(LEVEL)
 
 
 def test_imports_go_down_only() -> None:
-    wrong = []
-    for path in PACKAGE.rglob("*.py"):
-        if room(path) == "__init__":
-            continue
-        for name in imports(path, top_only=False):
-            parts = name.split(".")
-            if parts[0] != "mcr" or len(parts) < 2 or parts[1] not in LEVEL or parts[1] == room(path):
-                continue
-            if LEVEL[parts[1]] <= LEVEL[room(path)]:
-                wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    wrong = [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in PACKAGE.rglob("*.py")
+        if room(path) != "__init__"
+        for name in imports(path)
+        if name.startswith("mcr.") and upward(LEVEL, room(path), name.split(".")[1])
+    ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("name", sorted(FLOORS))
+def test_imports_inside_a_room_go_down_only(name: str) -> None:
+    level = {file: floor for floor, row in enumerate(FLOORS[name]) for file in row}
+    files = {path.stem: path for path in PACKAGE.joinpath(name).glob("*.py")}
+    assert set(files) - {"__init__"} == set(level)
+    wrong = [
+        f"{file} imports {found}"
+        for file in level
+        for found in imports(files[file])
+        if found.startswith(f"mcr.{name}.") and upward(level, file, found.split(".")[2])
+    ]
+    assert wrong == []
+
+
+def test_hydra_composes_in_the_app_and_builds_in_the_store() -> None:
+    users = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if {name.split(".")[0] for name in imports(path)} & {"hydra", "omegaconf"}
+    }
+    assert {user for user in users if not user.startswith("app/")} == {"store/build.py"}
 
 
 def light(path: Path) -> bool:

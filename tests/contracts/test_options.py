@@ -15,14 +15,15 @@ from PIL import Image
 from torch import nn
 
 import mcr
-from mcr import build, composition, overrides
-from mcr.composition import conf_folder
+from mcr.app import composition, overrides
+from mcr.app.composition import conf_folder
+from mcr.app.views import description
 from mcr.datasets.batches import EvaluationBatches
 from mcr.metric import Metric
+from mcr.numerics.seeding import generator
 from mcr.plans import measures, recipes
-from mcr.seeding import generator
+from mcr.store import build
 from mcr.types import LabelledImages
-from mcr.views import description
 from mcr.weightspace.subspace import free_points
 from tests.conftest import TINY
 from tests.test_datasets import Downloaded

@@ -15,10 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
-from mcr import cli, pipeline, run, shorthands
+from mcr.app import cli, run, shorthands
+from mcr.plans import pipeline
 from mcr.stages import checks
 from mcr.stages.context import Context
-from mcr.store import Store
+from mcr.store.store import Store
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]

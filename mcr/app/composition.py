@@ -22,8 +22,8 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf, base
 
+from mcr.app.shorthands import quoted
 from mcr.errors import InputError
-from mcr.shorthands import quoted
 
 PARSE = vars(base)["parse"]  # from the text of an interpolation to its syntax tree, which nobody changes
 OVERLAYS = ("ends", "experiment", "debug")  # groups whose options only override others
@@ -31,7 +31,7 @@ OVERLAYS = ("ends", "experiment", "debug")  # groups whose options only override
 
 def conf_folder() -> Path:
     """The checkout's ``conf/`` where there is one, else the copy that the wheel carries."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     checkout = package.parent / "conf"
     return checkout if (package.parent / "pyproject.toml").is_file() and checkout.is_dir() else package / "conf"
 

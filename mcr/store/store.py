@@ -6,46 +6,17 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mcr import identity
+from mcr.store import identity
+from mcr.store.stage import Stage
 
 RECORD = "stage.json"
 log = logging.getLogger("mcr")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A node of the plan: what is computed, by which recipe, from which other stages.
-
-    Attributes:
-        name: The module below ``mcr.stages`` that computes it.
-        version: Raised when the code's numbers change, so that old results are not taken for new ones.
-        config: The resolved recipe, plain containers only.
-        needs: Role to stage.
-        label: What people read ("train start"); not part of the identity.
-        places: Where files from outside lie; not part of the identity, their content is (in the recipe, as a digest).
-    """
-
-    name: str
-    version: int
-    config: Mapping[str, Any]
-    needs: Mapping[str, Stage] = field(default_factory=dict)
-    label: str = ""
-    places: Mapping[str, str] = field(default_factory=dict)
-
-    @cached_property
-    def key(self) -> str:
-        # Kept: a stage is reached on many ways through the plan, and each would hash all that lies below it.
-        needs = {role: stage.key for role, stage in self.needs.items()}
-        return identity.key({"stage": self.name, "version": self.version, "config": self.config, "needs": needs})
 
 
 class Store:

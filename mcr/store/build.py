@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from mcr.errors import InputError
-from mcr.identity import numbers
+from mcr.store.identity import numbers
 
 OWN_TARGETS = ("mcr.", "torch.optim.")
 SOURCE = "_source_"  # beside an import path outside of them: the digest of what stands behind it

@@ -16,11 +16,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from mcr import build, overrides, pipeline
+from mcr.app import overrides
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
+from mcr.plans import pipeline
 from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
-from mcr.store import Store
+from mcr.store import build
+from mcr.store.store import Store
 
 log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
@@ -143,7 +145,7 @@ def wandb_place(folder: Path, below: str = "") -> dict[str, str]:
 
 
 def _print(folder: Path) -> None:
-    from mcr.terminal import print_repairs, print_results
+    from mcr.app.terminal import print_repairs, print_results
 
     summary = json.loads((folder / "summary.json").read_text())
     if summary.get("kind") == "repair":

@@ -10,10 +10,10 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from mcr import overrides, shorthands, views
-from mcr.build import nearest
-from mcr.composition import conf_folder
+from mcr.app import overrides, shorthands, views
+from mcr.app.composition import conf_folder
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, InputError
+from mcr.store.build import nearest
 
 VERBS = ("train", "connect", "evaluate", "report", "repair")
 VIEWS = ("show", "list")
@@ -27,7 +27,7 @@ VALUE_FLAGS = frozenset(
 @hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")
 def job(cfg: DictConfig) -> None:
     """One run, or one job of a sweep, maybe in another process."""
-    from mcr import run
+    from mcr.app import run
 
     overrides.register_resolvers()
     run.job(cfg)
@@ -77,7 +77,7 @@ def dispatch(words: list[str]) -> int:
     if view == "show":
         views.show_plans(request)
         return 0
-    from mcr import run, sweep
+    from mcr.app import run, sweep
 
     run.check(request)
     kind, key = ("sweeps", "hydra.sweep.dir") if request.swept else ("runs", "hydra.run.dir")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mcr import identity
+from mcr.store import identity
 
 ABSENT = object()
 COUNTS = re.compile(

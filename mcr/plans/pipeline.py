@@ -12,7 +12,8 @@ from mcr.plans.measures import measures
 from mcr.plans.networks import Networks
 from mcr.plans.node import Config, node
 from mcr.plans.subspaces import FITTED, connection, fit
-from mcr.store import Stage, Store
+from mcr.store.stage import Stage
+from mcr.store.store import Store
 
 if TYPE_CHECKING:
     from mcr.stages.context import Context

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mcr import pipeline
-from mcr.build import nearest
+from mcr.app.overrides import Request
+from mcr.app.run import title
 from mcr.errors import InputError
-from mcr.overrides import Request
-from mcr.run import title
-from mcr.store import Store
+from mcr.plans import pipeline
+from mcr.store.build import nearest
+from mcr.store.store import Store
 
 
 def description(path: Path) -> str:

@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-from mcr import run
+from mcr.app import run
+from mcr.app.terminal import FITTED, print_comparison, print_replicates, print_results
 from mcr.errors import STATUS_FAILED
 from mcr.evaluation.summary import over_replicates
 from mcr.evaluation.table import Table, metrics_of, write_csv
 from mcr.reports import document, figures, repair_figures, repairs, robustness
 from mcr.reports.claims import Verdict
-from mcr.terminal import FITTED, print_comparison, print_replicates, print_results
 
 SHADED = "Lines are means over the seeds (replicates) of a path, shaded the range of the fitted path over them."
 

@@ -1,0 +1,1 @@
+"""Numbers that several rooms need: seeds, precision, losses, errors of means, memory."""
