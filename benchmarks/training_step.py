@@ -37,7 +37,7 @@ def sgd(parameters: Any) -> torch.optim.Optimizer:
 
 def common() -> dict[str, Any]:
     """What every module of training is given here."""
-    schedule = FlatLinearFlat(flat=0.5, fall=0.9, floor=0.01)
+    schedule = FlatLinearFlat(flat=0.5, fall=0.9, final_factor=0.01)
     return {"optimizer": sgd, "schedule": schedule, "num_classes": 10, "seed": "benchmark"}
 
 

@@ -44,9 +44,10 @@ def _resolvers() -> None:
     overrides.register_resolvers()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def request_for() -> Callable[..., overrides.Request]:
     """Compose a command line as the program does."""
+    overrides.register_resolvers()
 
     def compose(*words: str, verb: str = "report") -> overrides.Request:
         args = overrides.parse_arguments(list(words))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -16,11 +14,9 @@ import pytest
 from mcr.app import cli
 from mcr.app import sweep as sweep_module
 from mcr.errors import InputError
+from tests.conftest import TINY
+from tests.processes import environment, mcr, start
 
-TINY = [
-    *("dataset=synthetic", "dataset.image_size=8", "dataset.channels=1", "dataset.images=160"),
-    *("dataset.split.test=32", "architecture=mlp", "architecture.hidden=[16]", "debug=default", "runtime.threads=1"),
-]
 VIEWS = (
     "--help",
     "list",
@@ -29,23 +25,6 @@ VIEWS = (
     "show -m curve=linear,bezier architecture=mlp architecture.hidden=[8]",
 )
 VIEWS += ("--cfg job dataset=imagefolder", "-sc install=bash", "-sc query=bash")
-
-
-def environment(**changes: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MCR_", "HYDRA_", "WANDB_"))}
-    return kept | {"COLUMNS": "100", "MPLBACKEND": "agg"} | changes
-
-
-def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mcr", *words],
-        cwd=folder,
-        env=environment(**env),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        stdin=subprocess.DEVNULL,
-    )
 
 
 ADAFACTOR = [
@@ -136,11 +115,11 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["=3"], "=3"),
         (["report.formats=[svg]"], "png"),
         (["runtime=gpu"], "no CUDA device"),
-        (["repair", "defense.held_out=0"], "no image to choose"),
-        (["repair", "defense.held_out=1.5"], "must be below 1"),
-        (["repair", "defense.rates=[]"], "list of learning rates"),
-        (["repair", "defense.rates=[fast]"], "list of learning rates"),
-        (["repair", "defense.rates=[0.1,0.1]"], "twice"),
+        (["repair", "repair.budget.held_out=0"], "no image to choose"),
+        (["repair", "repair.budget.held_out=1.5"], "must be below 1"),
+        (["repair", "repair.budget.rates=[]"], "list of learning rates"),
+        (["repair", "repair.budget.rates=[fast]"], "list of learning rates"),
+        (["repair", "repair.budget.rates=[0.1,0.1]"], "twice"),
         (["repair", "curve=linear"], "curve=bezier"),
         (["repair", "repair=path_piont"], "path_point"),
         (["repair", "repair.grid=2"], "repair.grid"),
@@ -165,12 +144,12 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["evaluation.group_grid=2"], "at least one point between"),
         (["ends=four_regular", "curve=bezier"], "joins 2 networks, endpoints has 4"),
         (["+endpoint@endpoints.third=standard"], "joins 2 networks, endpoints has 3"),
-        (["connection.weight_decay=-1"], "connect path: weight_decay=-1 must be at least 0$"),
-        (["connection.images=0.5"], "images=0.5 must be a whole number or all$"),
+        (["fit.weight_decay=-1"], "connect path: weight_decay=-1 must be at least 0$"),
+        (["fit.images=0.5"], "images=0.5 must be a whole number or all$"),
         (["training.memory_format=nchw"], "memory_format=nchw must be channels_last or contiguous$"),
         (["evaluation.batchnorm_images=0"], "evaluation.batchnorm_images=0 must be at least 1 or all$"),
         (["report.dpi=0"], "report.dpi=0 must be at least 1$"),
-        (["connection.batch_size=null"], "batch_size=None"),
+        (["fit.batch_size=null"], "batch_size=None"),
         (["runtime.compile=fast"], "runtime.compile"),
         (["ends=backdoored", "backdoor.target=10"], "target"),
         (["ends=backdoored", "backdoor.size=9"], "size|patch"),
@@ -267,8 +246,8 @@ def test_importing_mcr_loads_neither_torch_nor_lightning() -> None:
 
 def test_a_sweep_trains_shared_ends_once_reports_jointly_and_goes_on_after_a_failed_job(tmp_path: Path) -> None:
     """Four jobs, of which two must fail: in what only their training shows."""
-    own = ["probes.input.at=5", "probes.input.along=[path]"]
-    words = [*TINY, *own, "training.floor=0,9", "curve=linear,bezier"]
+    own = ["probes.input.at=5", "probes.input.along=[path]", "report.formats=[png,svg]"]
+    words = [*TINY, *own, "training.min_accuracy_over_chance=0,9", "curve=linear,bezier"]
     done = mcr("-m", *words, folder=tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("start learned nothing") == 2
@@ -288,7 +267,7 @@ def test_a_sweep_trains_shared_ends_once_reports_jointly_and_goes_on_after_a_fai
     # The run folder links to what it stands on.
     assert (sweep / "1" / "stages" / "train-start" / "network.safetensors").is_file()
 
-    second = mcr("-m", *TINY, *own, "curve=linear,bezier", "training.floor=0", folder=tmp_path)
+    second = mcr("-m", *TINY, *own, "curve=linear,bezier", "training.min_accuracy_over_chance=0", folder=tmp_path)
     assert second.returncode == 0, second.stderr
     assert second.stdout.count("nothing to compute") == 2
 
@@ -340,7 +319,9 @@ def test_odd_folders_and_old_failures(tmp_path: Path) -> None:
     """A root with characters of Hydra's grammar; a folder of the user's that holds an earlier failure."""
     root = tmp_path / "it's (x), y=1"
     root.mkdir()
-    bad = mcr("train", *TINY, "training.floor=9", "hydra.run.dir=mine", folder=tmp_path, MCR_ROOT=str(root))
+    bad = mcr(
+        "train", *TINY, "training.min_accuracy_over_chance=9", "hydra.run.dir=mine", folder=tmp_path, MCR_ROOT=str(root)
+    )
     assert bad.returncode == 2
     assert "learned nothing" in bad.stderr
     assert (tmp_path / "mine" / "failure.txt").is_file()
@@ -359,21 +340,15 @@ def test_commands_of_the_same_second_have_their_own_folders(tmp_path: Path) -> N
 
 def killed_after_an_epoch(words: list[str], folder: Path, stage: str) -> None:
     """Start the command and kill -9 it as soon as the stage has left a checkpoint."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mcr", *words],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start(words, folder, folder / "stdout", folder / "stderr", environment())
     pattern = f"multirun/store/{stage}/.partial-*/checkpoints/last.ckpt"
     deadline = time.monotonic() + 120
     while not list(folder.glob(pattern)):
-        assert process.poll() is None, "the process ended before it could be killed"
+        assert process.exitcode is None, "the process ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert list(folder.glob(pattern))
 
 
@@ -381,7 +356,7 @@ def test_a_killed_training_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path)
     """Killed in an adversarial endpoint (BatchNorm, weight averaging, augmentation), then in the curve."""
     words = [word for word in TINY if not word.startswith("architecture")]
     words += ["architecture=small_vgg", "architecture.width=4", "dataset.images=500", "dataset.split.train=300"]
-    words += ["training.epochs=5", "connection.epochs=5", "dataset.augmentation={padding: 1, flip: 0.5}"]
+    words += ["training.epochs=5", "fit.epochs=5", "dataset.augmentation={padding: 1, flip: 0.5}"]
     words += ["endpoint@endpoints.start=adversarial", "endpoints.start.module.ema_decay=0.9", "training.batch_size=4"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()

@@ -174,9 +174,9 @@ def test_what_stands_is_right_before_and_after_every_candidate(name, norm, netwo
         torch.manual_seed(0)
         found = [network(points).argmax(1) == labels for points in _points(attack, network, labels)]
         torch.manual_seed(0)
-        standing = attack.standing(network, IMAGES, labels, generator(7), network, len(IMAGES))
-    assert torch.equal(standing, torch.stack(found).all(0))
-    assert not standing[0]
+        unbroken = attack.unbroken(network, IMAGES, labels, generator(7), network, len(IMAGES))
+    assert torch.equal(unbroken, torch.stack(found).all(0))
+    assert not unbroken[0]
 
 
 def test_an_image_that_was_wrong_before_the_attack_does_not_stand_after_it() -> None:
@@ -190,8 +190,8 @@ def test_an_image_that_was_wrong_before_the_attack_does_not_stand_after_it() -> 
         return torch.stack([0.5 - images.mean((1, 2, 3)), images.mean((1, 2, 3)) - 0.5], 1)
 
     images = torch.stack([torch.full((1, 2, 2), value) for value in (0.2, 0.8)])
-    standing = Helpful().standing(bright, images, torch.ones(2, dtype=torch.int64), generator(0), bright, len(images))
-    assert standing.tolist() == [False, True]
+    unbroken = Helpful().unbroken(bright, images, torch.ones(2, dtype=torch.int64), generator(0), bright, len(images))
+    assert unbroken.tolist() == [False, True]
 
 
 def _points(attack: Evasion, network: nn.Module, labels: Tensor) -> list[Tensor]:
@@ -285,7 +285,7 @@ def test_carlini_and_wagners_attack_is_refused_in_the_linf_norm() -> None:
         make("carlini_wagner", "linf")
 
 
-# ------------------------------------------------------------------------ Pgd.standing against a slow oracle
+# ------------------------------------------------------------------------ Pgd.unbroken against a slow oracle
 
 
 class Counted(nn.Module):
@@ -361,7 +361,7 @@ def test_what_stands_is_right_at_every_point_that_the_attack_visits(attack, seed
         work += min(len(MANY), -(-int(expected.sum()) // GRAIN) * GRAIN)
         expected &= network(points).argmax(1) == labels
     network.calls = network.images = 0
-    found = attack.standing(network, MANY, labels, generator(seed), network, len(MANY))
+    found = attack.unbroken(network, MANY, labels, generator(seed), network, len(MANY))
     assert torch.equal(found, expected)
     assert not found[:2].any()
     # One pass over the images, then one for each point of the images that still stand, in whole grains: none to look
@@ -390,8 +390,8 @@ def test_no_more_images_stand_than_are_right_clean_and_at_the_worst_candidates(a
     network = Counted(seed)
     labels = truth(network)
     hits = robust_risk(network, [(MANY, labels)], attack, generator(seed), "fp32", 0).hits.bool()
-    standing = robust_accuracy(network, [(MANY, labels)], attack, generator(seed), "fp32").bool()
-    assert not (standing & ~(hits & (network(MANY).argmax(1) == labels))).any()
+    unbroken = robust_accuracy(network, [(MANY, labels)], attack, generator(seed), "fp32").bool()
+    assert not (unbroken & ~(hits & (network(MANY).argmax(1) == labels))).any()
 
 
 def test_what_stands_does_not_depend_on_the_batch_split_without_random_starts() -> None:
@@ -408,7 +408,7 @@ def test_random_starts_do_not_depend_on_which_images_are_left() -> None:
     states = []
     for labels in (truth(network), (network(MANY).argmax(1) + 1) % 3):
         draw = generator(0)
-        attack.standing(network, MANY, labels, draw, network, len(MANY))
+        attack.unbroken(network, MANY, labels, draw, network, len(MANY))
         states.append(draw.get_state())
     assert torch.equal(*states)
 
@@ -429,7 +429,7 @@ def test_a_cheap_classifier_that_calls_everything_broken_loses_no_image_that_the
     expected = judge(MANY).argmax(1) == labels
     for points in visited(attack, cheap, MANY, labels, generator(seed)):
         expected &= judge(points).argmax(1) == labels
-    assert torch.equal(attack.standing(cheap, MANY, labels, generator(seed), judge, len(MANY)), expected)
+    assert torch.equal(attack.unbroken(cheap, MANY, labels, generator(seed), judge, len(MANY)), expected)
     assert expected.any()
 
 
@@ -445,7 +445,7 @@ def test_a_cheap_classifier_that_calls_everything_right_leaves_the_last_word_to_
     *_, last = visited(attack, cheap, images, labels, generator(seed))
     expected = judge(last).argmax(1) == labels
     assert 0 < expected.sum() < len(images)
-    assert torch.equal(attack.standing(cheap, images, labels, generator(seed), judge, len(images)), expected)
+    assert torch.equal(attack.unbroken(cheap, images, labels, generator(seed), judge, len(images)), expected)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -592,8 +592,8 @@ def test_on_a_linear_binary_model_an_image_falls_where_its_margin_is_below_the_r
     broken = margins < 1
     assert (clear & broken).sum() >= 10
     assert (clear & ~broken).sum() >= 10
-    standing = attack.standing(model, images, labels, generator(0), model, len(images))
-    assert torch.equal(standing[clear], ~broken[clear])
+    unbroken = attack.unbroken(model, images, labels, generator(0), model, len(images))
+    assert torch.equal(unbroken[clear], ~broken[clear])
 
 
 @pytest.mark.parametrize("path", [p for p in sorted((conf_folder() / "attack").glob("*.yaml")) if p.stem != "none"])

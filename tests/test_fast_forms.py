@@ -50,7 +50,7 @@ from mcr.weightspace import batchnorm, model_at
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.model_at import ModelAt
 from tests.gradients import Keeper, gradients
-from tests.test_cli import environment, mcr
+from tests.processes import environment, mcr
 
 IMAGES = torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(50) % 3
@@ -488,7 +488,7 @@ def test_attacks_change_nothing_but_their_generator(attack: Any) -> None:
     state, weights = torch.get_rng_state(), copy.deepcopy(network.state_dict())
     before = images._version, labels._version
     attacked = attack(network, images, labels, generator(0))
-    attack.standing(network, images, labels, generator(0), network, len(images))
+    attack.unbroken(network, images, labels, generator(0), network, len(images))
     assert (images._version, labels._version) == before
     assert torch.equal(images, POINTS)
     assert torch.equal(labels, TARGETS)
@@ -823,7 +823,7 @@ def test_images_of_several_batches_that_are_attacked_together_stand_as_they_do_a
     batches = list(zip(images.split(12), labels.split(12), strict=True))
     attack = Pgd(eps=0.05, step_size=0.02, steps=4, norm="linf", start="random", restarts=1)
     draw = generator(1)
-    alone = [attack.standing(network, *batch, draw, network, 12) for batch in batches]
+    alone = [attack.unbroken(network, *batch, draw, network, 12) for batch in batches]
     monkeypatch.setattr(robust_risk, "TOGETHER", together)
     found = robust_risk.robust_accuracy(network, batches, attack, generator(1), "fp32")
     assert torch.equal(found, torch.cat(alone).float())

@@ -19,8 +19,12 @@ from mcr.store.store import Store
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "tables.json").read_text())
 SMALL = (
-    *("dataset.split={train: 200, validation: 60, clean: 40, test: 100}", "training.epochs=3", "training.floor=0"),
-    *("connection.epochs=3", "evaluation.grid=3", "evaluation.robust_images=64", "evaluation.hessian_images=16"),
+    *(
+        "dataset.split={train: 200, validation: 60, clean: 40, test: 100}",
+        "training.epochs=3",
+        "training.min_accuracy_over_chance=0",
+    ),
+    *("fit.epochs=3", "evaluation.grid=3", "evaluation.robust_images=64", "evaluation.hessian_images=16"),
     *("evaluation.train_images=64", "probes.stronger.images=16", "evaluation.group_images=16"),
     *("evaluation.group_grid=3", "logger=none", "runtime.threads=1"),
 )
@@ -32,7 +36,12 @@ DEMO = (
 NORMED = ("dataset=digits", "architecture=small_vgg", "architecture.width=4", *SMALL)
 PATCH = ("backdoor.size=2", "backdoor.row=-3", "backdoor.column=-3", "poisoning.ratio=0.5")
 DEFENDER = (
-    *("defense.steps=6", "defense.batch_size=16", "defense.rates=[0.02,0.1]", "selection.standard_errors=9"),
+    *(
+        "repair.budget.steps=6",
+        "repair.budget.batch_size=16",
+        "repair.budget.rates=[0.02,0.1]",
+        "selection.standard_errors=9",
+    ),
     "card.reactivation.steps=[1,2]",
 )
 POISONED = (*NORMED, "ends=backdoored", *PATCH, *DEFENDER)
@@ -43,8 +52,8 @@ CASES = {
         *("report", *NORMED, "ends=regular_robust", "objective=adversarial"),
         *("attack.eps=0.1", "attack.step_size=0.05", "attack.steps=2"),
     ),
-    "backdoored path": ("report", *NORMED, "ends=backdoored", *PATCH, "attack=none", "connection.split=clean"),
-    "path aware": ("report", *NORMED, "ends=path_aware", *PATCH, "attack=none", "connection.split=clean"),
+    "backdoored path": ("report", *NORMED, "ends=backdoored", *PATCH, "attack=none", "fit.split=clean"),
+    "path aware": ("report", *NORMED, "ends=path_aware", *PATCH, "attack=none", "fit.split=clean"),
     "repair path": ("repair", *POISONED, "repair.grid=5"),
     "repair finetune": ("repair", *POISONED, "repair=finetune"),
     "repair prune": ("repair", *POISONED, "repair=prune"),

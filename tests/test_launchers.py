@@ -10,7 +10,8 @@ from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf
 
 from mcr.app.overrides import register_resolvers
-from tests.test_cli import TINY, mcr
+from tests.conftest import TINY
+from tests.processes import mcr
 
 WORDS = [*TINY, "logger=none", "replicate=0,1", "paths.root=tmp"]
 

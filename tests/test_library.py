@@ -66,7 +66,7 @@ def finished(make, config, tmp_path: Path) -> tuple[Path, dict[str, Path], dict[
         "logger=none",
         "replicate=3",
     )
-    words += ("evaluation.seed=4", "connection.epochs=2", "evaluation.batchnorm_images=50", "dataset.split.seed=7")
+    words += ("evaluation.seed=4", "fit.epochs=2", "evaluation.batchnorm_images=50", "dataset.split.seed=7")
     cfg = config(*words, tiny=False)
     folder = tmp_path / "finished"
     run.carry_out(cfg, folder, "tests")
@@ -124,7 +124,7 @@ def test_a_fit_is_bit_for_bit_that_of_the_command_line(finished) -> None:
         networks.append(made)
     config = json.loads((places["connect-path"] / "stage.json").read_text())["config"]
     space = mcr.Subspace(networks, "bezier", part["train"], **common)
-    recipe = {key: cfg["connection"][key] for key in ("epochs", "batch_size")}
+    recipe = {key: cfg["fit"][key] for key in ("epochs", "batch_size")}
     mcr.fit(space, part["train"], seed=config["seed"], **recipe, **common)
     control = files.load(places["connect-path"] / "control.safetensors")
     expected = space.layout.pack({f"network.{name.removeprefix('1/')}": tensor for name, tensor in control.items()})
@@ -312,7 +312,7 @@ def floats(low: float, high: float) -> Tensor:
         (lambda: mcr.fit(space(), TRAIN, memory_format="contiguous"), "no setting memory_format"),
         (lambda: mcr.fit("network", TRAIN), "no str"),
         (lambda: mcr.fit(network(1), TRAIN, lr=0), "learning rate 0 must be above 0"),
-        (lambda: mcr.fit(network(1), TRAIN, floor=0.5), "no setting floor"),
+        (lambda: mcr.fit(network(1), TRAIN, min_accuracy_over_chance=0.5), "no setting min_accuracy_over_chance"),
         (
             lambda: mcr.Subspace([network(1), network(2)], "bezier", TRAIN, memory_format="c"),
             "channels_last or contiguous",

@@ -26,8 +26,8 @@ from mcr.stages import measure as stage_of_measures
 from mcr.store.stage import Stage
 from mcr.weightspace import files
 from tests.conftest import TINY
+from tests.processes import mcr
 from tests.reading import column, rows
-from tests.test_cli import mcr
 from tests.test_tampering import patched, split
 
 ATTACKING = {"measure robust", "measure robust straight", "measure stronger", "measure transfer", "measure ensemble"}
@@ -186,13 +186,19 @@ def test_networks_of_a_reference_that_are_asked_together_are_told_too(make) -> N
     assert "## Transfer, straight line\n" in text
 
 
-UNEVEN = ("evaluation.grid=5", "training.floor=0", "dataset.split.train=80", "optimizer.lr=0.1", "attack.eps=0.05")
+UNEVEN = (
+    "evaluation.grid=5",
+    "training.min_accuracy_over_chance=0",
+    "dataset.split.train=80",
+    "optimizer.lr=0.1",
+    "attack.eps=0.05",
+)
 
 
 def test_stronger_attacks_are_asked_at_the_ends_and_the_worst_place_between(make) -> None:
     """Of a path that is worst at an end, which hardly learned anything."""
     for short in ("start", "end"):
-        made = make(*UNEVEN, "training.epochs=12", f"endpoints.{short}.epochs=1", "connection.epochs=4")
+        made = make(*UNEVEN, "training.epochs=12", f"endpoints.{short}.epochs=1", "fit.epochs=4")
         robust = column(made, "robust_loss")
         assert int(np.argmax(robust)) == (0 if short == "start" else 4)
         inner = 1 + int(np.argmax(robust[1:-1]))
@@ -216,7 +222,7 @@ def test_the_worst_place_is_one_of_the_other_probe_s_own(make) -> None:
 # By hand
 
 BOTH = (
-    *("ends=backdoored", "training.epochs=12", "dataset.split.train=80", "optimizer.lr=0.1", "connection.epochs=6"),
+    *("ends=backdoored", "training.epochs=12", "dataset.split.train=80", "optimizer.lr=0.1", "fit.epochs=6"),
     *("+edit@endpoints.start.edits.inject=inject", "+edit@endpoints.end.edits.inject=inject"),
     *("injection=fault_sneaking", "injection.attacked=2", "injection.kept=2", "injection.iterations=150"),
     *("injection.learning_rate=0.1", "injection.numbers=own", "evaluation.grid=[0.3,0.6]", "endpoints.end.epochs=8"),
@@ -299,7 +305,7 @@ def test_the_first_images_of_a_split_are_asked_in_its_recorded_order(make) -> No
 VGG = (
     *(word for word in TINY if not word.startswith(("architecture", "dataset.image_size"))),
     *("dataset.image_size=16", "architecture=small_vgg", "architecture.width=4", "endpoints.end.epochs=3"),
-    *("dataset.augmentation={padding: 2, flip: 0.5}", "training.floor=0"),
+    *("dataset.augmentation={padding: 2, flip: 0.5}", "training.min_accuracy_over_chance=0"),
 )
 
 
@@ -389,7 +395,7 @@ def test_a_mean_that_is_no_finite_number_is_refused_with_its_place(value: float,
 
 
 def test_a_fit_that_diverges_ends_the_command_in_one_line(tmp_path: Path) -> None:
-    done = mcr("report", *TINY, "connection.optimizer.lr=1e9", "connection.epochs=2", folder=tmp_path)
+    done = mcr("report", *TINY, "fit.optimizer.lr=1e9", "fit.epochs=2", folder=tmp_path)
     assert done.returncode == 2
     *_, last = done.stderr.strip().splitlines()
     assert last.startswith("mcr: ")
@@ -399,7 +405,7 @@ def test_a_fit_that_diverges_ends_the_command_in_one_line(tmp_path: Path) -> Non
 
 def test_a_training_that_ended_early_is_told_at_the_head_of_the_report(make) -> None:
     words = ["training.epochs=12", "endpoints.end.patience=1", "dataset.noise=2.0", "optimizer.lr=0.3"]
-    made = make(*words, "training.floor=0")
+    made = make(*words, "training.min_accuracy_over_chance=0")
     history = (made["train end"][0] / "history.csv").read_text().splitlines()
     assert len(history) < 13  # it did end early
     said = json.loads((made["train end"][0] / "training.json").read_text())["stopped"]

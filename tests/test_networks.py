@@ -404,7 +404,14 @@ def test_a_joint_edit_leaves_out_what_is_made_of_its_network(config) -> None:
 
 def test_joint_errors_are_put_on_images_that_every_network_gets_right(make, config) -> None:
     """Of uneven networks: one that has hardly learned leaves few images."""
-    words = [*LEARNED, *THREE, *INJECTION, "endpoints.third.epochs=3", "training.floor=0", "injection.kept=1"]
+    words = [
+        *LEARNED,
+        *THREE,
+        *INJECTION,
+        "endpoints.third.epochs=3",
+        "training.min_accuracy_over_chance=0",
+        "injection.kept=1",
+    ]
     words += [f"+edit@endpoints.{name}.edits.inject=inject" for name in ("start", "end", "third")]
     made = make(*words, goal="train")
     cfg = config(*words)

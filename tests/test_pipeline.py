@@ -55,7 +55,7 @@ def test_the_plan_of_flagship_configurations_is_pinned(config) -> None:
 
 def test_a_tiny_table_of_results_is_pinned(make) -> None:
     """A moved number demands a new stage version and a word why; the tolerance is for other processors' rounding."""
-    words = ["dataset.split.train=64", "training.epochs=4", "connection.epochs=4", "dataset.noise=0.1"]
+    words = ["dataset.split.train=64", "training.epochs=4", "fit.epochs=4", "dataset.noise=0.1"]
     made = make(*words, "optimizer.lr=0.1", "ends=regular_robust", "attack.eps=0.05", "attack.step_size=0.02")
     pinned = json.loads((Path(__file__).parent / "pinned_table.json").read_text())
     assert {name: pytest.approx(values, rel=0.02) for name, values in pinned.items()} == {
@@ -178,7 +178,7 @@ def test_attention_which_has_no_fused_second_derivative_is_measured_by_lanczos(m
 
 
 def test_fitting_a_path_lowers_its_loss(make) -> None:
-    words = ["training.epochs=20", "training.batch_size=8", "connection.epochs=30", "dataset.split.train=64"]
+    words = ["training.epochs=20", "training.batch_size=8", "fit.epochs=30", "dataset.split.train=64"]
     made = make(*words, "dataset.noise=0.4")
     curve, line = (column(made, "train_loss", name) for name in ("path", "straight"))
     assert curve[1] < 0.9 * line[1]
@@ -187,7 +187,7 @@ def test_fitting_a_path_lowers_its_loss(make) -> None:
 def test_training_leaves_the_ends_alone(make) -> None:
     made = make(goal="connect")
     before = (made["train start"][0] / "network.safetensors").read_bytes()
-    again = make("connection.epochs=2", goal="connect")
+    again = make("fit.epochs=2", goal="connect")
     assert again["train start"] == (made["train start"][0], "hit")
     assert (made["train start"][0] / "network.safetensors").read_bytes() == before
 
@@ -259,7 +259,7 @@ def test_a_dead_or_diverging_training_publishes_nothing(make, tmp_path: Path) ->
     with pytest.raises(InputError, match=r"diverged.*learning rate"):
         make("optimizer.lr=1e30", "training.epochs=3", goal="train")
     with pytest.raises(InputError, match="learned nothing"):
-        make("training.floor=11", goal="train")
+        make("training.min_accuracy_over_chance=11", goal="train")
     assert not list((tmp_path / "store" / "train").glob("[!.]*"))
 
 
@@ -287,7 +287,7 @@ def test_the_best_epoch_by_robust_accuracy_is_kept(make) -> None:
 
 
 def test_splits_are_recorded_and_the_defender_s_images_are_his_own(make) -> None:
-    made = make("connection.split=clean", goal="connect")
+    made = make("fit.split=clean", goal="connect")
     splits = files.load(made["split"][0] / "splits.safetensors")
     joined = torch.cat(list(splits.values()))
     assert len(joined.unique()) == len(joined)
@@ -334,7 +334,7 @@ class Frozen(nn.Module):
 
 
 def test_frozen_parameters_stay_and_lazy_ones_follow_the_seed(make, tmp_path: Path) -> None:
-    words = tiny("architecture._target_=tests.test_pipeline.Frozen", "connection.weight_decay=0.5")
+    words = tiny("architecture._target_=tests.test_pipeline.Frozen", "fit.weight_decay=0.5")
     made = make(*words, goal="connect", tiny=False)
     control = files.load(made["connect path"][0] / "control.safetensors")
     assert torch.equal(control["1/constant"], torch.ones(10))
@@ -379,7 +379,7 @@ def test_the_path_s_rate_follows_the_optimizer(config) -> None:
     for words, rate in (
         (["optimizer=adamw"], 1e-3),
         (["optimizer.lr=0.5"], 0.5),
-        (["connection.optimizer.lr=0.3"], 0.3),
+        (["fit.optimizer.lr=0.3"], 0.3),
     ):
         recipe = pipeline.plan(config(*words))["connect"][0].config["recipe"]
         assert recipe["optimizer"]["lr"] == rate

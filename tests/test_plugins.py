@@ -18,8 +18,8 @@ from mcr.errors import InputError
 from mcr.plans import pipeline
 from mcr.stages.context import Context
 from mcr.store.store import Store
+from tests.processes import mcr as command
 from tests.reading import column
-from tests.test_cli import mcr as command
 
 SOURCE = """
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mcr.app import cli
 from mcr.digests import file_digest
 from mcr.errors import InputError
-from tests.test_cli import mcr
+from tests.processes import mcr
 
 NET = """
 from torch import nn
@@ -37,8 +37,20 @@ class Net(nn.Module):
 """
 WORDS = (
     *("repair", "architecture._target_=my_nets.Net", "normalization=fixed", "dataset=imagefolder_clean"),
-    *("dataset.root=clean", "dataset.channels=1", "logger=none", "runtime.threads=1", "training.floor=0"),
-    *("defense.steps=4", "defense.rates=[0.05]", "defense.batch_size=8", "repair.grid=5", "defense.held_out=0.5"),
+    *(
+        "dataset.root=clean",
+        "dataset.channels=1",
+        "logger=none",
+        "runtime.threads=1",
+        "training.min_accuracy_over_chance=0",
+    ),
+    *(
+        "repair.budget.steps=4",
+        "repair.budget.rates=[0.05]",
+        "repair.budget.batch_size=8",
+        "repair.grid=5",
+        "repair.budget.held_out=0.5",
+    ),
 )
 
 
@@ -270,7 +282,7 @@ def test_a_network_that_guesses_is_no_starting_point(desk: Path) -> None:
     """The usual cause is another order of classes, or another normalisation: no path mends that."""
     for name in ("a.pt", "b.pt"):  # the first class for every image, half of them wrong
         torch.save({**state(0), "head.weight": torch.zeros(2, 4), "head.bias": torch.tensor([1.0, 0.0])}, desk / name)
-    done = mcr(*WORDS, "training.floor=1.95", "a.pt", "b.pt", folder=desk)
+    done = mcr(*WORDS, "training.min_accuracy_over_chance=1.95", "a.pt", "b.pt", folder=desk)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert "class order class0, class1" in last
@@ -331,7 +343,12 @@ def test_two_backdoored_networks_of_a_users_own_class_are_repaired_on_digits(tmp
         made = run_folder(tmp_path) / "stages" / f"poison-train-{role}"
         net.load_state_dict(load_file(made / "network.safetensors"), strict=True)
         torch.save(net.state_dict(), tmp_path / name)
-    words = ("defense.steps=1000", "defense.rates=[0.1]", "defense.batch_size=64", "card.reactivation.images=0")
+    words = (
+        "repair.budget.steps=1000",
+        "repair.budget.rates=[0.1]",
+        "repair.budget.batch_size=64",
+        "card.reactivation.images=0",
+    )
     done = mcr("repair", "a.pt", "b.pt", *common, *words, folder=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     names["Own"]().load_state_dict(load_file(run_folder(tmp_path) / "cleaned.safetensors"), strict=True)

@@ -27,9 +27,19 @@ WORDS = (
     *("dataset.images=260", "dataset.split={seed: 3, train: 90, validation: 20, clean: 70, test: 60}"),
     *("architecture=small_vgg", "architecture.width=4", "dataset.image_size=16", "logger=none", "replicate=2"),
     *("ends=backdoored", "backdoor.size=2", "backdoor.row=-3", "backdoor.column=-3", "poisoning.ratio=0.5"),
-    *("endpoints.start.epochs=14", "endpoints.end.epochs=25", "optimizer.lr=0.05", "training.floor=0"),
-    *("defense.steps=6", "defense.batch_size=16", "defense.rates=[0.02,0.1]", "defense.held_out=0.3"),
-    *("repair.grid=5", "card.reactivation.steps=[1,2]", "card.repaired={accuracy: 0.5, success: 0.6}"),
+    *(
+        "endpoints.start.epochs=14",
+        "endpoints.end.epochs=25",
+        "optimizer.lr=0.05",
+        "training.min_accuracy_over_chance=0",
+    ),
+    *(
+        "repair.budget.steps=20",
+        "repair.budget.batch_size=16",
+        "repair.budget.rates=[0.02,0.1]",
+        "repair.budget.held_out=0.3",
+    ),
+    *("repair.grid=5", "card.reactivation.steps=[1,2]", "card.repaired={accuracy: 1.5, success: 0.5}"),
 )
 TARGET = 1
 
@@ -73,7 +83,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("repair")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def desk(root: Path, request_for) -> Desk:
     return Desk(root, request_for)
 
@@ -151,17 +161,23 @@ def test_the_candidates_of_the_card_are_those_of_the_chosen_rate(desk: Desk) -> 
         assert float(chosen[metric]) == pytest.approx(metrics[metric]["after"])
         assert metrics[metric]["lowest"] == pytest.approx(min(values))
         assert metrics[metric]["highest"] == pytest.approx(max(values))
-    least = 0.5 * metrics["clean_accuracy"]["start"]
-    good = [float(row["clean_accuracy"]) >= least and float(row["attack_success"]) <= 0.6 for row in desk.along]
-    assert metrics["candidates"]["repaired"] == pytest.approx(sum(good) / 3)
+
+    def repaired(accuracy: float, success: float) -> float:
+        good = [float(r["clean_accuracy"]) >= accuracy and float(r["attack_success"]) <= success for r in desk.along]
+        return sum(good) / len(good)
+
+    first, after, end = (1.5 * metrics["clean_accuracy"][name] for name in ("start", "after", "end"))
+    assert metrics["candidates"]["repaired"] == pytest.approx(repaired(first, 0.5))
+    # Another network's accuracy, or the condition of accuracy alone, gives another number.
+    assert repaired(first, 0.5) not in [repaired(after, 0.5), repaired(end, 0.5), repaired(first, 1.0)]
 
 
 def test_one_good_network_is_enough_to_begin_with(root: Path, request_for) -> None:
     words = (
         "+endpoints.end.optimizer.lr=1e-9",
-        "training.floor=1.5",
-        "endpoints.start.floor=0",
-        "endpoints.end.floor=0",
+        "training.min_accuracy_over_chance=1.5",
+        "endpoints.start.min_accuracy_over_chance=0",
+        "endpoints.end.min_accuracy_over_chance=0",
     )
     cfg = request_for(*WORDS, *words, f"paths.root={root}", verb="repair").jobs[0].config
     (card,) = pipeline.plan(cfg, run.title(cfg))["repair"]

@@ -24,7 +24,8 @@ from mcr.schedules.cosine import Cosine
 from mcr.training.checkpoints import WholeFiles, usable
 from mcr.training.endpoint import EndpointModule
 from mcr.training.fit import Fitted, _plugins, fit
-from tests.test_cli import TINY, mcr
+from tests.conftest import TINY
+from tests.processes import mcr
 
 IMAGES = torch.randint(0, 256, (24, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(24) % 3
@@ -175,7 +176,7 @@ class Telling(CrossEntropy):
 
 
 def long(at: int) -> Interrupted:
-    module = Interrupted(at, Cosine(floor=0.0))
+    module = Interrupted(at, Cosine(final_factor=0.0))
     module.objective = Telling()
     return module
 

@@ -443,7 +443,7 @@ def test_a_robust_path_is_judged_against_the_regular_connection(run: Run) -> Non
     claims += [claim(value=1e6), claim(quantity="stronger.advantage", relation="<=", value=1.0)]
     claims += [claim(of="regular", value=1e6), claim(quantity="stronger.advantage", against="regular")]
     claims += [claim(quantity="nothing.here")]
-    words = ("objective=adversarial", "+reference@references.regular=regular", "attack.eps=0.1", "connection.epochs=3")
+    words = ("objective=adversarial", "+reference@references.regular=regular", "attack.eps=0.1", "fit.epochs=3")
     made = run(*words, f"claims=[{','.join(claims)}]")
     text, summary = (made["report"][0] / "report.md").read_text(), read(made, "report", "summary.json")
     assert {name: one["label"] for name, one in summary["subspaces"].items()} == {

@@ -279,9 +279,9 @@ def test_an_end_as_it_was_given_keeps_its_own_statistics() -> None:
 WORDS = (
     *(word for word in TINY if not word.startswith(("architecture", "dataset.image_size"))),
     *("dataset.image_size=16", "architecture=small_vgg", "architecture.width=4", "dataset.split.clean=40"),
-    *("dataset.augmentation={padding: 2, flip: 0.5}", "connection.split=clean", "connection.images=30"),
+    *("dataset.augmentation={padding: 2, flip: 0.5}", "fit.split=clean", "fit.images=30"),
     *(
-        "defense.held_out=0.25",
+        "repair.budget.held_out=0.25",
         "evaluation.grid=5",
         "repair.grid=5",
         "evaluation.batchnorm_batch=7",

@@ -398,7 +398,7 @@ def test_injected_errors_are_measured_on_the_images_that_were_attacked(make) -> 
 
 
 def test_a_path_aware_attacker_releases_the_ends_of_his_own_path(make, config) -> None:
-    made = make("ends=path_aware", "connection.epochs=2", goal="train")
+    made = make("ends=path_aware", "fit.epochs=2", goal="train")
     path = made["attacker's path"][0]
     for index, role in enumerate(("start", "end")):
         released = network(made[f"extract {role}"][0])

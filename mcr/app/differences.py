@@ -10,7 +10,7 @@ from mcr.store import identity
 
 ABSENT = object()
 COUNTS = re.compile(
-    r"dataset\.split\.(train|validation|clean|test)|evaluation\.\w+_images|probes\.\w+\.images|(defense|connection)\.images"
+    r"dataset\.split\.(train|validation|clean|test)|evaluation\.\w+_images|probes\.\w+\.images|(repair\.budget|fit)\.images"
 )  # may be a share, or all
 LISTS = (
     "evaluation.grid",

@@ -43,7 +43,8 @@ def title(cfg: Mapping[str, Any]) -> str:
     ends = " to ".join(names) if len(names) == 2 else ", ".join(names)
     whole = f"{choices['dataset']}, {choices['architecture']}: {ends}"
     if cfg["verb"] == "repair":
-        return f"{whole}, {cfg['repair']['name'].replace('_', ' ')} with {cfg['defense']['images']} clean images"
+        method, images = cfg["repair"]["name"].replace("_", " "), cfg["repair"]["budget"]["images"]
+        return f"{whole}, {method} with {images} clean images"
     return f"{whole}, {choices['curve'].replace('_', ' ')}"
 
 

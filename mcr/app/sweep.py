@@ -158,7 +158,7 @@ def _figure(panels: list[figures.Panel]) -> Any:
 def _compare(folder: Path, jobs: list[Path]) -> None:
     """The table and the figure of repairs side by side."""
     summaries = [json.loads((job / "summary.json").read_text()) for job in jobs]
-    aside = ("replicate", "repair", "defense.images")
+    aside = ("replicate", "repair", "repair.budget.images")
     titles = [summary["title"] for summary in summaries]
     # Where nothing else varies, the labels are the titles, which end with the method and the number of images.
     names = [

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mcr.attacks import authors
+from mcr.attacks import autoattack_adapter
 from mcr.attacks.evasion import Evasion, undisturbed
 from mcr.types import Classifier
 
@@ -31,7 +31,7 @@ class ApgdCe(Evasion):
     restarts: int
 
     def __post_init__(self) -> None:
-        authors.check("apgd_ce", self.eps, self.norm)
+        autoattack_adapter.check("apgd_ce", self.eps, self.norm)
 
     def candidates(
         self, classifier: Classifier, images: Tensor, labels: Tensor, generator: torch.Generator
@@ -39,7 +39,7 @@ class ApgdCe(Evasion):
         """The points of highest loss (B, D, H, W), then misclassified points where some were found."""
         from pyautoattack.autopgd_base import APGDAttack
 
-        shared = authors.arguments(self, images, generator)
+        shared = autoattack_adapter.arguments(self, images, generator)
         with undisturbed(images, labels) as (clean, target):
             attack = APGDAttack(classifier, n_iter=self.steps, n_restarts=self.restarts, **shared)
             # The search for the highest loss does not seed its random starts itself.
@@ -60,14 +60,14 @@ class ApgdT(Evasion):
         steps: Iterations for a target.
     """
 
-    least_classes: ClassVar[int] = authors.LEAST_CLASSES_TARGETED
+    least_classes: ClassVar[int] = autoattack_adapter.LEAST_CLASSES_TARGETED
 
     eps: float
     norm: str
     steps: int
 
     def __post_init__(self) -> None:
-        authors.check("apgd_t", self.eps, self.norm)
+        autoattack_adapter.check("apgd_t", self.eps, self.norm)
 
     def candidates(
         self, classifier: Classifier, images: Tensor, labels: Tensor, generator: torch.Generator
@@ -75,9 +75,9 @@ class ApgdT(Evasion):
         """Misclassified points (B, D, H, W) where some were found, else the images."""
         from pyautoattack.autopgd_base import APGDAttack_targeted
 
-        shared = authors.arguments(self, images, generator)
+        shared = autoattack_adapter.arguments(self, images, generator)
         with undisturbed(images, labels) as (clean, target):
-            aims = authors.targets(classifier, clean)
+            aims = autoattack_adapter.targets(classifier, clean)
             attack = APGDAttack_targeted(classifier, n_iter=self.steps, n_target_classes=aims, **shared)
             found = attack.perturb(clean, target)
         return iter((found.detach(),))

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mcr.attacks import authors
+from mcr.attacks import autoattack_adapter
 from mcr.attacks.evasion import Evasion, undisturbed
 from mcr.types import Classifier
 
@@ -26,13 +26,13 @@ class AutoAttack(Evasion):
         norm: "linf" or "l2".
     """
 
-    least_classes: ClassVar[int] = authors.LEAST_CLASSES_TARGETED
+    least_classes: ClassVar[int] = autoattack_adapter.LEAST_CLASSES_TARGETED
 
     eps: float
     norm: str
 
     def __post_init__(self) -> None:
-        authors.check("autoattack", self.eps, self.norm)
+        autoattack_adapter.check("autoattack", self.eps, self.norm)
 
     def candidates(
         self, classifier: Classifier, images: Tensor, labels: Tensor, generator: torch.Generator
@@ -40,11 +40,11 @@ class AutoAttack(Evasion):
         """Misclassified points (B, D, H, W) where some were found, else the images."""
         import pyautoattack
 
-        shared = authors.arguments(self, images, generator)
+        shared = autoattack_adapter.arguments(self, images, generator)
         with undisturbed(images, labels) as (clean, target):
             attack = pyautoattack.AutoAttack(classifier, **shared)
             attack.verbose = False
-            aims = authors.targets(classifier, clean)
+            aims = autoattack_adapter.targets(classifier, clean)
             attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = aims
             found, _ = attack.run_standard_evaluation(clean, target, batch_size=len(clean))
         return iter((found.detach(),))

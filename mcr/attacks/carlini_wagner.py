@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mcr.attacks import nearest
+from mcr.attacks import foolbox_adapter
 from mcr.attacks.evasion import Evasion
 from mcr.types import Classifier
 
@@ -34,13 +34,13 @@ class CarliniWagner(Evasion):
     step_size: float
 
     def __post_init__(self) -> None:
-        nearest.check("carlini_wagner", self.eps, self.norm, ("l2",))
+        foolbox_adapter.check("carlini_wagner", self.eps, self.norm, ("l2",))
 
     def candidates(
         self, classifier: Classifier, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Iterator[Tensor]:
         """The points found (B, D, H, W), clipped to the ball."""
-        return nearest.nearest(
+        return foolbox_adapter.nearest(
             lambda attacks: attacks.L2CarliniWagnerAttack(
                 steps=self.steps, binary_search_steps=self.searches, stepsize=self.step_size
             ),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mcr.attacks import nearest
+from mcr.attacks import foolbox_adapter
 from mcr.attacks.evasion import Evasion
 from mcr.types import Classifier
 
@@ -30,14 +30,14 @@ class DeepFool(Evasion):
     overshoot: float
 
     def __post_init__(self) -> None:
-        nearest.check("deepfool", self.eps, self.norm, ("linf", "l2"))
+        foolbox_adapter.check("deepfool", self.eps, self.norm, ("linf", "l2"))
 
     def candidates(
         self, classifier: Classifier, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Iterator[Tensor]:
         """The points found (B, D, H, W), clipped to the ball."""
         name = {"linf": "LinfDeepFoolAttack", "l2": "L2DeepFoolAttack"}[self.norm]
-        return nearest.nearest(
+        return foolbox_adapter.nearest(
             lambda attacks: getattr(attacks, name)(steps=self.steps, overshoot=self.overshoot),
             *(classifier, images, labels, self.eps, generator),
         )

@@ -47,7 +47,7 @@ class Evasion(ABC):
                 highest = torch.where(worse, losses, highest)
         return best
 
-    def standing(
+    def unbroken(
         self,
         classifier: Classifier,
         images: Tensor,
@@ -67,10 +67,10 @@ class Evasion(ABC):
         found = []
         with torch.no_grad():
             for points, answers in zip(images.split(size), labels.split(size), strict=True):
-                upright = judge(points).argmax(1) == answers
+                unbroken = judge(points).argmax(1) == answers
                 for candidate in self.candidates(classifier, points, answers, generator):
-                    upright &= judge(candidate).argmax(1) == answers
-                found.append(upright)
+                    unbroken &= judge(candidate).argmax(1) == answers
+                found.append(unbroken)
         return torch.cat(found)
 
 

@@ -77,7 +77,7 @@ class Pgd(Maximizer):
         """Radius and step are so much smaller."""
         return replace(self, eps=share * self.eps, step_size=share * self.step_size)
 
-    def standing(
+    def unbroken(
         self,
         classifier: Classifier,
         images: Tensor,
@@ -94,27 +94,27 @@ class Pgd(Maximizer):
         """
         images, labels = ordinary(images), ordinary(labels)
         pieces = zip(images.split(size), labels.split(size), strict=True)
-        upright = torch.cat([_right(judge, *piece) for piece in pieces])
+        unbroken = torch.cat([_right(judge, *piece) for piece in pieces])
         for _ in range(self.restarts):
             # Drawn for all images, so that the random starts do not depend on which are left.
             current = torch.cat([self._begin(part, generator) for part in images.split(size)])
-            rows = upright.nonzero()[:, 0]
+            rows = unbroken.nonzero()[:, 0]
             current = _picked(current, rows)
             for _ in range(self.steps if len(rows) else 0):
                 parts = _batches(len(rows), size, rows.device)
                 moved = [
-                    self._stand(classifier, _picked(current, part), images, labels, rows[part], judge, upright)
+                    self._advanced(classifier, _picked(current, part), images, labels, rows[part], judge, unbroken)
                     for part in parts
                 ]
-                left = upright[rows].nonzero()[:, 0]
+                left = unbroken[rows].nonzero()[:, 0]
                 current, rows = _picked(torch.cat(moved), left), rows[left]
                 if not len(rows):
                     break
             for part in _batches(len(rows), size, rows.device):
-                upright[rows[part]] = _right(judge, _picked(current, part), labels[rows[part]])
-        return upright
+                unbroken[rows[part]] = _right(judge, _picked(current, part), labels[rows[part]])
+        return unbroken
 
-    def _stand(
+    def _advanced(
         self,
         classifier: Classifier,
         current: Tensor,
@@ -122,9 +122,9 @@ class Pgd(Maximizer):
         labels: Tensor,
         rows: Tensor,
         judge: Classifier,
-        upright: Tensor,
+        unbroken: Tensor,
     ) -> Tensor:
-        """The points of some rows after one more step; those that are broken before it are marked in ``upright``."""
+        """The points of some rows after one more step; those that are broken before it are marked in ``unbroken``."""
         wrong: list[Tensor] = []
 
         def loss(point: Tensor) -> Tensor:
@@ -135,11 +135,11 @@ class Pgd(Maximizer):
         _, gradient = ascend(loss, current)
         suspected = wrong[0].nonzero()[:, 0]
         if judge is classifier:
-            upright[rows[suspected]] = False
+            unbroken[rows[suspected]] = False
         else:
             for part in _batches(len(suspected), len(rows), rows.device):
                 asked = suspected[part]
-                upright[rows[asked]] = _right(judge, _picked(current, asked), labels[rows[asked]])
+                unbroken[rows[asked]] = _right(judge, _picked(current, asked), labels[rows[asked]])
         return self._step(current, gradient, _picked(images, rows))
 
     def _begin(self, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mcr.attacks import authors
+from mcr.attacks import autoattack_adapter
 from mcr.attacks.evasion import Evasion, undisturbed
 from mcr.types import Classifier
 
@@ -32,7 +32,7 @@ class Square(Evasion):
     first_share: float
 
     def __post_init__(self) -> None:
-        authors.check("square", self.eps, self.norm)
+        autoattack_adapter.check("square", self.eps, self.norm)
 
     def candidates(
         self, classifier: Classifier, images: Tensor, labels: Tensor, generator: torch.Generator
@@ -40,7 +40,7 @@ class Square(Evasion):
         """Misclassified points (B, D, H, W) where some were found, else the best."""
         from pyautoattack.square import SquareAttack
 
-        shared = authors.arguments(self, images, generator)
+        shared = autoattack_adapter.arguments(self, images, generator)
         with undisturbed(images, labels) as (clean, target):
             attack = SquareAttack(
                 classifier, n_queries=self.queries, p_init=self.first_share, resc_schedule=False, **shared

@@ -61,7 +61,7 @@ def fit(
         augmentation: Of the training images.
         seed: Of everything that is drawn.
         **settings: ``lr`` of a named optimizer; ``steps`` instead of ``epochs``; and those of the section ``training``
-            or, for a subspace, ``connection``: epochs, batch_size, weight_decay, keep, patience, precision, ...
+            or, for a subspace, ``fit``: epochs, batch_size, weight_decay, keep, patience, precision, ...
 
     Returns:
         One row of metrics an epoch, and why it ended early, if it did.
@@ -138,17 +138,19 @@ def _recipe(
     config = composed(*words)
     if space is not None:
         # Its points lie in memory in an order that is settled.
-        known = recipes.without(config["connection"], "split", "images", "memory_format")
+        known = recipes.without(config["fit"], "split", "images", "memory_format")
     else:
         made = build_tree(recipes.attacked(config, config["objective"])) if isinstance(objective, str) else objective
         kind = "adversarial" if made.attacks else "standard"
         end = composed(*words, f"endpoint@endpoints.start={kind}")["endpoints"]["start"]
-        known = {"steps": 0} | recipes.without(end, "source", "label", "images", "edits", "objective", "floor")
+        known = {"steps": 0} | recipes.without(
+            end, "source", "label", "images", "edits", "objective", "min_accuracy_over_chance"
+        )
     known = section(known, settings)
     if "steps" in settings and "epochs" in settings:
         raise InputError("the budget is given in epochs= or in steps=, not in both")
     if space is None:
-        known["floor"] = 0.0  # who calls looks at the accuracy
+        known["min_accuracy_over_chance"] = 0.0  # who calls looks at the accuracy
     else:
         known["memory_format"] = "channels_last" if space.layout.channels_last else "contiguous"
     recipe = recipes.training(config, known, config["objective"])

@@ -28,7 +28,7 @@ from mcr.weightspace import locus
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.survey import Survey
 
-BUDGET = ("images", "held_out", "rates")  # of the section defense: what is not a training's
+BUDGET = ("images", "held_out", "rates")  # of repair.budget: what is not a training's
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ def repair(
         selection: Name of an option of the group ``selection``.
         augmentation: Of the images that are trained on.
         seed: Of everything that is drawn.
-        **settings: Of the section ``defense``: held_out, steps, batch_size, rates, keep, ...
+        **settings: Of ``repair.budget``: held_out, steps, batch_size, rates, keep, ...
 
     Raises:
         InputError: For a method that cannot be used with these networks or images, or a wrong setting.
     """
     config = composed(word("repair", method), word("curve", curve), word("selection", selection))
     plan = config["repair"]
-    budget = section(config["defense"], settings)
+    budget = section(config["repair"]["budget"], settings)
     ends = networks if isinstance(networks, Mapping) else dict(zip(("start", "end"), networks, strict=False))
     if len(ends) < (1 if plan["trains"] == "network" else 2):
         raise InputError(f"repair={method} needs a second network")

@@ -62,9 +62,7 @@ def stronger(attack: Config, chosen: Config) -> dict[str, Any]:
     return {**chosen, **recipes.ball(attack)}
 
 
-def measures(
-    cfg: Config, name: str, space: Stage, ends: Stages, materials: Stages, material: Config
-) -> dict[str, Stage]:
+def measures(cfg: Config, name: str, space: Stage, ends: Stages, dataset: Stages, material: Config) -> dict[str, Stage]:
     """Probe to its stage, for one subspace.
 
     Args:
@@ -80,7 +78,7 @@ def measures(
 
     def at(where: Any) -> Stage:
         label = name if where == cfg["evaluation"]["grid"] else f"{name} at {where}"
-        return places.setdefault(str(where), place(cfg, label, where, space, ends, materials, material))
+        return places.setdefault(str(where), place(cfg, label, where, space, ends, dataset, material))
 
     # Those that look where another one is worst come after it.
     for probe in sorted(chosen, key=lambda probe: str(chosen[probe]["at"]).startswith(WORST)):
@@ -106,5 +104,5 @@ def measures(
         else:
             needs["place"] = at(part["at"])
         label = f"measure {probe}" if name == "path" else f"measure {probe} {name}"
-        found[probe] = node("measure", label, config, **needs, subspace=space, **roles(ends), **materials)
+        found[probe] = node("measure", label, config, **needs, subspace=space, **roles(ends), **dataset)
     return {probe: found[probe] for probe in chosen}

@@ -21,13 +21,13 @@ class Networks:
     Attributes:
         cfg: The whole configuration.
         model: Architecture and normalisation.
-        materials: The stages ``data`` and ``split``.
+        dataset: The stages ``data`` and ``split``.
         attacker: The path of an attacker who trained all ends together, if there is one.
     """
 
     cfg: Config
     model: Config
-    materials: Stages
+    dataset: Stages
     attacker: Stage | None = None
     made: dict[tuple[str, int], Stage] = field(default_factory=dict)
     open: list[tuple[str, int]] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Networks:
         if source == "load":
             config = {**self.model, "digest": chosen["digest"], "most_megabytes": chosen["most_megabytes"]}
             return Stage(
-                "load", 1, config, {"data": self.materials["data"]}, f"load {name}", places={"path": chosen["path"]}
+                "load", 1, config, {"data": self.dataset["data"]}, f"load {name}", places={"path": chosen["path"]}
             )
         if source == "snapshot":
             return self._snapshot(name, chosen)
@@ -132,7 +132,7 @@ class Networks:
             "seed": identity.key({"replicate": self.cfg["replicate"], "member": member}),
         }
         needs = {"poison": self.poison(member)} if images == "poisoned" else {}
-        return node("train", f"poison-{label}" if needs else label, config, **needs, **self.materials)
+        return node("train", f"poison-{label}" if needs else label, config, **needs, **self.dataset)
 
     def poison(self, member: int) -> Stage:
         """Which images an attacker poisons: one set for all networks, or one for each."""
@@ -148,7 +148,7 @@ class Networks:
             "seed": identity.key(drawn),
         }
         label = "poison" if sets == "shared" else f"poison {self.names[member]}"
-        return node("poison", label, config, **self.materials)
+        return node("poison", label, config, **self.dataset)
 
     def _edited(self, name: str, count: int) -> Stage:
         edit, chosen = self.edits(name)[count - 1]
@@ -168,7 +168,7 @@ class Networks:
         others = self._others(name, edit) if chosen["joint"] else []
         needs = {f"other {index}": other for index, other in enumerate(others)}
         config = {**self.model, "edit": part, "data": chosen["data"], "seed": seed}
-        return node("edit", label, config, init=before, **needs, **self.materials)
+        return node("edit", label, config, init=before, **needs, **self.dataset)
 
     def _others(self, name: str, edit: str) -> list[Stage]:
         """The other networks as they are before their own edit of that name; what is made from this one is left out."""
@@ -201,7 +201,7 @@ class Networks:
             "seed": seed,
         }
         needs = {"poison": self.poison(self.member(name))} if poisoned else {}
-        return node("train", label, config, init=before, **needs, **self.materials)
+        return node("train", label, config, init=before, **needs, **self.dataset)
 
     def _path_aware(self, ends: Stages) -> dict[str, Stage]:
         """The ends of a whole path that an attacker trained on poisoned data (Zhao et al. 2020, adaptive attack)."""
@@ -222,7 +222,7 @@ class Networks:
             "seed": identity.key({"replicate": cfg["replicate"], "use": "path-aware"}),
         }
         roles = {f"end {index}": end for index, end in enumerate(ends.values())}
-        self.attacker = node("connect", "attacker's path", config, poison=self.poison(0), **roles, **self.materials)
+        self.attacker = node("connect", "attacker's path", config, poison=self.poison(0), **roles, **self.dataset)
         return {
             name: node("extract", f"extract {name}", {"end": index}, path=self.attacker)
             for index, name in enumerate(ends)

@@ -11,7 +11,7 @@ from mcr.plans import plugins, recipes, repair
 from mcr.plans.measures import measures
 from mcr.plans.networks import Networks
 from mcr.plans.node import Config, node
-from mcr.plans.subspaces import FITTED, connection, fit
+from mcr.plans.subspaces import FITTED, fit, subspace
 from mcr.store.stage import Stage
 from mcr.store.store import Store
 
@@ -27,17 +27,17 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
         title: What the report calls this run.
     """
     cfg = plugins.marked(cfg)
-    dataset = recipes.without(cfg["dataset"], "split", "augmentation", "root")
+    read = recipes.without(cfg["dataset"], "split", "augmentation", "root")
     places = {"root": cfg["dataset"]["root"]} if "root" in cfg["dataset"] else {}
-    data = Stage("data", 1, {"dataset": dataset}, label="data", places=places)
+    data = Stage("data", 1, {"dataset": read}, label="data", places=places)
     split = node("split", "split", cfg["dataset"]["split"], data=data)
     model = {"architecture": cfg["architecture"], "normalization": cfg["normalization"]}
-    materials = {"data": data, "split": split}
-    networks = Networks(cfg, model, materials)
+    dataset = {"data": data, "split": split}
+    networks = Networks(cfg, model, dataset)
     ends = networks.final()
     references = cfg.get("references", {})  # all may be taken away: ~reference@references.straight
     parts = {FITTED: {"curve": cfg["curve"], "objective": cfg["objective"]}, **references}
-    spaces = {name: connection(cfg, name, part, model, ends, materials) for name, part in parts.items()}
+    spaces = {name: subspace(cfg, name, part, model, ends, dataset) for name, part in parts.items()}
     labels = {FITTED: "curve"} | {name: part["label"] for name, part in references.items()}
     # A reference that is the fitted path itself says nothing.
     spaces = {name: one for name, one in spaces.items() if name == FITTED or one.key != spaces[FITTED].key}
@@ -45,8 +45,8 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
         spaces = {FITTED: spaces[FITTED], "attacker": networks.attacker}
         labels["attacker"] = "attacker's path"
     material = fit(cfg, parts[FITTED])["material"]
-    measured = {name: measures(cfg, name, one, ends, materials, material) for name, one in spaces.items()}
-    told = {
+    measured = {name: measures(cfg, name, one, ends, dataset, material) for name, one in spaces.items()}
+    settings = {
         **{key: cfg[key] for key in ("report", "claims", "statistics")},
         "title": title,
         "labels": {name: labels[name] for name in spaces},
@@ -54,7 +54,7 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     needs = {f"{name}/{probe}": stage for name, found in measured.items() for probe, stage in found.items()}
     asked = [stage for found in measured.values() for stage in found.values()]
     trained = {f"training {one.label}": one for one in ordered(asked) if one.name in ("train", "connect")}
-    report = node("report", "report", told, **needs, **trained)
+    report = node("report", "report", settings, **needs, **trained)
     return {
         "train": list(ends.values()),
         "connect": list(spaces.values()),

@@ -80,10 +80,14 @@ def _objective(cfg: Config, objective: Config) -> dict[str, Any]:
 
 def material(cfg: Config) -> dict[str, Any]:
     """Which images the defender has."""
-    return {"split": "clean", "images": cfg["defense"]["images"], "held_out": cfg["defense"]["held_out"]}
+    return {
+        "split": "clean",
+        "images": cfg["repair"]["budget"]["images"],
+        "held_out": cfg["repair"]["budget"]["held_out"],
+    }
 
 
-def defense(cfg: Config, module: Config, optimizer: Config) -> dict[str, Any]:
+def budget(cfg: Config, module: Config, optimizer: Config) -> dict[str, Any]:
     """The recipe of a training on the defender's images: the same steps and batches for every method.
 
     Args:
@@ -91,5 +95,5 @@ def defense(cfg: Config, module: Config, optimizer: Config) -> dict[str, Any]:
         module: What trains.
         optimizer: What differs from the root optimizer.
     """
-    part = without(cfg["defense"], "images", "held_out", "rates")
+    part = without(cfg["repair"]["budget"], "images", "held_out", "rates")
     return training(cfg, {**part, "module": module, "optimizer": optimizer}, cfg["objective"])

@@ -15,13 +15,13 @@ from mcr.store.stage import Stage
 
 RATE, PLACE = "rate ", "place "  # the roles of what was trained with a learning rate, and of its places
 # Of a repair's configuration: how candidates are trained, which the stage that chooses one does not read.
-TRAINED = ("name", "trains", "begin", "module", "optimizer", "weight_decay", "ema_decay")
+TRAINED = ("name", "trains", "begin", "module", "optimizer", "weight_decay", "ema_decay", "budget")
 CARD = ("test", "attack", "injection", "restored")  # probes whose shares stand on a card, where they are asked
 
 
 def card(cfg: Config, title: str, networks: Networks, ends: Stages) -> Stage:
     """The repair and its card. What chooses the repair knows neither the trigger nor the test images."""
-    method, materials, model = cfg["repair"], networks.materials, networks.model
+    method, dataset, model = cfg["repair"], networks.dataset, networks.model
     _check(cfg)
     seed = identity.key({"replicate": cfg["replicate"], "use": "repair"})
     material = recipes.material(cfg)
@@ -48,10 +48,10 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages) -> Stage:
     # Only a file that a user gave has names and types of its own, which the cleaned file is to have again.
     file = {"file": given} if given.name == "load" else {}
     prechecked = {name: config[name] for name in (*model, "material", "batch_size", "memory_format", "seed", "ends")}
-    floor = {"floor": cfg["training"]["floor"]}
+    prechecked["min_accuracy_over_chance"] = cfg["training"]["min_accuracy_over_chance"]
     # First of the needs, so that networks that only guess are refused before anything is trained.
-    precheck = node("precheck", "precheck", {**prechecked, **floor}, **roles(ends), **materials)
-    choose = node("choose", "choose", config, precheck=precheck, **file, **trained, **roles(ends), **materials)
+    precheck = node("precheck", "precheck", prechecked, **roles(ends), **dataset)
+    choose = node("choose", "choose", config, precheck=precheck, **file, **trained, **roles(ends), **dataset)
     probes = {
         name: {
             "probe": recipes.without(probe, "data", "images", "at", "along"),
@@ -71,13 +71,13 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages) -> Stage:
         "backdoor": cfg["backdoor"],
         "sources": cfg["poisoning"]["sources"],
     }
-    return node("card", "card", measured, choose=choose, given=given, **file, **trained, **roles(ends), **materials)
+    return node("card", "card", measured, choose=choose, given=given, **file, **trained, **roles(ends), **dataset)
 
 
 def _trained(cfg: Config, method: Config, networks: Networks, ends: Stages, seed: str) -> dict[str, Stage]:
     """What is trained on the clean images, one for each learning rate."""
-    materials, found = networks.materials, {}
-    for rate in cfg["defense"]["rates"] if method["trains"] != "nothing" else []:
+    dataset, found = networks.dataset, {}
+    for rate in cfg["repair"]["budget"]["rates"] if method["trains"] != "nothing" else []:
         config: dict[str, Any] = {
             **networks.model,
             "augmentation": cfg["dataset"]["augmentation"],
@@ -91,7 +91,7 @@ def _trained(cfg: Config, method: Config, networks: Networks, ends: Stages, seed
                 raise InputError(
                     "repair=path_point fits a path: take a curve with a free control point, such as curve=bezier"
                 )
-            recipe = recipes.defense(cfg, {}, optimizer)
+            recipe = recipes.budget(cfg, {}, optimizer)
             config |= {
                 "curve": recipes.without(cfg["curve"], "joins", "fits"),
                 "transform": cfg["transform"],
@@ -100,30 +100,30 @@ def _trained(cfg: Config, method: Config, networks: Networks, ends: Stages, seed
                     **recipes.without(recipe, "module"),
                     "weight_decay": method["weight_decay"],
                     "ema_decay": method["ema_decay"],
-                    "watched_images": cfg["connection"]["watched_images"],
+                    "watched_images": cfg["fit"]["watched_images"],
                 },
             }
-            fitted = node("connect", f"repair-path {rate:g}", config, **roles(ends), **materials)
+            fitted = node("connect", f"repair-path {rate:g}", config, **roles(ends), **dataset)
             found[f"{RATE}{rate:g}"] = fitted
             found[f"{PLACE}{rate:g}"] = place(
-                cfg, f"repair-path {rate:g}", method["grid"], fitted, ends, materials, recipes.material(cfg)
+                cfg, f"repair-path {rate:g}", method["grid"], fitted, ends, dataset, recipes.material(cfg)
             )
         else:
-            recipe = recipes.defense(cfg, method["module"], optimizer)
+            recipe = recipes.budget(cfg, method["module"], optimizer)
             init = {"init": next(iter(ends.values()))} if method["begin"] == "start" else {}
-            config["recipe"] = {**recipe, "floor": 0.0}
-            found[f"{RATE}{rate:g}"] = node("train", f"repair-train {rate:g}", config, **init, **materials)
+            config["recipe"] = {**recipe, "min_accuracy_over_chance": 0.0}
+            found[f"{RATE}{rate:g}"] = node("train", f"repair-train {rate:g}", config, **init, **dataset)
     return found
 
 
 def _check(cfg: Config) -> None:
     """Raises InputError for a repair that cannot be planned."""
-    method, rates = cfg["repair"], cfg["defense"]["rates"]
+    method, rates = cfg["repair"], cfg["repair"]["budget"]["rates"]
     recipes.one_of("repair.trains", method["trains"], ("path", "network", "nothing"))
     recipes.one_of("repair.begin", method.get("begin", "start"), ("start", "random"))
     if not rates or not all(isinstance(rate, int | float) and rate > 0 for rate in rates):
-        raise InputError(f"defense.rates={rates} must be a list of learning rates, each above 0")
+        raise InputError(f"repair.budget.rates={rates} must be a list of learning rates, each above 0")
     if len({f"{rate:g}" for rate in rates}) < len(rates):
-        raise InputError(f"defense.rates={rates} names a learning rate twice")
-    if not cfg["defense"]["held_out"]:
-        raise InputError("defense.held_out=0 leaves no image to choose the repair with: 0.2 holds out a fifth")
+        raise InputError(f"repair.budget.rates={rates} names a learning rate twice")
+    if not cfg["repair"]["budget"]["held_out"]:
+        raise InputError("repair.budget.held_out=0 leaves no image to choose the repair with: 0.2 holds out a fifth")

@@ -41,13 +41,12 @@ def fit(cfg: Config, part: Config) -> dict[str, Any]:
         cfg: The whole configuration.
         part: ``curve`` and ``objective``.
     """
-    connection = cfg["connection"]
-    split = recipes.one_of("connection.split", connection["split"], ("train", "clean"))
-    recipe = recipes.training(cfg, recipes.without(connection, "split", "images"), part["objective"])
-    return {"material": {"split": split, "images": connection["images"], "held_out": 0}, "recipe": recipe}
+    split = recipes.one_of("fit.split", cfg["fit"]["split"], ("train", "clean"))
+    recipe = recipes.training(cfg, recipes.without(cfg["fit"], "split", "images"), part["objective"])
+    return {"material": {"split": split, "images": cfg["fit"]["images"], "held_out": 0}, "recipe": recipe}
 
 
-def connection(cfg: Config, name: str, part: Config, model: Config, ends: Stages, materials: Stages) -> Stage:
+def subspace(cfg: Config, name: str, part: Config, model: Config, ends: Stages, dataset: Stages) -> Stage:
     """The fit of a subspace; where nothing is fitted, no training is part of it.
 
     Args:
@@ -70,10 +69,10 @@ def connection(cfg: Config, name: str, part: Config, model: Config, ends: Stages
                 {"replicate": cfg["replicate"], "curve": str(curve["_target_"]).split(".")[-1].lower()}
             ),
         }
-    return node("connect", f"connect {name}", config, **roles(ends), **materials)
+    return node("connect", f"connect {name}", config, **roles(ends), **dataset)
 
 
-def place(cfg: Config, name: str, at: Any, space: Stage, ends: Stages, materials: Stages, material: Config) -> Stage:
+def place(cfg: Config, name: str, at: Any, space: Stage, ends: Stages, dataset: Stages, material: Config) -> Stage:
     """The places of a subspace where networks are measured, with BatchNorm's statistics of each.
 
     Args:
@@ -97,4 +96,4 @@ def place(cfg: Config, name: str, at: Any, space: Stage, ends: Stages, materials
         },
         "memory_format": part["memory_format"],
     }
-    return node("place", f"place {name}", config, subspace=space, **roles(ends), **materials)
+    return node("place", f"place {name}", config, subspace=space, **roles(ends), **dataset)

@@ -58,7 +58,7 @@ def robust_risk(
     with frozen(network):
         for images, labels in batches:
             worst = torch.full((len(labels),), -torch.inf, device=labels.device)
-            standing = torch.ones_like(worst)
+            unbroken = torch.ones_like(worst)
             points = images
             for attacked in attack.candidates(cheaper(network, precision, images), images, labels, generator):
                 with torch.no_grad():
@@ -66,9 +66,9 @@ def robust_risk(
                 loss = cross_entropy(logits, labels)
                 points = torch.where((loss > worst)[:, None, None, None], attacked, points)
                 worst = torch.maximum(worst, loss)
-                standing *= (logits.argmax(1) == labels).float()
+                unbroken *= (logits.argmax(1) == labels).float()
             losses.append(worst)
-            hits.append(standing)
+            hits.append(unbroken)
             if keep > 0:
                 kept.append(points[:keep].cpu())
                 keep -= len(points)
@@ -95,7 +95,7 @@ def robust_accuracy(
         while group := list(islice(waiting, TOGETHER)):
             images, labels = (torch.cat(parts) for parts in zip(*group, strict=True))
             classifier = cheaper(network, precision, images)
-            hits.append(attack.standing(classifier, images, labels, generator, network, len(group[0][1])))
+            hits.append(attack.unbroken(classifier, images, labels, generator, network, len(group[0][1])))
     return torch.cat(hits).float().cpu()
 
 

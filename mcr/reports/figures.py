@@ -202,6 +202,12 @@ def surface_figure(panels: Sequence[Panel]) -> Figure:
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str], dpi: int) -> list[Path]:
     """Write the figure in each format, byte for byte the same for the same numbers."""
     paths = []
+    figure.set_dpi(dpi)
+    arrange = figure.get_layout_engine()
+    assert arrange is not None  # all figures of this package ask for a constrained layout
+    arrange.execute(figure)
+    # Arranged once: matplotlib would do it twice for each format, which takes longer than drawing.
+    figure.set_layout_engine(None)
     with matplotlib.rc_context({"svg.hashsalt": "mcr", "svg.fonttype": "none"}):
         for kind in formats:
             path = folder / f"{name}.{kind}"

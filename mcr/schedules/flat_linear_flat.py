@@ -14,16 +14,18 @@ class FlatLinearFlat:
     Attributes:
         flat: Share of the training at the full rate.
         fall: Share at which the plateau is reached.
-        floor: The plateau, as a factor of the full rate.
+        final_factor: The plateau, as a factor of the full rate.
     """
 
     flat: float
     fall: float
-    floor: float
+    final_factor: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.flat < self.fall <= 1 or not 0 <= self.floor <= 1:
-            raise InputError(f"schedule: 0 <= flat {self.flat} < fall {self.fall} <= 1, 0 <= floor {self.floor} <= 1")
+        if not 0 <= self.flat < self.fall <= 1 or not 0 <= self.final_factor <= 1:
+            raise InputError(
+                f"schedule: 0 <= flat {self.flat} < fall {self.fall} <= 1, 0 <= final_factor {self.final_factor} <= 1"
+            )
 
     def factor(self, progress: float) -> float:
         """
@@ -33,4 +35,4 @@ class FlatLinearFlat:
         if progress <= self.flat:
             return 1.0
         share = min((progress - self.flat) / (self.fall - self.flat), 1.0)
-        return 1.0 - (1.0 - self.floor) * share
+        return 1.0 - (1.0 - self.final_factor) * share

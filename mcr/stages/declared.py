@@ -65,7 +65,7 @@ class Training(Declared):
 
 class NetworkTraining(Training):
     module: Part
-    floor: Size
+    min_accuracy_over_chance: Size
 
 
 class SubspaceTraining(Training):
@@ -105,7 +105,7 @@ KEYS = {
     "batchnorm.images": "evaluation.batchnorm_images",
     "batchnorm.batch_size": "evaluation.batchnorm_batch",
     "batchnorm.precision": "evaluation.precision",
-    "material.held_out": "defense.held_out",
+    "material.held_out": "repair.budget.held_out",
     "images": "probes.{name}.images",
 }
 

@@ -22,10 +22,10 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         found = Survey.of(space, places, config["ends"], progress.reach)
     named = {f"{index}/{name}": value for index, one in enumerate(found.statistics) for name, value in one.items()}
     files.save(named, folder / STATISTICS)
-    told = {
+    written = {
         "coordinates": locus.coordinates(space.curve.dim),
         "places": places.tolist(),
         "shares": found.shares(space),
         "rows": found.rows,
     }
-    write_json(folder / PLACES, told)
+    write_json(folder / PLACES, written)

@@ -25,11 +25,11 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     for name, state in zip(config["ends"], session.ends(inputs), strict=True):
         network.load_state_dict(state)
         right[name] = float(risk(network, batches)[1].double().mean())
-    if max(right.values()) < config["floor"] / len(spec.classes):
+    if max(right.values()) < config["min_accuracy_over_chance"] / len(spec.classes):
         raise InputError(
             f"the networks are right on {' and '.join(f'{100 * value:.1f}' for value in right.values())} % of the "
             "held-out clean images, hardly more than by guessing: is their class order "
             f"{', '.join(spec.classes)}, and is normalization= the one that they were trained with? "
-            "training.floor=0 repairs them all the same"
+            "training.min_accuracy_over_chance=0 repairs them all the same"
         )
     write_json(folder / PRECHECK, right)

@@ -127,7 +127,7 @@ class Precheck(Model):
     memory_format: Format
     seed: str
     ends: list[str]
-    floor: Size
+    min_accuracy_over_chance: Size
 
 
 class Choose(Model):

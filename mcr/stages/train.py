@@ -77,11 +77,11 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         )
     rows = fitted.rows
     kept = max(rows, key=lambda row: row[module.monitor]) if recipe["keep"] == "best" else rows[-1]
-    accuracy, chance = kept["validation/accuracy"], 1 / len(spec.classes)
-    if accuracy < recipe["floor"] * chance:
+    accuracy, least = kept["validation/accuracy"], recipe["min_accuracy_over_chance"]
+    if accuracy < least / len(spec.classes):
         raise InputError(
-            f"{stage.label} learned nothing: validation accuracy {accuracy:.3f} is below {recipe['floor']} x chance; "
-            "lower optimizer.lr or train longer; training.floor=0 trains anew and accepts any network"
+            f"{stage.label} learned nothing: validation accuracy {accuracy:.3f} is below {least} x chance; lower "
+            "optimizer.lr or train longer; training.min_accuracy_over_chance=0 trains anew and accepts any network"
         )
     write_network(module.scored, folder)
     write_csv(folder / HISTORY, rows)

@@ -85,7 +85,7 @@ def test_an_experiment_asks_at_full_size_for_nothing_that_is_refused(path: Path,
 
 # The injected errors of a barely trained network.
 TINY_INJECTION = ("injection.attacked=1", "injection.kept=1", "injection.learning_rate=0.1", "training.epochs=40")
-TINY_SWEEP = ("replicate=0", "defense.images=all", "connection.images=all")
+TINY_SWEEP = ("replicate=0", "repair.budget.images=all", "fit.images=all")
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

@@ -111,7 +111,7 @@ HOMES = {
 # Modules of a room that its options share, beside one of the group's own name: what each of them is.
 SHARED = {
     "architecture": {"initial", "normalization"},
-    "attack": {"authors", "ball", "evasion", "frozen", "nearest"},
+    "attack": {"autoattack_adapter", "ball", "evasion", "foolbox_adapter", "frozen"},
     "backdoor": {"poisoning"},
     "curve": {"barycentric", "bernstein", "box"},
     "dataset": {"augment", "batches", "folder", "split", "torchvision_source"},
@@ -337,9 +337,9 @@ def asked_of(cfg: dict[str, Any]) -> dict[str, dict[str, Any]]:
     from mcr.plans.node import node
 
     data = node("data", "data", {})
-    materials = {"data": data, "split": node("split", "split", {}, data=data)}
+    dataset = {"data": data, "split": node("split", "split", {}, data=data)}
     model = {"architecture": cfg["architecture"], "normalization": cfg["normalization"]}
-    return measures.asked(cfg, Networks(cfg, model, materials).final())
+    return measures.asked(cfg, Networks(cfg, model, dataset).final())
 
 
 @pytest.mark.parametrize("path", of_group("edit"), ids=name)

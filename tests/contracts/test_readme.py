@@ -82,14 +82,18 @@ def shrink(command: str) -> list[str]:
         small += ["dataset.split={train: 0, validation: 0, clean: all, test: 0}"]
     # Last wins: the shares and numbers of the command need more images than a tiny run has.
     small += ["poisoning.ratio=0.5"] if "poisoning.ratio" in command else []
-    small += ["defense.images=16,12" if "," in command else "defense.images=16"] if "defense.images" in command else []
+    small += (
+        ["repair.budget.images=16,12" if "," in command else "repair.budget.images=16"]
+        if "repair.budget.images" in command
+        else []
+    )
     if "ends=injected" in command:
         # The errors of a barely trained network.
         small += ["injection.attacked=1", "injection.kept=1", "injection.learning_rate=0.1", "training.epochs=40"]
         small += ["dataset.split.validation=60"]
     if "snapshot" in command:
         small += ["training.epochs=10"]
-    kept = ("debug", "runtime", "poisoning", "defense", "training", "injection")
+    kept = ("debug", "runtime", "poisoning", "repair", "training", "injection")
     return [word for word in small if word.split("=")[0] not in command or word.startswith(kept)]
 
 

@@ -1,0 +1,53 @@
+"""Commands as processes of their own, forked from one that has loaded the libraries: those take seconds each time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+LOADED = ["mcr.app.cli", "mcr.stages.train", "mcr.stages.report", "matplotlib.backends.backend_agg"]
+OUT, ERR = 1, 2  # of a process
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's variables without settings of mcr, Hydra and W&B, and with some changes."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MCR_", "HYDRA_", "WANDB_"))}
+    return kept | {"COLUMNS": "100", "MPLBACKEND": "agg"} | changes
+
+
+def start(words: list[str], folder: Path, out: Path, err: Path, env: dict[str, str]) -> ForkServerProcess:
+    """``python -m mcr WORDS`` in a folder, its output in two files."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(LOADED)
+    process = context.Process(target=_command, args=(words, str(folder), str(out), str(err), env))
+    process.start()
+    return process
+
+
+def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m mcr WORDS`` in a folder to its end."""
+    out, err = (folder.with_name(f"{folder.name}.{kind}") for kind in ("stdout", "stderr"))
+    process = start(list(words), folder, out, err, environment(**env))
+    process.join(timeout)
+    if process.exitcode is None:
+        process.kill()
+        raise subprocess.TimeoutExpired(["mcr", *words], timeout, out.read_text(), err.read_text())
+    said, complained = out.read_text(), err.read_text()
+    return subprocess.CompletedProcess(["mcr", *words], process.exitcode, said, complained)
+
+
+def _command(words: list[str], folder: str, out: str, err: str, env: dict[str, str]) -> None:
+    for number, path in ((OUT, out), (ERR, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.path[:0] = [folder, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.argv = ["mcr", *words]
+    from mcr.app.cli import main
+
+    main()
