@@ -16,7 +16,7 @@ from mcr.curves.bezier_surface import BezierSurface
 from mcr.curves.curve import Curve
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.weightspace.layout import Layout
-from mcr.weightspace.subspace import free_points
+from mcr.weightspace.subspace import inner_points
 
 NETWORK = "vgg16"
 SHAPES: dict[str, Curve] = {f"K={points}": Bezier(points) for points in (3, 4, 5)} | {"3x3": BezierSurface(3)}
@@ -56,7 +56,7 @@ def main(repeats: int = 3) -> None:
     rows = []
     for name, shape in SHAPES.items():
         extra = [(in_own_process(name) - plain_peak) / vector for plain_peak in bare]
-        points, free = len(shape.initial()), len(free_points(shape))
+        points, free = len(shape.initial()), len(inner_points(shape))
         target, least = points + 2, points + free - 1  # K points and the momenta, less that of a plain step
         note = f"the tensors alone, K points and {free} momenta, make {least}" if least >= target else ""
         kind = "curve step" if shape.dim == 1 else f"surface step, {name}"

@@ -21,7 +21,7 @@ from mcr.schedules.flat_linear_flat import FlatLinearFlat
 from mcr.training.endpoint import EndpointModule
 from mcr.training.subspace import SubspaceModule
 from mcr.weightspace.layout import Layout
-from mcr.weightspace.subspace import free_points
+from mcr.weightspace.subspace import inner_points
 
 REPEATS = {"small_vgg": 31, "preresnet26": 15, "vgg16": 9}
 DECAY = 1e-4
@@ -131,7 +131,7 @@ def _traffic(name: str, shape: Curve, rate: float) -> str:
 
     Every point is read for theta; of each free point but one, itself and its momentum are read and written.
     """
-    points, free = len(shape.initial()), len(free_points(shape))
+    points, free = len(shape.initial()), len(inner_points(shape))
     vectors = points + 4 * (free - 1)
     size = 4 * sum(parameter.numel() for parameter in subject.network(name).parameters())
     return f"{vectors} vectors more through memory: {1000 * vectors * size / rate:.0f} ms at its peak"

@@ -6,7 +6,7 @@ from torch import nn
 import mcr
 
 data = mcr.dataset("digits")
-attack = mcr.option("attack", "pgd", eps=0.1, step_size=0.025, steps=10)
+attack = mcr.option("attack", "pgd", eps=0.1, step_size=0.04, steps=5)
 robust = mcr.option("objective", "adversarial", attack=attack)
 networks = []
 for seed in (1, 2):

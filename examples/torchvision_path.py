@@ -18,11 +18,11 @@ networks = []
 for seed in (1, 2):
     torch.manual_seed(seed)
     networks.append(torchvision.models.resnet18(num_classes=10))
-    mcr.fit(networks[-1], train, epochs=3, seed=seed)
+    mcr.fit(networks[-1], train, epochs=2, seed=seed)
 
 line = mcr.Subspace(networks, "linear", images=train)
 path = mcr.Subspace(networks, "bezier", images=train)
-mcr.fit(path, train, epochs=6, seed=3)
+mcr.fit(path, train, epochs=4, seed=3)
 straight, curved = (mcr.measure(one, test, ["risk", "calibration"], at=5) for one in (line, path))
 print(f"straight line\n{straight}\n\ncurve\n{curved}")
 curved.plot("two ResNet-18", straight_line=straight).savefig("torchvision_path.png", dpi=120)

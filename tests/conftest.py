@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+from matplotlib.figure import Figure
 
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("WANDB_SILENT", "true")
@@ -17,6 +19,7 @@ os.environ.pop("MCR_DATA", None)
 
 from mcr.app import composition, overrides, run, shorthands
 from mcr.plans import pipeline
+from mcr.reports import figures
 from mcr.stages.context import Context
 from mcr.store.store import Store
 
@@ -44,6 +47,45 @@ def _resolvers() -> None:
     overrides.register_resolvers()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compositions() -> Iterator[None]:
+    """What is chosen in the package's own configuration is composed once a session, not once a test."""
+    known: dict[tuple[str, ...], composition.Chosen] = {}
+    trees: dict[tuple[str, ...], Any] = {}
+    read: dict[str, Any] = {}
+
+    class Kept(composition.Composer):
+        def __init__(self, conf: Path, args: argparse.Namespace) -> None:
+            super().__init__(conf, args)
+            self.own = args.config_dir is None and conf == composition.conf_folder()
+            if self.own:
+                self.known, self.trees = known, trees
+
+        def __enter__(self) -> composition.Composer:
+            super().__enter__()
+            if self.own:
+                self.loader.repository.read = read
+            return self
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overrides, "Composer", Kept)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _empty_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "drawn" in request.keywords:
+        return
+
+    def save(figure: Figure, folder: Path, name: str, formats: list[str], dpi: int) -> list[Path]:
+        paths = [folder / f"{name}.{kind}" for kind in formats]
+        for path in paths:
+            Figure(figsize=(1, 1)).savefig(path)
+        return paths
+
+    monkeypatch.setattr(figures, "save", save)
+
+
 @pytest.fixture(scope="session")
 def request_for() -> Callable[..., overrides.Request]:
     """Compose a command line as the program does."""
@@ -65,6 +107,15 @@ def config(request_for: Callable[..., overrides.Request], tmp_path: Path) -> Cal
         return request_for(*(TINY if tiny else ()), f"paths.root={tmp_path}", *words).jobs[0].config
 
     return compose
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One root for all tests of the session, in all its processes, that need not see a stage made anew."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    root.mkdir(exist_ok=True)
+    return root
 
 
 @pytest.fixture

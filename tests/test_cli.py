@@ -355,8 +355,8 @@ def killed_after_an_epoch(words: list[str], folder: Path, stage: str) -> None:
 def test_a_killed_training_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
     """Killed in an adversarial endpoint (BatchNorm, weight averaging, augmentation), then in the curve."""
     words = [word for word in TINY if not word.startswith("architecture")]
-    words += ["architecture=small_vgg", "architecture.width=4", "dataset.images=500", "dataset.split.train=300"]
-    words += ["training.epochs=5", "fit.epochs=5", "dataset.augmentation={padding: 1, flip: 0.5}"]
+    words += ["architecture=small_vgg", "architecture.width=4", "dataset.images=300", "dataset.split.train=128"]
+    words += ["training.epochs=4", "fit.epochs=4", "dataset.augmentation={padding: 1, flip: 0.5}", "attack.steps=3"]
     words += ["endpoint@endpoints.start=adversarial", "endpoints.start.module.ema_decay=0.9", "training.batch_size=4"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()

@@ -935,7 +935,7 @@ def test_a_kept_key_is_the_straightforward_one(config) -> None:
 
 # ---------------------------------------------------------------------------------- the command line
 
-HYDRAS_OWN = "from mcr import cli, overrides; overrides.register_resolvers(); cli.job()"
+HYDRAS_OWN = "from mcr.app import cli, overrides; overrides.register_resolvers(); cli.job()"
 
 
 def hydras_own(*words: str, folder: Path) -> str:

@@ -81,7 +81,7 @@ def test_a_network_of_a_finished_run_is_bit_for_bit_that_of_its_report(finished)
     test = artifacts.read_split({"data": places["data"], "split": places["split"]}, "test", "cpu")
     images = next(iter(EvaluationBatches(test.images, test.labels, 64, "channels_last")))[0]
     for u, kept in zip(found, statistics, strict=True):
-        reported = copy.deepcopy(space.back_at(u, kept)).eval()
+        reported = copy.deepcopy(space.at_with(u, kept)).eval()
         assert torch.equal(space.at(float(u))(images), reported(images))
     measured = mcr.measure(space, test, {"test": "risk"}, at=found.squeeze(1).tolist())
     assert measured.table.column("test_loss") == column({"report": (folder, "")}, "test_loss")
@@ -102,7 +102,7 @@ def test_a_subspace_of_modules_is_bit_for_bit_that_of_the_report(finished) -> No
     space = mcr.Subspace(networks, "bezier", train, augmentation=Augmentation(padding=2, flip=0.5), **evaluation)
     control = files.load(places["connect-path"] / "control.safetensors")
     named = {f"network.{name.removeprefix('1/')}": tensor for name, tensor in control.items()}
-    space.take([space.layout.pack(named)])
+    space.set_inner_points([space.layout.pack(named)])
     images = torch.rand(5, 1, 16, 16, generator=generator(0, "test"))
     assert torch.equal(space.at(0.25)(images), mcr.Subspace.of_run(folder).at(0.25)(images))
 
@@ -284,6 +284,11 @@ def space(curve: str = "bezier", images: Any = TRAIN) -> mcr.Subspace:
     return mcr.Subspace([network(1), network(2)], curve, images)
 
 
+LOADER = DataLoader(TensorDataset(TRAIN[0].float() / 255, TRAIN[1]), 16)
+# A label that is none of the network's stands in a later batch.
+LATE = DataLoader(TensorDataset(TRAIN[0].float() / 255, torch.cat([TRAIN[1][:-1], torch.tensor([7])])), 16)
+
+
 def floats(low: float, high: float) -> Tensor:
     return torch.linspace(low, high, 64 * 64).view(64, 1, 8, 8)
 
@@ -321,6 +326,15 @@ def floats(low: float, high: float) -> Tensor:
         (lambda: mcr.Subspace([network(1), network(2)], "bezier", TRAIN, batchnorm_batch=0), "at least 1"),
         (lambda: mcr.measure(space(), TEST, ["risk"], batch_size=0), "batch_size=0 must be at least 1"),
         (lambda: mcr.fit(space(), TRAIN, optimizer=mcr.option("optimizer", "sgd")), "would act on control points"),
+        (lambda: mcr.fit(space(), TRAIN, validation=TEST), "only where the objective attacks"),
+        (lambda: mcr.fit(space(), TRAIN, patience=2), "only where the objective attacks"),
+        (lambda: mcr.fit(network(1), TRAIN, keep="best"), "give validation="),
+        (lambda: mcr.fit(network(1), LOADER, steps=9), "DataLoader has its own steps"),
+        (
+            lambda: mcr.fit(network(1), LOADER, augmentation=mcr.Augmentation(0, 0.5)),
+            "its own augmentation: give epochs",
+        ),
+        (lambda: mcr.fit(network(1), LATE, epochs=1), "label 7 is none of the network's 3 classes"),
         (lambda: space(images=None), "give images="),
         (lambda: mcr.Subspace([network(1)], "bezier", TRAIN), "joins 2 networks, 1 "),
         (lambda: mcr.Subspace([network(1), nn.Linear(2, 2)], "bezier", TRAIN), "different architectures"),

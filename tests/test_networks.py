@@ -458,9 +458,39 @@ def test_not_some_ends_alone_are_path_aware(who: tuple[str, ...], config) -> Non
 def test_the_network_that_nobody_tampered_with_is_the_clean_one(config) -> None:
     words = ["backdoor=badnets", "endpoint@endpoints.start=poisoned", "+edit@endpoints.start.edits.turn=permute"]
     cfg = config(*words)
-    found = Networks(cfg, *(_model_and_materials(cfg))).given("start")
+    found = Networks(cfg, *(_model_and_materials(cfg))).untampered("start")
     clean = pipeline.plan(config())["train"][0]
     assert found.key == clean.key
+
+
+def test_so_is_that_of_a_snapshot_of_a_poisoned_training(config) -> None:
+    shot = ["endpoint@endpoints.start=snapshot", "endpoints.start.of=end", "endpoints.start.epoch=1"]
+    cfg = config(*shot, "backdoor=badnets", "endpoint@endpoints.end=poisoned", "training.epochs=2")
+    networks = Networks(cfg, *(_model_and_materials(cfg)))
+    assert "poison" in networks.after("start", 0).needs
+    clean = pipeline.plan(config(*shot, "training.epochs=2"))["train"][0]
+    assert networks.untampered("start").key == clean.key
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["endpoints.end.edits.path_aware.epochs=7"], "the same settings"),
+        (["poisoning.sets=own"], "poisoning.sets=own has no meaning"),
+    ],
+    ids=["settings", "poison"],
+)
+def test_one_training_of_all_ends_has_one_recipe(words: list[str], said: str, config) -> None:
+    with pytest.raises(InputError, match=said):
+        plan(config, "ends=path_aware", *words)
+
+
+def test_only_what_trains_may_come_before_a_path_of_the_attacker(config) -> None:
+    base = ["ends=regular_regular", "backdoor=badnets", "injection=fault_sneaking"]
+    base += ["+edit@endpoints.start.edits.first=inject"]
+    base += [f"+edit@endpoints.{name}.edits.path_aware=path_aware" for name in ("start", "end")]
+    with pytest.raises(InputError, match="only edits that train may come before"):
+        plan(config, *base)
 
 
 def _model_and_materials(cfg: dict[str, Any]) -> tuple[Any, Any]:

@@ -195,7 +195,7 @@ def test_training_leaves_the_ends_alone(make) -> None:
 @pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "squeezenet1_1"])
 def test_networks_of_torchvision_work_by_import_path_alone(name: str, make) -> None:
     """Nobody here wrote them: one with BatchNorm and channel shuffles, one with dropout and no linear layer."""
-    words = tiny("dataset.image_size=64", "dataset.channels=3", "dataset.split.train=8", "training.batch_size=4")
+    words = tiny("dataset.image_size=32", "dataset.channels=3", "dataset.split.train=8", "training.batch_size=4")
     made = make(*words, f"architecture._target_=torchvision.models.{name}", tiny=False)
     summary = json.loads((made["report"][0] / "summary.json").read_text())
     assert summary["subspaces"]["path"]["metrics"]["test_loss"]["max"] > 0
@@ -306,19 +306,17 @@ def test_bf16_trains_close_to_fp32(make) -> None:
 
 def test_two_processes_train_one_network(make) -> None:
     """runtime=ddp on two CPU processes: an end and a curve; each process sees its share of every batch."""
-    words = ["dataset.split.train=64", "training.batch_size=16"]
-    ddp = [*words, "runtime=ddp", "runtime.accelerator=cpu"]
-    alone = make(*words, "replicate=1", goal="train")
-    made = make(*ddp, "replicate=1", goal="connect")
+    words = ["dataset.split.train=64", "training.batch_size=16", "replicate=1", "endpoint@endpoints.start=adversarial"]
+    words += ["endpoint@endpoints.end=permuted_copy", "endpoints.end.of=start", "attack.steps=2"]
+    alone = make(*words, goal="train")
+    made = make(*words, "runtime=ddp", "runtime.accelerator=cpu", goal="connect")
     # Two processes give other numbers than one, so they are another recipe.
     assert made["train start"][0] != alone["train start"][0]
     assert made["connect path"][1] == "made"
     control = files.load(made["connect path"][0] / "control.safetensors")
-    ends = [files.load(made[f"train {role}"][0] / "network.safetensors") for role in ("start", "end")]
+    ends = [files.load(made[label][0] / "network.safetensors") for label in ("train start", "permute end")]
     moved = [not torch.allclose(control[f"1/{name}"], (ends[0][name] + ends[1][name]) / 2) for name in ends[0]]
     assert any(moved)
-    end = make(*ddp, "replicate=2", "endpoint@endpoints.end=adversarial", goal="train")["train end"]
-    assert end[1] == "made"
 
 
 class Frozen(nn.Module):

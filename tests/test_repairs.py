@@ -38,7 +38,7 @@ from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm, locus
 from mcr.weightspace.filters import weakest
 from mcr.weightspace.layout import Layout
-from mcr.weightspace.subspace import Subspace, free_points
+from mcr.weightspace.subspace import Subspace, inner_points
 
 CLASSES = 3
 SHAPE = (1, 4, 4)
@@ -103,8 +103,8 @@ def bench(memory_format: str = "contiguous", curve: Any = None, kind: type[nn.Mo
     trained, places = {}, locus.places(curve, grid, "repair.grid")
     for index, rate in enumerate((0.3, 0.01)):
         space = Subspace(network, curve, list(ends.values()), calibration, memory_format, "fp32", [])
-        space.take(
-            [layout.pack(net(10 * (index + 2) + step, kind).state_dict()) for step in range(len(free_points(curve)))]
+        space.set_inner_points(
+            [layout.pack(net(10 * (index + 2) + step, kind).state_dict()) for step in range(len(inner_points(curve)))]
         )
         statistics = []
         for u in places:

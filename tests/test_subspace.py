@@ -34,7 +34,7 @@ from mcr.store.stage import Stage
 from mcr.store.store import Store
 from mcr.transforms.magnitude import Magnitude
 from mcr.weightspace.layout import Layout
-from mcr.weightspace.subspace import Subspace, blend, control_points, free_points, shares_of_ends
+from mcr.weightspace.subspace import Subspace, blend, control_points, inner_points, shares_of_ends
 from tests.conftest import TINY
 from tests.gradients import gradients, subspace_module
 
@@ -110,7 +110,7 @@ def subspace(curve: Any, memory_format: str = "contiguous", transforms: Any = ()
     ends = [net(seed).state_dict() for seed in range(curve.ends)]
     images = changes.pop("images", calibration(memory_format))
     made = Subspace(network, curve, ends, images, memory_format, "fp32", list(transforms))
-    made.take([made.layout.pack(net(50 + index).state_dict()) for index in range(len(free_points(curve)))])
+    made.set_inner_points([made.layout.pack(net(50 + index).state_dict()) for index in range(len(inner_points(curve)))])
     return made
 
 
@@ -149,7 +149,7 @@ def test_at_a_corner_theta_is_the_end_bit_for_bit(curve: Any, memory_format: str
 def test_theta_is_the_sum_that_the_docstring_says(curve: Any, memory_format: str) -> None:
     space, moved = subspace(curve, memory_format), 0
     ends = [space.layout.pack(net(index).state_dict()).double() for index in range(curve.ends)]
-    free = [space.layout.pack(net(50 + index).state_dict()).double() for index in range(len(free_points(curve)))]
+    free = [space.layout.pack(net(50 + index).state_dict()).double() for index in range(len(inner_points(curve)))]
     points = []
     for row in curve.initial().tolist():
         points.append(ends[row.index(1)] if 1 in row else free[moved])
@@ -232,7 +232,7 @@ def test_back_at_a_place_is_the_network_that_was_there(curve: Any, memory_format
     )
     other = subspace(curve, memory_format, images=lambda: iter([]))
     for u, before, statistics in reversed(seen):
-        assert torch.equal(logits(other.back_at(u, statistics)), before)
+        assert torch.equal(logits(other.at_with(u, statistics)), before)
         assert torch.equal(logits(space.at(u)), before)
     assert not any(torch.equal(a[1], b[1]) for i, a in enumerate(seen) for b in seen[:i])
 
@@ -270,7 +270,7 @@ def test_an_end_as_it_was_given_keeps_its_own_statistics() -> None:
     space = subspace(BezierTriangle(2))
     for index in (2, 0, 1):
         space.at(torch.tensor([0.3, 0.3], dtype=torch.float64))
-        found = space.given(index).state_dict()
+        found = space.end_as_given(index).state_dict()
         assert all(torch.equal(found[name], tensor) for name, tensor in net(index).state_dict().items())
 
 
@@ -326,7 +326,7 @@ def test_a_report_and_a_repair_have_the_same_network_at_a_place(
     space = session.subspace(stage.config, inputs, fitted, context)
     places, statistics = session.read_places(made["place path"][0])
     for index in (3, 0, 2):
-        assert torch.equal(logits_of(space.back_at(places[index], statistics[index])), report[index])
+        assert torch.equal(logits_of(space.at_with(places[index], statistics[index])), report[index])
     # And the repair's candidates are the networks of its own places.
     stage = planned["place repair-path 0.05"]
     inputs = {role: store.folder(need) for role, need in stage.needs.items()}
@@ -391,7 +391,7 @@ def test_the_gradient_of_the_free_points_is_that_of_autograd(
     oracle = net(99, torch.float64).to(memory_format=FORMATS[memory_format]).train()
     answers = torch.func.functional_call(oracle, layout.views(theta), (pixels,))
     (nn.functional.cross_entropy(answers, labels) + 0.5 * decay * theta.square().sum()).backward()
-    fitted = range(len(leaves)) if free == "all" else free_points(curve)
+    fitted = range(len(leaves)) if free == "all" else inner_points(curve)
     assert module.free == list(fitted)
     given_gradients = gradients(module)
     assert given_gradients.shape == (len(module.free), layout.size)

@@ -188,6 +188,7 @@ def test_a_table_survives_the_file(tmp_path: Path) -> None:
     assert Table.read(tmp_path, "path", one.describe()) == one
 
 
+@pytest.mark.drawn
 def test_figures_hold_what_they_should(tmp_path: Path) -> None:
     beside = [Line("straight line", table(4))]
     figure = figures.path_figure([Panel("one", table(2), beside, {}), Panel("two", table(0, robust=False), [], {})])
@@ -295,6 +296,30 @@ def test_what_held_is_said_first_then_what_did_not_and_where() -> None:
     text = document.claims_section(found)
     assert text.index("**held**") < text.index("**did not hold**") < text.index("| path")
     assert text.count("\n| ") == 2 + len(found)
+
+
+def test_a_repair_and_repairs_side_by_side_tell_first_what_held(capsys) -> None:
+    claims = [Verdict("E6, less of the backdoor is left", "attack_success after < 0.1", 0.25, held=False)]
+    claims += [Verdict("E4, the accuracy is kept", "clean_accuracy lost <= 0.05", 0.01, held=True)]
+    summary = {
+        "title": "digits, path point with 50 clean images",
+        "repair": "path_point",
+        "ends": ["start", "end"],
+        "metrics": {"clean_accuracy": {"start": 0.9, "end": 0.8, "after": 0.89}},
+        "descriptions": {"clean_accuracy": vars(ACCURACY)},
+        "chosen": {"t": 0.25, "accuracy": 0.9},
+        "warnings": ["few images"],
+        "claims": [vars(claim) for claim in claims],
+    }
+    failed = "did not hold  less of the backdoor is left: path point 0.250; asked is attack_success after < 0.1"
+    terminal.print_repair(summary, {"card": "card.md"})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.index("held          the accuracy is kept") == lines.index(failed) - 1
+    assert "chosen on held-out clean images: t 0.25" in lines
+    assert "warning: few images" in lines
+    terminal.print_comparison([], [("N = 50", claims[0]), ("N = 9", claims[1])], {"figure": "f.png"})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.index("held          the accuracy is kept") < lines.index(failed.replace("path point", "N = 50"))
 
 
 def test_the_mean_of_tables_is_number_by_number_and_of_the_same_places_only() -> None:

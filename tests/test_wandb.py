@@ -111,7 +111,7 @@ def test_a_report_alone_is_logged_by_a_process_that_has_drawn_nothing_yet(make, 
     cfg = config("logger=wandb")
     (tmp_path / "cfg.json").write_text(json.dumps(cfg))
     program = (
-        "import json, sys; from pathlib import Path; from mcr import run;"
+        "import json, sys; from pathlib import Path; from mcr.app import run;"
         "assert 'pytorch_lightning' not in sys.modules;"
         "run.carry_out(json.loads(Path('cfg.json').read_text()), Path('alone'), 'tests');"
         "assert 'pytorch_lightning' not in sys.modules"

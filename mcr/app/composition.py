@@ -73,14 +73,15 @@ class Composed:
 
 
 class _Files(ConfigRepository):
-    """Reads each YAML file once a command, not once a composition; what it gives is the caller's to change."""
+    """Reads each YAML file once, not once a composition; what it gives is the caller's to change."""
 
     def __init__(self, path: ConfigSearchPath) -> None:
         super().__init__(path)
         self.read: dict[str, ConfigResult] = {}
 
     def __deepcopy__(self, memo: object) -> _Files:
-        return copy.copy(self)  # Hydra's copy for each composition, whose search path may be another
+        # Hydra's copy for each composition adds folders at the end: a file that was found stays the same one.
+        return copy.copy(self)
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         if config_path not in self.read:
@@ -92,7 +93,7 @@ class _Files(ConfigRepository):
 
 
 class _Loader(ConfigLoaderImpl):
-    """Tells which files were merged last."""
+    """Keeps which files the latest composition merged."""
 
     def __init__(self, path: ConfigSearchPath) -> None:
         super().__init__(path)
@@ -100,16 +101,18 @@ class _Loader(ConfigLoaderImpl):
         self.files: Sequence[ResultDefault] = []
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        # Only a composition comes with a repository that caches, not a call of ``base_tree``.
         if isinstance(repo, CachingConfigRepository) and isinstance(repo.delegate, _Files):
             self.files, self.folders = defaults, repo.delegate
         return super()._compose_config_from_defaults_list(defaults, repo)
 
 
 class Composer:
-    """Hydra's compose API over a configuration folder, closed again afterwards.
+    """Hydra's compose API over a configuration folder.
 
     What is chosen is composed once; other values are put into a copy of that, by Hydra's own rules: a sweep over
-    numbers composes once, not once a job.
+    numbers composes once, not once a job. While it is open, Hydra's global state is this folder's and OmegaConf
+    remembers parsed interpolations; both are put back at the end. Not to be nested.
 
     Args:
         conf: The folder.
@@ -120,6 +123,7 @@ class Composer:
         self.conf, self.folder = conf, args.config_dir
         self.extra: list[str] = []
         self.known: dict[tuple[str, ...], Chosen] = {}
+        self.trees: dict[tuple[str, ...], Any] = {}
 
     def __enter__(self) -> Composer:
         if self.folder is not None and not Path(self.folder).is_dir():
@@ -161,20 +165,25 @@ class Composer:
         files = [file for file in self.loader.files if not str(file.config_path).startswith("hydra/")]
         return Chosen(words, whole.hydra, choices, files, self.loader.folders, config)
 
-    def without_overlays(self, chosen: Chosen) -> Any:
-        """What the chosen options give that are no overlays, as plain containers with their interpolations."""
-        files = [file for file in chosen.files if str(file.config_path).partition("/")[0] not in OVERLAYS]
-        tree = self.loader._compose_config_from_defaults_list(files, chosen.folders)
-        return OmegaConf.to_container(tree, resolve=False)
+    def base_tree(self, chosen: Chosen) -> Any:
+        """The merged YAML of the chosen options without overlays and overrides: what keys and types are checked with.
+
+        Plain containers; interpolations are left as text.
+        """
+        if chosen.words not in self.trees:
+            files = [file for file in chosen.files if str(file.config_path).partition("/")[0] not in OVERLAYS]
+            tree = self.loader._compose_config_from_defaults_list(files, chosen.folders)
+            self.trees[chosen.words] = OmegaConf.to_container(tree, resolve=False)
+        return self.trees[chosen.words]
 
     def _is_value(self, override: Override) -> bool:
-        """Whether an override changes a value that is there already, and chooses nothing."""
+        """Whether an override only sets a plain value outside of Hydra's part: it chooses, adds and removes nothing."""
         key = override.key_or_group
         plain = not (override.is_add() or override.is_force_add() or override.is_delete() or override.package)
         return plain and not key.startswith("hydra.") and not self.loader.repository.group_exists(key)
 
     def first(self, words: Sequence[str]) -> Composed:
-        """The same at the first value of every choice of a sweep."""
+        """A line of overrides with the first value of every list or range in it."""
         single = []
         for override in self.parser.parse_overrides(list(words)):
             choice = override.is_sweep_override() and override.is_discrete_sweep()

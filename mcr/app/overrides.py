@@ -151,7 +151,7 @@ class _Checker:
 
     def __init__(self, composer: Composer) -> None:
         self.composer = composer
-        self.trees: dict[tuple[str, ...], Any] = {}
+        self.compared: set[tuple[str, ...]] = set()  # choices of which a line was compared whole
 
     def check(self, composed: Composed, line: list[str]) -> None:
         """Raises InputError for a key that nothing reads, or a value of another type than the YAML's."""
@@ -159,9 +159,9 @@ class _Checker:
         for word in line:
             if word.startswith("+") and "@" in word.partition("=")[0]:
                 _check_added(word[1:].partition("=")[0], chosen.choices)
-        before = self.trees.get(chosen.words)
-        if before is None or any(isinstance(new, dict) for new in composed.values.values()):
-            self.trees[chosen.words] = before = self.composer.without_overlays(chosen)
+        before = self.composer.base_tree(chosen)
+        if chosen.words not in self.compared or any(isinstance(new, dict) for new in composed.values.values()):
+            self.compared.add(chosen.words)
             after = OmegaConf.to_container(composed.config, resolve=False)
             changed = differences.changes(before, after, before)
         else:

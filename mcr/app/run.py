@@ -146,12 +146,12 @@ def wandb_place(folder: Path, below: str = "") -> dict[str, str]:
 
 
 def _print(folder: Path) -> None:
-    from mcr.app.terminal import print_repairs, print_results
+    from mcr.app.terminal import print_repair, print_results
 
     summary = json.loads((folder / "summary.json").read_text())
     if summary.get("kind") == "repair":
         places: dict[str, Path | str] = {"network": folder / CLEANED, "card": folder / "card.md"}
-        print_repairs([summary], {**places, "figure": folder / "figure.png", **wandb_place(folder)})
+        print_repair(summary, {**places, "figure": folder / "figure.png", **wandb_place(folder)})
         return
     verdicts = [("path", Verdict(**claim)) for claim in summary["claims"]]
     places = {"figure": folder / "figure.png", "tables": folder / "report.md"}

@@ -112,38 +112,34 @@ def _print_places(console: Console, places: Mapping[str, Path | str]) -> None:
         console.print(escape(f"{what:<8} {place}"), highlight=False, soft_wrap=True)
 
 
-def print_repairs(summaries: Sequence[Mapping[str, Any]], places: Mapping[str, Path | str]) -> None:
-    """What each repair did to accuracy and attack, its warnings and claims, and where everything lies."""
+def print_repair(summary: Mapping[str, Any], places: Mapping[str, Path | str]) -> None:
+    """What a repair did to accuracy and attack, its warnings and claims, and where everything lies."""
     console = Console()
-    for summary in summaries:
-        clean = summary["metrics"]["clean_accuracy"]
-        names = cards.order([*summary["ends"], *(name for name in ("untampered", "after") if name in clean)])
-        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-        table.add_column("", no_wrap=True)
-        for name in names:
-            table.add_column(cards.spoken(name), justify="right", no_wrap=True)
-        for name, metric in cards.metrics_of(summary).items():
-            values = summary["metrics"][name]
-            table.add_row(metric.title(), *(cards.percent(values[network]) for network in names))
-        console.print()
-        console.print(escape(summary["title"]), style="bold", soft_wrap=True, highlight=False)
-        console.print(table)
-        chosen = ", ".join(f"{name} {value:g}" for name, value in summary["chosen"].items() if name in cards.LABELS)
-        console.print(f"chosen on held-out clean images: {chosen}", highlight=False, soft_wrap=True)
-        for warning in summary["warnings"]:
-            console.print(f"[yellow]warning[/yellow]: {escape(warning)}", highlight=False, soft_wrap=True)
-        for claim in summary["claims"]:
-            verdict = Verdict(**claim)
-            style = "green" if verdict.held else "red"
-            text = f"{escape(verdict.statement)}; measured {verdict.measured:.3f}: [{style}]{verdict.word}[/{style}]"
-            console.print(text, highlight=False, soft_wrap=True)
+    clean = summary["metrics"]["clean_accuracy"]
+    names = cards.order([*summary["ends"], *(name for name in ("untampered", "after") if name in clean)])
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for name in names:
+        table.add_column(cards.spoken(name), justify="right", no_wrap=True)
+    for name, metric in cards.metrics_of(summary).items():
+        values = summary["metrics"][name]
+        table.add_row(metric.title(), *(cards.percent(values[network]) for network in names))
+    console.print()
+    console.print(escape(summary["title"]), style="bold", soft_wrap=True, highlight=False)
+    console.print(table)
+    chosen = ", ".join(f"{name} {value:g}" for name, value in summary["chosen"].items() if name in cards.LABELS)
+    console.print(f"chosen on held-out clean images: {chosen}", highlight=False, soft_wrap=True)
+    for warning in summary["warnings"]:
+        console.print(f"[yellow]warning[/yellow]: {escape(warning)}", highlight=False, soft_wrap=True)
+    method = summary["repair"].replace("_", " ")
+    _print_claims(console, [(method, Verdict(**claim)) for claim in summary["claims"]])
     _print_places(console, places)
 
 
 def print_comparison(
     rows: Sequence[Mapping[str, Any]], verdicts: Sequence[tuple[str, Verdict]], places: Mapping[str, Path | str]
 ) -> None:
-    """Repairs side by side, how many claims held, and where everything lies."""
+    """Repairs side by side, which claims held, and where everything lies."""
     console = Console()
     for setting in dict.fromkeys(row["setting"] for row in rows):
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
@@ -156,11 +152,5 @@ def print_comparison(
         console.print()
         console.print(escape(setting), style="bold", soft_wrap=True, highlight=False)
         console.print(table)
-    counts: dict[tuple[str, str], list[bool]] = {}
-    for _, verdict in verdicts:
-        counts.setdefault((verdict.source, verdict.statement), []).append(verdict.held)
-    console.print()
-    for (source, statement), held in counts.items():
-        line = f"{source}: {statement}: held in {sum(held)} of {len(held)}"
-        console.print(escape(line), highlight=False, soft_wrap=True)
+    _print_claims(console, verdicts)
     _print_places(console, places)

@@ -1,4 +1,4 @@
-"""What stages have measured along one subspace, read back from their folders. No torch."""
+"""What probes have measured along one subspace: made by the library, or read from the folders of stages. No torch."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mcr.evaluation.table import Table
 from mcr.metric import Metric
 from mcr.numerics.statistics import Values
 
+# Names of files, as in mcr.stages.artifacts, which lies above.
 PLACES, MEASURE, PER_IMAGE = "places.json", "measure.json", "per_image.safetensors"
 
 
@@ -52,9 +53,9 @@ class Measure:
 
         Args:
             folder: Of the stage.
-            place: Of the places where it was asked.
+            place: Folder of the ``place`` stage whose networks were asked.
             ends: Names of the ends.
-            fitted: See above.
+            fitted: Whether the images are those that the subspace was fitted on.
         """
         found, placed = (json.loads((folder / MEASURE).read_text()), json.loads((place / PLACES).read_text()))
         indices = found["indices"]
@@ -72,7 +73,7 @@ class Measure:
 
     @property
     def together(self) -> bool:
-        """Whether the probe was asked of several networks at once."""
+        """Whether the probe was asked of several networks at once: only such a probe has statistics."""
         return bool(self.statistics)
 
     @property
@@ -81,7 +82,7 @@ class Measure:
         return [" ".join(f"{value:.2f}" for value in place) for place in self.grid.places]
 
     def mean(self, metric: str) -> Values:
-        """Over images, those without a value left out."""
+        """Over images, those with NaN left out."""
         mean: Values = np.nanmean(self.values[metric].astype(np.float64), axis=-1)
         return mean
 
@@ -100,7 +101,7 @@ class Measured:
 
     @cached_property
     def along(self) -> dict[str, Measure]:
-        """Those that were asked at every place of the grid, at which most are asked."""
+        """The probes of single networks that were asked at the same places as most of them: those are the grid."""
         single = {name: one for name, one in self.measures.items() if not one.together}
         grids = Counter(one.grid.places.tobytes() for one in single.values())
         usual = max(grids, key=lambda places: (grids[places], len(places)), default=b"")
@@ -132,7 +133,7 @@ class Measured:
 
     def table(self) -> Table:
         """One row a place: where it lies, and the means."""
-        first = next(iter(self.along.values()))
+        first = next(iter((self.along or self.measures).values()))
         means = {metric.name: one.mean(metric.name).tolist() for one in self.along.values() for metric in one.metrics}
         rows = [
             {**row, **{name: values[index] for name, values in means.items()}} for index, row in enumerate(first.rows)
@@ -140,7 +141,10 @@ class Measured:
         return Table(self.grid.coordinates, tuple(self.metrics.values()), tuple(rows), self.fitted)
 
     def costs(self) -> dict[str, Values]:
-        """Per-image values (T, N) of metrics that are worse when higher: accuracies become errors."""
+        """Every metric along the grid that has a better side as a cost, worse when higher: ``Metric.cost`` to (T, N).
+
+        Accuracies become errors.
+        """
         found = {}
         for one in self.along.values():
             for metric in one.metrics:
@@ -160,7 +164,7 @@ class Measured:
         return rows
 
     def spread(self) -> list[dict[str, Any]]:
-        """Quantiles over images of what is neither a loss nor a share: one row a metric and place."""
+        """Quantiles over images of labelled metrics that are neither losses nor shares: one row a metric and place."""
         levels = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
         rows = []
         for one in self.along.values():

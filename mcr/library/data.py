@@ -72,17 +72,32 @@ def _bytes(images: Tensor) -> Tensor:
     return found if torch.equal(to_unit(found, "contiguous"), images.float()) else images.float()
 
 
-class LoaderBatches:
-    """A user's DataLoader as batches of training: its own order, batch size and augmentation."""
+def check_labels(labels: Tensor, classes: int) -> None:
+    """Raises InputError for a label (N,) that is none of so many classes."""
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= classes:
+        wrong = highest if highest >= classes else lowest
+        raise InputError(f"label {wrong} is none of the network's {classes} classes, which are counted from 0")
 
-    def __init__(self, loader: DataLoader[Any], memory_format: str) -> None:
-        self.loader, self.memory_format = loader, memory_format
+
+class LoaderBatches:
+    """A user's DataLoader as batches of training: its own order, batch size and augmentation.
+
+    Args:
+        loader: Gives images (B, D, H, W) and labels (B,).
+        memory_format: Of the batches.
+        classes: That labels may name.
+    """
+
+    def __init__(self, loader: DataLoader[Any], memory_format: str, classes: int) -> None:
+        self.loader, self.memory_format, self.classes = loader, memory_format, classes
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
         for images, labels in self.loader:
+            check_labels(labels, self.classes)
             yield to_unit(checked(images), self.memory_format), labels.long()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +14,28 @@ from torch.utils.data import DataLoader
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, RepeatedBatches, TrainingBatches
 from mcr.errors import InputError
-from mcr.library.data import Data, LoaderBatches, labelled
-from mcr.library.options import composed, section, word
+from mcr.library.data import Data, LoaderBatches, check_labels, labelled
+from mcr.library.recipe import FROM_CONFIG, Optimizer, recipe_of
 from mcr.library.subspace import AS_THEY_ARE, Subspace
 from mcr.objectives.objective import Objective
-from mcr.plans import recipes
 from mcr.schedules.schedule import Schedule
-from mcr.stages.declared import NetworkTraining, SubspaceTraining, validate
 from mcr.stages.train import epochs, parts
-from mcr.store.build import build, build_tree
+from mcr.store.build import build
 from mcr.training.endpoint import EndpointModule
 from mcr.training.fit import Fitted
 from mcr.training.fit import fit as train
 from mcr.training.subspace import SubspaceModule
 from mcr.types import LabelledImages
-from mcr.weightspace.subspace import free_points
-
-Optimizer = Callable[..., torch.optim.Optimizer]
-ROOT = "default"  # the option that conf/config.yaml chooses
+from mcr.weightspace.subspace import inner_points
 
 
 def fit(
     what: nn.Module | Subspace,
     data: Data,
     *,
-    objective: str | Objective = ROOT,
-    optimizer: str | Optimizer = ROOT,
-    schedule: str | Schedule = ROOT,
+    objective: str | Objective = FROM_CONFIG,
+    optimizer: str | Optimizer = FROM_CONFIG,
+    schedule: str | Schedule = FROM_CONFIG,
     validation: Data | None = None,
     augmentation: Augmentation = AS_THEY_ARE,
     seed: int | str = 0,
@@ -48,20 +43,27 @@ def fit(
 ) -> Fitted:
     """Train a network, or move the free control points of a subspace so that the objective is low all over it.
 
-    Works in place. An adversarially trained network and a robust path are one objective given to two things.
+    An adversarially trained network and a robust path are one objective given to two things.
+
+    Works in place: a network ends trained and in evaluation mode; of a subspace the free control points move, and a
+    network that its ``at`` gave before is no longer the one at that place. After an error the weights may be anything.
 
     Args:
         what: A network that takes images in [0, 1], or a subspace.
         data: Training images. Tensors and data sets are shuffled and augmented here, the same for the same seed; a
             ``DataLoader`` keeps its own order, batch size and augmentation, and with them its own randomness.
-        objective: Name of an option ("cross_entropy", "adversarial", "trades", ...) or an object.
+        objective: Name of an option ("cross_entropy", "adversarial", "trades", ...) or an object. "default", here and
+            below, is what the command line has: cross_entropy, sgd, flat_linear_flat.
         optimizer: Likewise ("sgd", "adamw"), or a function of the parameters.
         schedule: Likewise, of the learning rate.
-        validation: Images that are looked at after each epoch; needed where the best epoch is kept, as under an attack.
+        validation: Images that are looked at after each epoch, needed to keep the best one (which is the default of a
+            network that is trained under attack) or to stop early. A subspace is looked at under attack only, on the
+            first ``watched_images`` of them.
         augmentation: Of the training images.
         seed: Of everything that is drawn.
-        **settings: ``lr`` of a named optimizer; ``steps`` instead of ``epochs``; and those of the section ``training``
-            or, for a subspace, ``fit``: epochs, batch_size, weight_decay, keep, patience, precision, ...
+        **settings: ``lr`` of a named optimizer; ``steps`` instead of ``epochs``; for a network the keys of the option
+            ``endpoint=standard`` or, where the objective attacks, ``endpoint=adversarial`` (batch_size, keep, patience,
+            precision, module, ...); for a subspace those of the section ``fit`` (weight_decay, ema_decay, ... as well).
 
     Returns:
         One row of metrics an epoch, and why it ended early, if it did.
@@ -73,8 +75,8 @@ def fit(
     network = space.network if space else what
     if not isinstance(network, nn.Module):
         raise InputError(f"a network or a subspace is fitted, no {type(what).__name__}")
-    recipe = _recipe(space, objective, optimizer, schedule, settings)
-    made = parts(recipe) | {
+    recipe = recipe_of(space, objective, optimizer, schedule, settings)
+    built = parts(recipe) | {
         name: given
         for name, given in (("objective", objective), ("optimizer", optimizer), ("schedule", schedule))
         if not isinstance(given, str)
@@ -83,15 +85,19 @@ def fit(
     with torch.random.fork_rng(devices=[]):  # a loader draws from the global generator when it begins
         part = LabelledImages(*next(iter(loader))) if loader is not None else labelled(data)
     device = next(network.parameters()).device
-    count = _classes(network, part, device)
-    common = {"num_classes": count, "seed": str(seed), **made}
-    network.train()  # Lightning leaves a network as it finds it, and one that was measured is in evaluation mode
+    _check_watching(space, validation, recipe, built["objective"])
+    count = _count_classes(network, part, device)
+    common = {"num_classes": count, "seed": str(seed), **built}
+    network.train()  # counting left it in evaluation mode, and Lightning does not switch
     module = _module(what, recipe, common)
-    if module.monitor.endswith("robust_accuracy") and validation is None and recipe["keep"] == "best":
-        raise InputError("the epoch with the best robust validation accuracy is kept: give validation=, or keep='last'")
     batches: LoaderBatches | TrainingBatches
     if loader is not None:
-        batches = LoaderBatches(loader, recipe["memory_format"])
+        own = {"steps", "batch_size"} & set(settings) | ({"augmentation"} if augmentation is not AS_THEY_ARE else set())
+        if own:
+            raise InputError(
+                f"a DataLoader has its own {' and '.join(sorted(own))}: give epochs=, or images as tensors"
+            )
+        batches = LoaderBatches(loader, recipe["memory_format"], count)
     else:
         batches = _batches(recipe, part.images.to(device), part.labels.to(device), augmentation, seed)
     watched = None if validation is None else _watched(recipe, labelled(validation), device)
@@ -113,59 +119,22 @@ def fit(
             runtime=_runtime(device),
             loggers=[],
         )
-    network.to(device)
+    network.to(device)  # Lightning leaves it on the CPU
     if isinstance(module, SubspaceModule):
         points = module.final_points()
         assert space is not None
-        space.take([points[index] for index in module.free])
+        space.set_inner_points([points[index] for index in module.free])
     else:
-        network.load_state_dict(module.scored.state_dict())
+        network.load_state_dict(module.scored.state_dict())  # which may be an average over steps
         network.eval()
     return fitted
 
 
-def _recipe(
-    space: Subspace | None, objective: str | Objective, optimizer: object, schedule: object, settings: Mapping[str, Any]
-) -> dict[str, Any]:
-    """All that a training needs, in the form of the command line's recipes."""
-    named = {"objective": objective, "optimizer": optimizer, "schedule": schedule}
-    words = [word(group, name) for group, name in named.items() if isinstance(name, str) and name != ROOT]
-    settings = dict(settings)
-    if "lr" in settings:
-        if not isinstance(optimizer, str):
-            raise InputError("lr= is for a named optimizer: an object has its own")
-        words.append(word("optimizer.lr", settings.pop("lr")))
-    config = composed(*words)
-    if space is not None:
-        # Its points lie in memory in an order that is settled.
-        known = recipes.without(config["fit"], "split", "images", "memory_format")
-    else:
-        made = build_tree(recipes.attacked(config, config["objective"])) if isinstance(objective, str) else objective
-        kind = "adversarial" if made.attacks else "standard"
-        end = composed(*words, f"endpoint@endpoints.start={kind}")["endpoints"]["start"]
-        known = {"steps": 0} | recipes.without(
-            end, "source", "label", "images", "edits", "objective", "min_accuracy_over_chance"
-        )
-    known = section(known, settings)
-    if "steps" in settings and "epochs" in settings:
-        raise InputError("the budget is given in epochs= or in steps=, not in both")
-    if space is None:
-        known["min_accuracy_over_chance"] = 0.0  # who calls looks at the accuracy
-    else:
-        known["memory_format"] = "channels_last" if space.layout.channels_last else "contiguous"
-    recipe = recipes.training(config, known, config["objective"])
-    kind_of = NetworkTraining if space is None else SubspaceTraining
-    validate(kind_of, "fit", recipe)
-    if recipe["optimizer"]["lr"] <= 0:
-        raise InputError(f"the learning rate {recipe['optimizer']['lr']} must be above 0")
-    return recipe
-
-
 def _module(what: nn.Module | Subspace, recipe: Mapping[str, Any], common: Mapping[str, Any]) -> EndpointModule:
     if not isinstance(what, Subspace):
-        made: EndpointModule = build(recipe["module"], network=what, **common)
-        return made
-    if not free_points(what.curve):
+        module: EndpointModule = build(recipe["module"], network=what, **common)
+        return module
+    if not inner_points(what.curve):
         raise InputError(f"{type(what.curve).__name__} has no free control point: there is nothing to fit")
     _refuse_decay(common["optimizer"])
     return SubspaceModule(
@@ -206,8 +175,26 @@ def _watched(recipe: Mapping[str, Any], part: LabelledImages, device: torch.devi
     return EvaluationBatches(images, labels, recipe["batch_size"], recipe["memory_format"])
 
 
-def _classes(network: nn.Module, part: LabelledImages, device: torch.device) -> int:
-    """How many logits the network gives for an image. Raises InputError where images or labels are not for it."""
+def _check_watching(
+    space: Subspace | None, validation: Data | None, recipe: Mapping[str, Any], objective: Objective
+) -> None:
+    """Raises InputError where validation images are needed, or would not be looked at."""
+    best = recipe["keep"] == "best" or recipe["patience"] > 0
+    if space is not None and not objective.attacks and (validation is not None or best):
+        raise InputError(
+            "a subspace is looked at after each epoch only where the objective attacks: leave out validation=, keep= "
+            "and patience="
+        )
+    if validation is None and best:
+        raise InputError("the best epoch is told by validation images: give validation=, or keep='last', patience=0")
+
+
+def _count_classes(network: nn.Module, part: LabelledImages, device: torch.device) -> int:
+    """How many logits the network gives for an image; leaves it in evaluation mode.
+
+    Raises:
+        InputError: Where images or labels are not for it.
+    """
     shape = "x".join(map(str, part.images.shape[1:]))
     try:
         with torch.no_grad():
@@ -217,10 +204,7 @@ def _classes(network: nn.Module, part: LabelledImages, device: torch.device) -> 
     if logits.dim() != 2:
         raise InputError(f"the network gives {tuple(logits.shape)} for 2 images; (2, C) logits are needed")
     count = int(logits.shape[1])
-    lowest, highest = int(part.labels.min()), int(part.labels.max())
-    if lowest < 0 or highest >= count:
-        wrong = highest if highest >= count else lowest
-        raise InputError(f"label {wrong} is none of the network's {count} classes, which are counted from 0")
+    check_labels(part.labels, count)
     return count
 
 

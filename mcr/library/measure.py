@@ -138,13 +138,13 @@ def _measure(
     chosen: Mapping[str, Any],
 ) -> Measure:
     shares = survey.shares(space)
-    at = [partial(space.back_at, u, kept) for u, kept in zip(survey.places, survey.statistics, strict=True)]
+    at = [partial(space.at_with, u, kept) for u, kept in zip(survey.places, survey.statistics, strict=True)]
     with bar(name, len(at), "places") as progress:
         if not callable(probe):
             answers = ask_together(probe, at, batches, chosen["seed"], survey.places.tolist(), shares)
             progress.reach(len(at))
         else:
-            given = [partial(space.given, end) for end in range(len(space.ends))]
+            given = [partial(space.end_as_given, end) for end in range(len(space.ends))]
             answers = ask(probe, at, given, batches, chosen["seed"], lambda count, _: progress.reach(count))
     metrics: tuple[Metric, ...] = tuple(metric.of(name) for metric in probe.metrics)
     return Measure(

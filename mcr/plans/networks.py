@@ -1,4 +1,7 @@
-"""The networks of a run, by name: trained, loaded, copied or taken from an earlier epoch, and then edited."""
+"""The plan of a run's networks: for each name the stages that will train, load or copy it, and edit it.
+
+Nothing is computed here.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ class Networks:
         cfg: The whole configuration.
         model: Architecture and normalisation.
         dataset: The stages ``data`` and ``split``.
-        attacker: The path of an attacker who trained all ends together, if there is one.
+        attacker: The path of an attacker who trained all ends together; None before ``final`` was called, and where
+            there is no such attacker.
+        made: Name and number of edits to the stage that makes the network so far.
+        in_progress: What is being planned: met again, the configuration is a cycle.
     """
 
     cfg: Config
@@ -30,7 +36,7 @@ class Networks:
     dataset: Stages
     attacker: Stage | None = None
     made: dict[tuple[str, int], Stage] = field(default_factory=dict)
-    open: list[tuple[str, int]] = field(default_factory=list)
+    in_progress: list[tuple[str, int]] = field(default_factory=list)
 
     @property
     def names(self) -> list[str]:
@@ -38,7 +44,7 @@ class Networks:
         return list(self.cfg["endpoints"])
 
     def member(self, name: str) -> int:
-        """The number of a network: two networks of one recipe differ by it alone, so none is joined to itself."""
+        """The position of a network, a part of its seeds: two networks of one recipe have other weights by it alone."""
         return self.names.index(name)
 
     def edits(self, name: str) -> list[tuple[str, Config]]:
@@ -46,10 +52,11 @@ class Networks:
         return list(self.cfg["endpoints"][name]["edits"].items())
 
     def final(self) -> dict[str, Stage]:
-        """Name to network, all edits done.
+        """Name to the stage that makes the finished network, all edits done.
 
         Raises:
-            InputError: For what is impossible: a cycle of copies, an edit of what is no network.
+            InputError: For networks that are made of each other, a copy or snapshot of what is not there, edits that
+                cannot be done together, a backdoor or an injection that nobody has chosen.
         """
         kinds = {name: [edit["kind"] for _, edit in self.edits(name)] for name in self.names}
         together = [name for name in self.names if ALL_ENDS in kinds[name]]
@@ -60,30 +67,31 @@ class Networks:
                 f"edit=path_aware trains all ends together, as the last edit of each; {', '.join(together)} of "
                 f"{', '.join(self.names)} have it: use ends=path_aware"
             )
-        if any(self.cfg["endpoints"][name]["source"] == "copy" for name in self.names):
-            # Of what is not there before the edit that makes it.
-            raise InputError("ends=path_aware trains all networks itself: endpoints cannot be checkpoints or copies")
+        trained = all(self.cfg["endpoints"][name]["source"] in ("train", "snapshot") for name in self.names)
+        if not trained or any(kind != "tune" for found in kinds.values() for kind in found[:-1]):
+            raise InputError(
+                "ends=path_aware trains all networks itself: endpoints cannot be checkpoints or copies, and only edits "
+                "that train may come before it"
+            )
         return self._path_aware({name: self.after(name, len(kinds[name]) - 1) for name in self.names})
 
-    def given(self, name: str) -> Stage:
-        """A network before anybody tampered with it: its source, trained on clean images, without edits."""
-        chosen = self.cfg["endpoints"][name]
-        if chosen["source"] == "copy":
-            return self.given(self._other(name))
-        return self._source(name, {**chosen, **({"images": "clean"} if "images" in chosen else {})})
+    def untampered(self, name: str) -> Stage:
+        """A network without edits, trained on clean images; of a copy that of the other network; a file as it came."""
+        if self.cfg["endpoints"][name]["source"] == "copy":
+            return self.untampered(self._other(name))
+        return self._source(name, {"images": "clean"})
 
     def after(self, name: str, count: int) -> Stage:
-        """A network after its first so many edits."""
+        """A network after its first so many edits; after none as it was trained, loaded or copied."""
         place = (name, count)
-        if place in self.open:
+        if place in self.in_progress:
             raise InputError(
-                f"endpoints: {' and '.join(dict.fromkeys(n for n, _ in self.open))} are made of each other"
+                f"endpoints: {' and '.join(dict.fromkeys(n for n, _ in self.in_progress))} are made of each other"
             )
         if place not in self.made:
-            self.open.append(place)
-            chosen = self.cfg["endpoints"][name]
-            self.made[place] = self._edited(name, count) if count else self._source(name, chosen)
-            self.open.remove(place)
+            self.in_progress.append(place)
+            self.made[place] = self._edited(name, count) if count else self._source(name, {})
+            self.in_progress.remove(place)
         return self.made[place]
 
     def _other(self, name: str) -> str:
@@ -92,7 +100,9 @@ class Networks:
             raise InputError(f"endpoints.{name}.of={other} must name another network: {', '.join(self.names)}")
         return other
 
-    def _source(self, name: str, chosen: Config) -> Stage:
+    def _source(self, name: str, changes: Config) -> Stage:
+        """A network before its edits; ``changes`` take the place of settings of its training."""
+        chosen = self.cfg["endpoints"][name]
         source = recipes.one_of(f"endpoints.{name}.source", chosen["source"], ("train", "load", "copy", "snapshot"))
         if source == "copy":
             other = self._other(name)
@@ -103,12 +113,12 @@ class Networks:
                 "load", 1, config, {"data": self.dataset["data"]}, f"load {name}", places={"path": chosen["path"]}
             )
         if source == "snapshot":
-            return self._snapshot(name, chosen)
-        return self._trained(name, self.member(name), chosen, f"train {name}", {})
+            return self._snapshot(name, changes)
+        return self._trained(name, {**chosen, **changes}, f"train {name}", {})
 
-    def _snapshot(self, name: str, chosen: Config) -> Stage:
-        """A network of an earlier epoch: the training of the other one, ended there."""
-        other = self._other(name)
+    def _snapshot(self, name: str, changes: Config) -> Stage:
+        """A network of an earlier epoch: the training of the other one, ended there. That one's edits are not done."""
+        other, chosen = self._other(name), self.cfg["endpoints"][name]
         whole = self.cfg["endpoints"][other]
         if whole["source"] != "train":
             raise InputError(f"endpoints.{name}: a snapshot is of a training; endpoints.{other} is a {whole['source']}")
@@ -116,10 +126,12 @@ class Networks:
             raise InputError(
                 f"endpoints.{name}.epoch={chosen['epoch']} must lie in 1..{whole['epochs']}, the epochs of {other}"
             )
-        part = {**whole, "keep": "last"}
-        return self._trained(other, self.member(other), part, f"train {name}", {"stop": chosen["epoch"]})
+        part = {**whole, **changes, "keep": "last"}
+        return self._trained(other, part, f"train {name}", {"stop": chosen["epoch"]})
 
-    def _trained(self, name: str, member: int, chosen: Config, label: str, changes: Config) -> Stage:
+    def _trained(self, name: str, chosen: Config, label: str, changes: Config) -> Stage:
+        """A training on the whole train split, with the seed of the named network."""
+        member = self.member(name)
         images = recipes.one_of(f"endpoints.{name}.images", chosen["images"], ("clean", "poisoned"))
         recipe = recipes.training(
             self.cfg, recipes.without(chosen, "source", "label", "images", "edits"), chosen["objective"]
@@ -153,11 +165,11 @@ class Networks:
     def _edited(self, name: str, count: int) -> Stage:
         edit, chosen = self.edits(name)[count - 1]
         before = self.after(name, count - 1)
+        kind = recipes.one_of(f"endpoints.{name}.edits.{edit}.kind", chosen["kind"], ("edit", "tune"))
         numbers = recipes.one_of(f"endpoints.{name}.edits.{edit}.numbers", chosen["numbers"], ("shared", "own"))
         drawn: dict[str, Any] = {"replicate": self.cfg["replicate"], "use": chosen["use"]}
         seed = identity.key(drawn | ({"member": self.member(name)} if numbers == "own" else {}))
         label = f"{edit} {name}"
-        kind = recipes.one_of(f"endpoints.{name}.edits.{edit}.kind", chosen["kind"], ("edit", "tune", ALL_ENDS))
         if kind == "tune":
             return self._tuned(name, chosen, before, seed, label)
         part = recipes.without(chosen, "kind", "label", "numbers", "use", "data", "joint")
@@ -171,7 +183,7 @@ class Networks:
         return node("edit", label, config, init=before, **needs, **self.dataset)
 
     def _others(self, name: str, edit: str) -> list[Stage]:
-        """The other networks as they are before their own edit of that name; what is made from this one is left out."""
+        """The other networks before their own edit of that name, finished where they have none; no copies of this."""
         found = []
         for other in self.names:
             if other == name or name in self._ancestors(other):
@@ -189,6 +201,7 @@ class Networks:
         return found
 
     def _tuned(self, name: str, chosen: Config, before: Stage, seed: str, label: str) -> Stage:
+        """Trained on: the attacker with the poisoned train split, the defender with the clean images of his budget."""
         images = recipes.one_of(f"the images of {label}", chosen["images"], ("clean", "poisoned"))
         part = recipes.without(chosen, "kind", "label", "numbers", "use", "images")
         recipe = recipes.training(self.cfg, part, chosen["objective"])
@@ -206,11 +219,12 @@ class Networks:
     def _path_aware(self, ends: Stages) -> dict[str, Stage]:
         """The ends of a whole path that an attacker trained on poisoned data (Zhao et al. 2020, adaptive attack)."""
         cfg = self.cfg
-        if any(end.name != "train" for end in ends.values()):
-            raise InputError("ends=path_aware trains all networks itself: endpoints cannot be checkpoints or copies")
-        _, chosen = self.edits(self.names[0])[-1]
-        part = recipes.without(chosen, "kind", "label", "numbers", "use")
-        recipe = recipes.training(cfg, {**part, "steps": 0}, cfg["objective"])
+        first, *others = (self.edits(name)[-1][1] for name in self.names)
+        if any(other != first for other in others):
+            raise InputError("edit=path_aware is one training of all ends: give each network the same settings of it")
+        if cfg["poisoning"]["sets"] == "own":
+            raise InputError("edit=path_aware is one training of all ends: poisoning.sets=own has no meaning for it")
+        recipe = recipes.training(cfg, recipes.without(first, "kind", "label"), cfg["objective"])
         config = {
             **self.model,
             "curve": recipes.without(cfg["curve"], "joins", "fits"),

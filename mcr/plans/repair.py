@@ -44,9 +44,9 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages) -> Stage:
         "memory_format": part["memory_format"],
         "seed": seed,
     }
-    given = networks.given(networks.names[0])
+    untampered = networks.untampered(networks.names[0])
     # Only a file that a user gave has names and types of its own, which the cleaned file is to have again.
-    file = {"file": given} if given.name == "load" else {}
+    file = {"file": untampered} if untampered.name == "load" else {}
     prechecked = {name: config[name] for name in (*model, "material", "batch_size", "memory_format", "seed", "ends")}
     prechecked["min_accuracy_over_chance"] = cfg["training"]["min_accuracy_over_chance"]
     # First of the needs, so that networks that only guess are refused before anything is trained.
@@ -71,7 +71,8 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages) -> Stage:
         "backdoor": cfg["backdoor"],
         "sources": cfg["poisoning"]["sources"],
     }
-    return node("card", "card", measured, choose=choose, given=given, **file, **trained, **roles(ends), **dataset)
+    needs = {**file, **trained, **roles(ends), **dataset}
+    return node("card", "card", measured, choose=choose, untampered=untampered, **needs)
 
 
 def _trained(cfg: Config, method: Config, networks: Networks, ends: Stages, seed: str) -> dict[str, Stage]:

@@ -16,12 +16,13 @@ from mcr.probes.probe import GroupProbe, Probe
 
 @dataclass(frozen=True)
 class Answers:
-    """Per-image values, by the probe's own names of its metrics.
+    """Values of N images, by the probe's own names of its metrics ("loss", where a table says "test_loss").
 
     Attributes:
-        values: Of T places, (T, N); of a probe that is asked of all T networks at once also (N,) or (T, T, N).
-        given: Of the ends as they were given, with their own BatchNorm statistics, (E, N); empty for such a probe.
-        statistics: What such a probe sums its values up to.
+        values: Of T places, (T, N). Of a group probe, which is asked of all T networks at once, (N,) of all of them,
+            (T, N) of each, or (T, T, N) of each pair.
+        given: Of the E ends as they were given, with their own BatchNorm statistics, (E, N); a group probe has none.
+        statistics: Named numbers over all networks of a group probe; another one has none.
     """
 
     values: Mapping[str, Tensor]
@@ -41,8 +42,8 @@ def ask(
 
     Args:
         probe: The question.
-        at: Give the network of each place; the next call may move it.
-        given: Give each end.
+        at: Give the network of each place. All may give one network, which the next call overwrites.
+        given: Give each end as it was given, likewise.
         data: The images.
         seed: Of what the probe draws.
         reached: Told how many places are done, and the answers of the last.
@@ -66,21 +67,21 @@ def ask_together(
     places: Sequence[Sequence[float]],
     shares: Sequence[Sequence[float]],
 ) -> Answers:
-    """Ask all networks at once.
+    """Ask all networks at once: T copies are on the device together.
 
     Args:
-        probe: The question.
-        at: Give the network of each place; the next call may move it.
+        probe: The question; that every network gets the same random numbers is up to it.
+        at: Give the network of each place; the next call may overwrite it.
         data: The images.
         seed: Of what the probe draws.
         places: Coordinates of each place (T, dim).
-        shares: Of each end there before anything is fitted (T, E): 1 at the end itself.
+        shares: Of each end in the initial blend there (T, E): a place with a share of 1 is an end.
     """
     networks = [copy.deepcopy(place()) for place in at]
     values = dict(probe.ask(networks, data, generator(seed, probe.draws)))
     where = [" ".join(f"{value:.2f}" for value in place) for place in places]
-    ends = [number for number, row in enumerate(shares) if 1 in row]
-    return Answers(values, {}, dict(probe.statistics(values, where, ends)))
+    places_at_ends = [number for number, row in enumerate(shares) if 1 in row]
+    return Answers(values, {}, dict(probe.statistics(values, where, places_at_ends)))
 
 
 def _stacked(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

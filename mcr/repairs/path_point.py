@@ -43,4 +43,4 @@ class PathPoint:
         assert isinstance(walked, Walked)
         wanted = [candidate[name] for name in coordinates(walked.space.curve.dim)]
         index = walked.places.tolist().index(wanted)
-        return walked.space.back_at(walked.places[index], walked.statistics[index])
+        return walked.space.at_with(walked.places[index], walked.statistics[index])

@@ -43,8 +43,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     bench = make_bench(recipe, {role: place for role, place in inputs.items() if role not in unused}, context)
     scorecard = Scorecard.of(config, recipe, inputs, context)
     states = {**bench.ends, "after": read_cleaned(inputs["choose"], inputs.get("file"))}
-    if stage.needs["given"].key != stage.needs["end 0"].key:
-        states["untampered"] = read_network(inputs["given"])
+    if stage.needs["untampered"].key != stage.needs["end 0"].key:
+        states["untampered"] = read_network(inputs["untampered"])
     answers = {name: scorecard.ask(_loaded(bench, state)) for name, state in states.items()}
     rows = _along(choice, build(recipe["repair"]), bench, scorecard, stage.label)
     metrics = _metrics(answers, rows, recipe["ends"], config["card"]["repaired"])

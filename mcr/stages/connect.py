@@ -33,9 +33,9 @@ from mcr.weightspace.layout import Layout
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
-    """The free control points by parameter name ("1/features.0.weight"), none where nothing is fitted; the history.
+    """Writes the fitted control points ("1/features.0.weight"), none where nothing is fitted, and how training went.
 
-    Where the ends are free as well, they are written too, each with the BatchNorm statistics of the training images.
+    Where the ends are free as well (an attacker's path), each is written as a network of its own too.
     """
     config = stage.config
     if "recipe" not in config:
@@ -49,8 +49,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     network.to(memory_format=context.memory_format(recipe["memory_format"]))
     layout = Layout.of(network, recipe["memory_format"])
     curve: Curve = build(config["curve"])
-    train = session.fitted_images(config, inputs, context, "all", context.training_data_device)
-    training = batches(config, train, inputs)
+    clean = session.images_to_fit_on(config, inputs, context, "all", context.training_data_device)
+    training = batches(config, clean, inputs)  # with the poison, where there is one
     module = SubspaceModule(
         curve=curve,
         layout=layout,
@@ -72,26 +72,31 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         _write_ends(module, network, training, folder)
     write_csv(folder / HISTORY, fitted.rows)
     write_json(folder / TRAINING, {"stopped": fitted.stopped})
-    shutil.rmtree(folder / "checkpoints")
+    shutil.rmtree(folder / "checkpoints")  # kept until now, so that an interrupted stage goes on from them
 
 
 def _watched(config: Mapping[str, Any], inputs: dict[str, Path], context: Context) -> EvaluationBatches:
-    """The images on which a robust fit is watched; the defender's own where it is fitted on some of these."""
+    """The images on which a robust fit is watched: of the validation split where a whole split is fitted on.
+
+    Who has only some images has no validation split: there they are the first of those that are fitted on.
+    """
     recipe, device = config["recipe"], context.training_data_device
     if config["material"]["images"] == "all" and not config["material"]["held_out"]:
         part = read_split(inputs, "validation", device)
     else:
-        part = session.fitted_images(config, inputs, context, "all", device)
+        part = session.images_to_fit_on(config, inputs, context, "all", device)
     images, labels = part.images[: recipe["watched_images"]], part.labels[: recipe["watched_images"]]
     return EvaluationBatches(images, labels, recipe["batch_size"], recipe["memory_format"])
 
 
 def _write_ends(module: SubspaceModule, network: Normalized, training: TrainingBatches, folder: Path) -> None:
+    """Each end with BatchNorm's statistics of the images that it was fitted on, augmented and stamped."""
     network.cpu()
     # The epoch at which a training ended, or was taken up again, must not change the statistics.
     training.set_epoch(0)
     points = module.final_points()
-    for end, row in enumerate(module.curve.initial().T.tolist()):
-        network.load_state_dict(module.layout.views(points[row.index(1)].cpu()), strict=False)
+    for end, shares in enumerate(module.curve.initial().T.tolist()):
+        point = points[shares.index(1)]  # the control point that is this end
+        network.load_state_dict(module.layout.views(point.cpu()), strict=False)
         batchnorm.refresh(network, (images.cpu() for images, _ in training))
         write_network(network, folder, f"end_{end}.safetensors")

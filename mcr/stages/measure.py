@@ -37,14 +37,14 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     indices = _asked(config, found, inputs)
     probe = build_tree(config["probe"])
     data = _data(stage, inputs, context)
-    at = [partial(space.back_at, places[index], statistics[index]) for index in indices]
+    at = [partial(space.at_with, places[index], statistics[index]) for index in indices]
     with bar(stage.label, len(indices), "places") as progress:
         if hasattr(probe, "ask"):
             asked, shares = ([found[name][index] for index in indices] for name in ("places", "shares"))
             answers = ask_together(probe, at, data, config["seed"], asked, shares)
             progress.reach(len(indices))
         else:
-            given = [partial(space.given, end) for end in range(len(space.ends))]
+            given = [partial(space.end_as_given, end) for end in range(len(space.ends))]
             answers = ask(probe, at, given, data, config["seed"], lambda count, row: progress.reach(count, _note(row)))
     metrics = [metric.of(config["name"]) for metric in probe.metrics]
     _refuse_infinite(stage, answers.values, found, indices)
@@ -84,7 +84,7 @@ def _data(stage: Stage, inputs: dict[str, Path], context: Context) -> Evaluation
     config, placed = stage.config, stage.needs["place"].config
     kind, limit = config["data"], config["images"]
     if kind == "fitted":
-        part = session.fitted_images(placed, inputs, context, limit)
+        part = session.images_to_fit_on(placed, inputs, context, limit)
     elif kind in ("injected", "restored"):
         found = injected_images(inputs, context.device_name, kind)
         if found is None:

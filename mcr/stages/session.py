@@ -1,4 +1,4 @@
-"""What stages build from their inputs: networks, images, a subspace."""
+"""What stages build from the folders of their inputs: networks, images, subspaces and their control points."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mcr.store.build import build
 from mcr.types import LabelledImages
 from mcr.weightspace import files
 from mcr.weightspace.layout import Layout
-from mcr.weightspace.subspace import Subspace, free_points
+from mcr.weightspace.subspace import Subspace, inner_points
 from mcr.weightspace.transform import Transform
 
 Inputs = Mapping[str, Path]
@@ -42,43 +42,47 @@ def transforms(config: Mapping[str, Any]) -> list[Transform]:
 
 
 def ends(inputs: Inputs) -> list[dict[str, Tensor]]:
-    """The state dicts of the networks that a subspace joins, in order."""
+    """The state dicts, on the CPU, of the networks that a subspace joins: roles "end 0", "end 1", ... in this order."""
     roles = sorted((role for role in inputs if role.startswith(END)), key=lambda role: int(role.removeprefix(END)))
     return [read_network(inputs[role]) for role in roles]
 
 
 def calibration(config: Mapping[str, Any], inputs: Inputs, context: Context) -> Callable[[], Iterator[Tensor]]:
-    """The images that estimate BatchNorm, augmented as in training, anew and the same at each call.
+    """Gives the images that estimate BatchNorm, in batches (B, D, H, W), anew and the same whenever it is called.
+
+    They are augmented as in training, and nothing is stamped on them.
 
     Args:
-        config: ``material``, ``augmentation``, ``memory_format``, and ``batchnorm``: how many images, at a time, and
-            the seed of their augmentation.
+        config: ``material``, ``augmentation``, ``memory_format``, and of ``batchnorm`` the number of ``images``, the
+            ``batch_size``, and the ``seed`` of the augmentation.
     """
     part = config["batchnorm"]
-    images = fitted_images(config, inputs, context, part["images"]).images
+    images = images_to_fit_on(config, inputs, context, part["images"]).images
     augmentation = Augmentation(**config["augmentation"])
     return partial(augmented_batches, images, augmentation, part["batch_size"], config["memory_format"], part["seed"])
 
 
 def subspace(
-    config: Mapping[str, Any], inputs: Inputs, fitted: Path, context: Context, moved: Normalized | None = None
+    config: Mapping[str, Any], inputs: Inputs, fitted: Path, context: Context, reuse: Normalized | None = None
 ) -> Subspace:
-    """A fitted subspace on the run's device.
+    """A fitted subspace on the run's device, whose threads and float32 mode are set (``Context.prepare``).
 
     Args:
         config: Of a ``place`` stage.
         inputs: Folders of data, split and the ends.
         fitted: Folder of the fitted control points.
         context: Names the device.
-        moved: The network to move, where there is one already.
+        reuse: A network of this architecture, on the device and in the memory format, which is overwritten; else a new
+            one is made.
     """
     context.prepare()
     curve: Curve = build(config["curve"])
-    moved = moved or network(config, inputs, context, "evaluation", config["memory_format"])
+    # All its weights are overwritten: the seed does not matter.
+    moved = reuse or network(config, inputs, context, "evaluation", config["memory_format"])
     precision = config["batchnorm"]["precision"]
     images = calibration(config, inputs, context)
     found = Subspace(moved, curve, ends(inputs), images, config["memory_format"], precision, transforms(config))
-    found.take(read_control(fitted, free_points(curve), found.layout))
+    found.set_inner_points(read_control(fitted, inner_points(curve), found.layout))
     return found
 
 
@@ -92,12 +96,21 @@ def read_places(folder: Path) -> tuple[Tensor, list[dict[str, Tensor]]]:
     return places, statistics
 
 
-def fitted_images(
+def images_to_fit_on(
     config: Mapping[str, Any], inputs: Inputs, context: Context, limit: int | str, device: str = ""
 ) -> LabelledImages:
-    """The first images of those that a subspace was fitted on, on the run's device where no other is named."""
+    """The images that something is fitted on, in their recorded order, without held-out ones and without triggers.
+
+    Args:
+        config: ``material``.
+        inputs: Folders of data and split.
+        context: Names the device.
+        limit: How many of the first, or "all".
+        device: Another one than the run's.
+    """
     material, device = config["material"], device or context.device_name
     if material["images"] == "all" and not material["held_out"]:
+        # Of a whole split no more than these go to the device.
         return read_split(dict(inputs), material["split"], device, limit)
     part, _ = read_material(dict(inputs), material, device)
     most = None if limit == "all" else int(limit)
@@ -105,7 +118,7 @@ def fitted_images(
 
 
 def write_control(points: Sequence[Tensor], free: Sequence[int], layout: Layout, folder: Path) -> None:
-    """The free control points (P,) by parameter name ("1/features.0.weight")."""
+    """Of all control points (P,) those that were fitted, by index and parameter name ("1/features.0.weight")."""
     named = {
         f"{index}/{name.removeprefix(PREFIX)}": view
         for index in free
@@ -115,10 +128,10 @@ def write_control(points: Sequence[Tensor], free: Sequence[int], layout: Layout,
 
 
 def read_control(folder: Path, free: Sequence[int], layout: Layout) -> list[Tensor]:
-    """The free control points, each (P,)."""
+    """The control points of some indices, each (P,)."""
     found: dict[str, dict[str, Tensor]] = {str(index): {} for index in free}
     for name, tensor in files.load(folder / CONTROL).items():
         index, parameter = name.split("/", 1)
-        if index in found:  # a path with free ends has written these too
+        if index in found:  # a path with free ends has written these too; they come as the networks "end 0", ...
             found[index][PREFIX + parameter] = tensor
     return [layout.pack(named) for named in found.values()]

@@ -19,20 +19,22 @@ from mcr.types import Batch
 from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.model_at import ModelAt
-from mcr.weightspace.subspace import control_points, free_points
+from mcr.weightspace.subspace import control_points, inner_points
 from mcr.weightspace.transform import Transform
 
 Free = Literal["inner", "all"]
-BLOCK = 2**21  # numbers of all free points that the optimizer moves together
+BLOCK = 2**21  # numbers of all free points in one block; on a CPU the optimizer moves block by block
 
 
 class SubspaceModule(EndpointModule):
     """Minimises the mean over places u of the objective at theta(u), one place a step (Garipov et al. 2018, eq. 2).
 
     theta(u) is written into the network's flat parameters; after an ordinary backward pass with gradient g,
-    the gradient of control point k is c_k(u) (g + weight_decay theta(u)): the L2 term acts on theta(u). The optimizer
-    has to move every number by itself, as SGD and Adam do: see ``refuse_coupled``.
-    Where the objective attacks, the robust accuracy in the middle is watched after each epoch.
+    the gradient of control point k is c_k(u) T'(g + weight_decay theta(u)): the L2 term acts on theta(u), and T' pulls
+    a gradient back through the transforms. The optimizer has to move each number independently of all others, as SGD
+    and Adam do: see ``refuse_coupled``.
+    Where the objective attacks, validation is the robust accuracy of the network in the middle; else there is none.
+    ``network`` is left at the place that was looked at last: what training yields are ``final_points``.
 
     Args:
         curve: Gives c(u) (K,).
@@ -47,7 +49,8 @@ class SubspaceModule(EndpointModule):
         **training: See EndpointModule.
 
     Attributes:
-        control: The F free control points in blocks of their numbers, each (F, W), the last one shorter.
+        free: Indices of the F control points that are fitted.
+        control: These points in blocks of their numbers, each (F, W), the last one shorter.
         fixed: The other ones (K - F, P).
     """
 
@@ -70,15 +73,15 @@ class SubspaceModule(EndpointModule):
         self.robust_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.curve, self.layout, self.theta_decay, self.transforms = curve, layout, weight_decay, transforms
         every = range(len(curve.initial()))
-        self.free = list(every) if free == "all" else free_points(curve)
+        self.free = list(every) if free == "all" else inner_points(curve)
         self.kept = [index for index in every if index not in self.free]
         width = BLOCK // len(self.free)
         blocks = [ends[0].new_empty(len(self.free), len(piece)) for piece in ends[0].split(width)]
         self.control = nn.ParameterList(map(nn.Parameter, blocks))
         self.register_buffer("fixed", ends[0].new_empty(len(self.kept), layout.size), persistent=False)
-        places = list(self._blocks(self.control))
+        blank = list(self._blocks(self.control))  # filled through views
         for index, point in enumerate(control_points(curve, ends)):  # one blend in memory at a time
-            for pieces, piece in zip(places, point.split(width), strict=True):
+            for pieces, piece in zip(blank, point.split(width), strict=True):
                 pieces[index].copy_(piece)
         self.ema_decay = ema_decay
         averaged = [block.detach().clone() for block in self.control] if ema_decay else []
@@ -108,7 +111,7 @@ class SubspaceModule(EndpointModule):
         return [torch.cat(pieces) for pieces in zip(*self._blocks(free), strict=True)]
 
     def _blocks(self, free: nn.ParameterList) -> Iterator[list[Tensor]]:
-        """All control points, block by block."""
+        """Of each block the pieces (W,) of all K control points in the curve's order: views, without gradients."""
         every = [*self.kept, *self.free]
         order = [every.index(index) for index in range(len(every))]
         fixed = self.fixed.split([block.shape[1] for block in free], 1)
@@ -120,7 +123,7 @@ class SubspaceModule(EndpointModule):
         # Not earlier: Lightning moves the parameters to their device before this hook, which would tear them off
         # their flat vector.
         self.model = ModelAt(self.network, self.layout)
-        # All places of the curve are equally likely, so the mean of its coefficients says where its middle is.
+        # The mean of the domain's corners: t = 1/2 of a path, the centre of a surface or a simplex.
         self.middle = self.curve.grid(2).mean(0)
 
     def _place(self, u: Tensor, free: nn.ParameterList) -> None:
@@ -143,7 +146,7 @@ class SubspaceModule(EndpointModule):
             self.averaging.step(self.averaged, self.control, self.ema_decay)
 
     def on_validation_epoch_start(self) -> None:
-        # Half-way between the ends, where a collapse of robustness shows first.
+        # In the middle of the domain, where a collapse of robustness shows first.
         self._place(self.middle, self.averaged if len(self.averaged) else self.control)
         batchnorm.refresh(self.network, [self.latest])
         self.validation_draw = generator(self.seed, "validation")
@@ -164,12 +167,13 @@ class SubspaceModule(EndpointModule):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
+        # Not Lightning's own: autograd knows the network's gradient, not that of the control points.
         if optimizer_closure is not None:
             optimizer_closure()  # forward and backward
         self.update(optimizer.optimizer)
 
     def update(self, optimizer: torch.optim.Optimizer) -> None:
-        """One step of the optimizer after a backward pass.
+        """Move all free control points by the gradient of the latest backward pass, at its place.
 
         On a CPU block by block, so that the gradients of only one are there, in the cache where they are used; where
         each launch costs time, all blocks at once.

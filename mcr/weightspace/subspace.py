@@ -22,7 +22,9 @@ ROUNDING = 1e-9  # shares of two ends that differ by less are alike
 
 
 def control_points(curve: Curve, ends: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Where the control points begin: blends of the ends, each (P,), made as they are asked for.
+    """Starting values of the K control points: blends of the ends, each (P,), made as they are asked for.
+
+    One that is an end is that tensor itself, no copy. An error comes when the first one is asked for.
 
     Args:
         curve: Of K control points through N ends.
@@ -43,7 +45,7 @@ def blend(shares: Sequence[float], ends: Sequence[Tensor]) -> Tensor:
     if len(parts) == 1:
         return parts[0][1]
     if len(parts) == 2 and sum(share for share, _ in parts) == 1:
-        # The line between two ends, exact at both.
+        # Where both have the same number, so has the blend: a sum of two rounded products may not.
         return torch.lerp(parts[0][1], parts[1][1], parts[1][0])
     total = torch.zeros_like(ends[0])
     for share, end in parts:
@@ -51,8 +53,8 @@ def blend(shares: Sequence[float], ends: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def free_points(curve: Curve) -> list[int]:
-    """The numbers of the control points that are no end: those that are fitted."""
+def inner_points(curve: Curve) -> list[int]:
+    """Indices of the control points that are no end."""
     return [index for index, row in enumerate(curve.initial().tolist()) if sum(share != 0 for share in row) > 1]
 
 
@@ -71,12 +73,13 @@ class Subspace:
     (Garipov et al. 2018), a Bezier surface through four (Ren et al. 2025) and the average of N (a point of their
     simplex) are the same thing with other coefficients c_k.
 
-    Called at a place it gives the network there: its parameters are theta(u), its BatchNorm statistics are estimated
-    from the calibration images, its other buffers are those of the end with the largest share. One subspace with one
-    calibration gives one network at u, whoever asks.
+    ``at(u)`` gives the network there: its parameters are theta(u), its BatchNorm statistics are estimated from the
+    calibration images, its other buffers are those of the end with the largest share before anything was fitted, of
+    equals the first. One subspace with one calibration gives one network at u, whoever asks.
 
     Args:
-        network: Moved through weight space; any module.
+        network: Moved through weight space, not copied: each call overwrites its weights and buffers, and leaves it in
+            the mode (training, evaluation) that it was in. Of one dtype.
         curve: Gives c(u) (K,).
         ends: State dicts of the N networks.
         calibration: Gives the images (B, D, H, W) that estimate BatchNorm, anew and the same at each call.
@@ -87,6 +90,7 @@ class Subspace:
     Attributes:
         points: Control points, K vectors (P,); at first blends of the ends.
         layout: Of the network's parameters.
+        model: The network bound to a flat vector; None before it was moved for the first time.
     """
 
     def __init__(
@@ -106,23 +110,26 @@ class Subspace:
         self.points = [point.to(device) for point in control_points(curve, [self.layout.pack(state) for state in ends])]
         self.model: ModelAt | None = None
 
-    def take(self, free: Sequence[Tensor]) -> None:
-        """Put fitted control points (P,) in the place of those that are no end."""
-        for index, point in zip(free_points(self.curve), free, strict=True):
+    def set_inner_points(self, points: Sequence[Tensor]) -> None:
+        """Put fitted control points, each (P,), in the place of those that are no end, in the order of these."""
+        for index, point in zip(inner_points(self.curve), points, strict=True):
             self.points[index] = point.to(self.points[index].device)
 
     def theta(self, u: Tensor) -> Tensor:
-        """The weights at u, float64 (dim,): (P,). Moves the network there; what is returned moves along with it.
+        """The weights at u, float64 (dim,): (P,). Moves the network's parameters there.
+
+        What is returned is the network's own storage until the next call makes a new one; then it keeps its numbers.
+        BatchNorm's statistics are those of an end: only ``at`` and ``at_with`` give a network to evaluate.
 
         Raises:
             InputError: For a place outside the curve's domain.
         """
         self.curve.check(u)
         shares = shares_of_ends(self.curve, u)
-        nearest = self.ends[int((shares >= shares.max() - ROUNDING).nonzero()[0])]
-        kept = {name: value for name, value in nearest.items() if name not in self.layout.names}
+        leading = self.ends[int((shares >= shares.max() - ROUNDING).nonzero()[0])]
+        kept = {name: value for name, value in leading.items() if name not in self.layout.names}
         self.network.load_state_dict(kept, strict=False)
-        # Anew each time: whoever loads a state dict or moves the network tears it off its flat vector.
+        # Anew each time: a move to another device tears the network off its flat vector, and callers keep theirs.
         self.model = ModelAt(self.network, self.layout)
         self.model.place(self.curve.coefficients(u), blocks(self.points))
         for transform in self.transforms:
@@ -130,25 +137,25 @@ class Subspace:
         return self.model.theta
 
     def at(self, u: Tensor) -> nn.Module:
-        """The network at u, float64 (dim,), with BatchNorm's statistics of that place; it is moved by the next call."""
+        """The network at u, float64 (dim,), with BatchNorm's statistics of that place; the next call moves it."""
         theta = self.theta(u)
         with autocast(self.precision, theta.device):
             batchnorm.refresh(self.network, self.calibration())
         return self.network
 
-    def back_at(self, u: Tensor, statistics: State) -> nn.Module:
+    def at_with(self, u: Tensor, statistics: State) -> nn.Module:
         """The network at u with BatchNorm's statistics as they were estimated there before (see ``statistics``)."""
         self.theta(u)
         self.network.load_state_dict(dict(statistics), strict=False)
         return self.network
 
-    def given(self, index: int) -> nn.Module:
-        """One of the ends as it was given, with its own BatchNorm statistics."""
+    def end_as_given(self, index: int) -> nn.Module:
+        """One of the ends with its own BatchNorm statistics and without transforms: ``at`` may differ from it there."""
         self.network.load_state_dict(dict(self.ends[index]))
         return self.network
 
     def statistics(self) -> dict[str, Tensor]:
-        """Copies of BatchNorm's statistics of the place where the network is, by their names in its state dict."""
+        """Copies of the BatchNorm statistics that the network has now, by their names; those of u after ``at(u)``."""
         kept = set(batchnorm.layers(self.network))
         named = [(name, module) for name, module in self.network.named_modules() if module in kept]
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from mcr.numerics.seeding import generator
 from mcr.plans import measures, recipes
 from mcr.store import build
 from mcr.types import LabelledImages
-from mcr.weightspace.subspace import free_points
+from mcr.weightspace.subspace import inner_points
 from tests.conftest import TINY
 from tests.test_datasets import Downloaded
 
@@ -90,7 +91,7 @@ BESIDE = {
     "edit": {"kind", "label", "data", "joint", "numbers", "use"},
     "injection": {"numbers"},
     "probe": set(measures.ASKED),
-    "repair": {"name", "trains", "begin", "module", "optimizer", "weight_decay", "ema_decay"},
+    "repair": {"name", "trains", "begin", "module", "optimizer", "weight_decay", "ema_decay", "budget"},
 }
 # Groups whose options are objects of a room, one module each.
 HOMES = {
@@ -121,6 +122,8 @@ SHARED = {
     "selection": {"choice"},
 }
 Composed = Callable[..., dict[str, Any]]
+# Its runs show that whatever is measured can be drawn.
+pytestmark = pytest.mark.drawn
 
 
 def load(path: Path) -> dict:
@@ -159,19 +162,30 @@ def composed(files: Path) -> Composed:
     """The whole configuration with an option at its place, and the option there: what it inherits is part of it."""
     overrides.register_resolvers()
     known: dict[tuple[str, ...], dict[str, Any]] = {}
+    needed = {
+        "imagefolder": f"dataset.root={files}",
+        "imagefolder_clean": f"dataset.root={files}",
+        "tiny_imagenet": f"dataset.root={files / 'tiny'}",
+        "checkpoint": f"endpoints.end.path={files / 'weights.pt'}",
+        "imported": "architecture._target_=torch.nn.Linear",
+    }
 
     def compose(path: Path, *more: str, whole: bool = False) -> dict[str, Any]:
         group, option = path.parent.name, path.stem
-        place, word = PLACES.get(group, (group, group))
-        words = [f"{word}={option}", *more]
-        words += [f"dataset.root={files}"] if option.startswith("imagefolder") else []
-        words += [f"dataset.root={files / 'tiny'}"] if option == "tiny_imagenet" else []
-        words += [f"endpoints.end.path={files / 'weights.pt'}"] if option == "checkpoint" else []
+        chosen = {group: option}
+        if not more and not whole:
+            # One option of each group at once, so that all are composed in a few lines.
+            chosen = row(
+                tuple(group for group in OPTIONS if group not in (*OVERLAYS, "hydra")), OPTIONS[group].index(option)
+            )
+        words = [f"{PLACES.get(name, (name, name))[1]}={value}" for name, value in chosen.items()]
+        words += [needed[value] for value in chosen.values() if value in needed]
+        words += more
         if tuple(words) not in known:
             args = overrides.parse_arguments(words)
             known[tuple(words)] = overrides.compose_jobs(composition.conf_folder(), args, "report").jobs[0].config
         found = known[tuple(words)]
-        for part in () if whole else place.split("."):
+        for part in () if whole else PLACES.get(group, (group,))[0].split("."):
             found = found[part]
         return found
 
@@ -213,8 +227,7 @@ def test_every_option_says_what_it_is(path: Path) -> None:
 @pytest.mark.parametrize("path", [p for p in FILES if p.parent.name not in (*OVERLAYS, "hydra")], ids=name)
 def test_a_composed_option_and_its_target_agree_both_ways(path: Path, composed: Composed) -> None:
     """YAML is the only source of defaults: every argument is in the YAML, every key is an argument."""
-    words = ("architecture._target_=torch.nn.Linear",) if path.stem == "imported" else ()
-    config = composed(path, *words)
+    config = composed(path)
     assert set(load(path)) - {"defaults"} <= set(config)
     if path.stem == "none" and path.parent.name not in ("logger",):
         assert config == {}
@@ -269,7 +282,7 @@ def test_a_curve_joins_and_fits_what_its_yaml_says(path: Path, composed: Compose
     config = composed(path)
     curve = build.build(plain(path, config))
     assert curve.ends == config["joins"]
-    assert bool(free_points(curve)) == (config["fits"] == "inner")
+    assert bool(inner_points(curve)) == (config["fits"] == "inner")
     begun, ones = curve.initial(), torch.ones(curve.ends, dtype=torch.float64)
     assert torch.allclose(begun @ ones, torch.ones(len(begun), dtype=torch.float64))
     for u in [*curve.grid(3), curve.sample(generator(0))]:
@@ -467,15 +480,15 @@ def said(chosen: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize("chosen", SETTINGS, ids=said)
-def test_every_setting_runs_from_training_to_report(chosen: dict[str, str], make) -> None:
+def test_every_setting_runs_from_training_to_report(chosen: dict[str, str], make_shared) -> None:
     words = [f"{group}={option}" for group, option in chosen.items()]
     words += [*SNEAKING, "training.epochs=40"] if chosen["ends"] == "injected" else []
     words += ["attack.start=random", "attack.steps=2"]
-    _reported(make(*words, *FEW))
+    _reported(make_shared(*words, *FEW))
 
 
 @pytest.mark.parametrize("chosen", PARTS, ids=said)
-def test_every_part_runs_from_training_to_report(chosen: dict[str, str], make, composed: Composed) -> None:
+def test_every_part_runs_from_training_to_report(chosen: dict[str, str], make_shared, composed: Composed) -> None:
     joins = composed(CONF / "curve" / f"{chosen['curve']}.yaml")["joins"]
     words = [
         *ENDS[3 if chosen["curve"] == "simplex" else joins],
@@ -493,42 +506,48 @@ def test_every_part_runs_from_training_to_report(chosen: dict[str, str], make, c
     words += [f"+attack@probes.robust.attack={chosen['attack']}", "probes.robust.images=2"]
     for word in ATTACKS.get(chosen["attack"], ()):
         words.append(word if word.startswith(("attack.eps", "attack.norm")) else f"probes.robust.{word}")
-    _reported(make(*words, *FEW))
+    _reported(make_shared(*words, *FEW))
 
 
 @pytest.mark.parametrize("option", OPTIONS["attack"])
-def test_every_attack_may_be_that_of_the_run(option: str, make) -> None:
-    folder = _reported(make(f"attack={option}", *ATTACKS.get(option, ()), *FEW))
+def test_every_attack_may_be_that_of_the_run(option: str, make_shared) -> None:
+    folder = _reported(make_shared(f"attack={option}", *ATTACKS.get(option, ()), *FEW))
     assert ("robust_loss" in (folder / "path.csv").read_text()) == (option != "none")
 
 
 @pytest.mark.parametrize("option", OPTIONS["reference"])
-def test_every_reference_runs_from_training_to_report(option: str, make, composed: Composed) -> None:
+def test_every_reference_runs_from_training_to_report(option: str, make_shared, composed: Composed) -> None:
     joins = composed(CONF / "reference" / f"{option}.yaml")["curve"]["joins"]
     words = (*ENDS[joins], f"reference@references.straight={option}", "objective=adversarial", "attack.steps=2")
-    folder = _reported(make(*words, *FEW))
+    folder = _reported(make_shared(*words, *FEW))
     assert (folder / "straight.csv").is_file()
+
+
+@pytest.fixture
+def make_shared(make, shared: Path):
+    """Networks that several runs have in common are trained once."""
+    return partial(make, f"paths.store={shared / 'store'}")
 
 
 def _reported(made: dict[str, tuple[Path, str]]) -> Path:
     folder, state = made["report"]
     assert state == "made"
-    assert {"figure.png", "figure.svg", "path.csv", "report.md", "summary.json"} <= {p.name for p in folder.iterdir()}
+    assert {"figure.png", "path.csv", "report.md", "summary.json"} <= {p.name for p in folder.iterdir()}
     return folder
 
 
 @pytest.mark.parametrize("option", ["digits", "synthetic", "imagefolder"])
-def test_every_source_that_needs_no_download_runs(option: str, make, files: Path) -> None:
+def test_every_source_that_needs_no_download_runs(option: str, make_shared, files: Path) -> None:
     words = [f"dataset={option}", "debug=default", "architecture=mlp", "architecture.hidden=[8]", "training.epochs=1"]
     words += [f"dataset.root={files}"] if option == "imagefolder" else []
     words += ["dataset.split={train: 12, validation: 8, clean: 8, test: 8}"]
-    assert make(*words, tiny=False)["report"][1] == "made"
+    assert make_shared(*words, tiny=False)["report"][1] == "made"
 
 
 @pytest.mark.parametrize("chosen", rows(("repair", "selection")), ids=said)
-def test_every_option_of_a_repair_runs_to_its_card(chosen: dict[str, str], make) -> None:
+def test_every_option_of_a_repair_runs_to_its_card(chosen: dict[str, str], make_shared) -> None:
     words = [f"{group}={option}" for group, option in chosen.items()]
-    made = make(*words, "ends=backdoored", *CONVOLUTIONS, goal="repair")
+    made = make_shared(*words, "ends=backdoored", *CONVOLUTIONS, goal="repair")
     folder, state = made["card"]
     assert state == "made"
     assert {"card.md", "card.json", "along.csv", "figure.png", "summary.json"} <= {p.name for p in folder.iterdir()}

@@ -34,9 +34,10 @@ PLANNED = ("dataset=cifar10", "logger.mode=online", "runtime=gpu")
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request, shared: Path) -> Path:
     """A folder with the README's own network, its weights twice, and photos of two sizes of cats."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MCR_ROOT", str(shared))
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "my_nets", raising=False)  # of another test
     source = next(text for kind, text in BLOCKS if kind == "python" and "class MyNet" in text)
