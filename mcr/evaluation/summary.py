@@ -106,10 +106,10 @@ def _along(mean: Values, arc: Values) -> float:
 
 def over_replicates(values: Sequence[float], level: float) -> dict[str, float]:
     """One statistic over replicates (seeds): number, mean, standard error, interval (Student), extremes."""
-    from scipy.stats import t as student  # takes a second to load, which the views of the command line do not have
+    from scipy.special import stdtrit  # not with the module: the views of the command line do without it
 
     array, error = np.asarray(values), standard_error(np.asarray(values))
-    half = float(student.ppf((1 + level) / 2, len(array) - 1)) * error if len(array) > 1 else float("nan")
+    half = float(stdtrit(len(array) - 1, (1 + level) / 2)) * error if len(array) > 1 else float("nan")
     return {
         "replicates": len(array),
         "mean": float(array.mean()),
