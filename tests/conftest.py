@@ -28,7 +28,7 @@ settings.register_profile("mcr", deadline=None)
 settings.load_profile("mcr")
 
 Made = dict[str, tuple[Path, str]]
-# Small enough for a second: generated 8x8 images, one epoch, three points.
+# Small enough for a second: generated 8x8 images, one epoch, three points, nothing asked of several networks at once.
 TINY = (
     "dataset=synthetic",
     "dataset.image_size=8",
@@ -38,8 +38,10 @@ TINY = (
     "architecture=mlp",
     "architecture.hidden=[16]",
     "debug=default",
+    "evaluation.group_images=0",
     "runtime.threads=1",
 )
+TOGETHER = "evaluation.group_images=4"  # asks these questions too
 
 
 @pytest.fixture(autouse=True)

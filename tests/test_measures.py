@@ -25,7 +25,7 @@ from mcr.stages import artifacts, checks, model
 from mcr.stages import measure as stage_of_measures
 from mcr.store.stage import Stage
 from mcr.weightspace import files
-from tests.conftest import TINY
+from tests.conftest import TINY, TOGETHER
 from tests.processes import mcr
 from tests.reading import column, rows
 from tests.test_tampering import patched, split
@@ -81,7 +81,7 @@ def test_one_more_probe_on_a_stored_path_makes_its_stage_and_the_report(make) ->
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_what_one_probe_is_asked_moves_its_own_key(words: list[str], expected: set[str], config) -> None:
-    assert moved(planned(config()), planned(config(*words))) == expected | {"report"}
+    assert moved(planned(config(TOGETHER)), planned(config(TOGETHER, *words))) == expected | {"report"}
 
 
 def test_the_evaluation_s_seed_moves_all_that_is_measured_and_nothing_that_is_trained(config) -> None:
@@ -91,7 +91,7 @@ def test_the_evaluation_s_seed_moves_all_that_is_measured_and_nothing_that_is_tr
 
 
 def test_without_an_attack_exactly_the_attacking_probes_are_left_out(config) -> None:
-    before, after = planned(config()), planned(config("attack=none"))
+    before, after = planned(config(TOGETHER)), planned(config(TOGETHER, "attack=none"))
     assert set(before) - set(after) == ATTACKING
     assert set(after) <= set(before)
     assert {label for label in after if after[label].key != before[label].key} == {"report"}
@@ -181,7 +181,7 @@ def test_a_probe_on_a_finer_grid_leaves_the_table_of_all_others_and_can_be_claim
 
 
 def test_networks_of_a_reference_that_are_asked_together_are_told_too(make) -> None:
-    text = (make("probes.transfer.along=[path,straight]")["report"][0] / "report.md").read_text()
+    text = (make(TOGETHER, "probes.transfer.along=[path,straight]")["report"][0] / "report.md").read_text()
     assert "## Transfer\n" in text
     assert "## Transfer, straight line\n" in text
 

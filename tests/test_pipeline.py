@@ -16,6 +16,7 @@ from mcr.plans import pipeline, recipes
 from mcr.stages import artifacts, model
 from mcr.store.stage import Stage
 from mcr.weightspace import files
+from tests.conftest import TINY, TOGETHER
 from tests.reading import column, rows
 
 BATCHNORM = (
@@ -29,8 +30,6 @@ BATCHNORM = (
 
 def tiny(*words: str) -> tuple[str, ...]:
     """The tiny job with another architecture."""
-    from tests.conftest import TINY
-
     named = tuple(word.split("=")[0] for word in words)
     kept = [word for word in TINY if not word.startswith(("architecture", *named))]
     return (*kept, *(word for word in words if not word.startswith("~")))
@@ -94,7 +93,7 @@ def test_surroundings_do_not_change_a_key(config, tmp_path: Path) -> None:
 
 
 def test_the_root_attack_reaches_training_path_and_evaluation_and_each_can_differ(config) -> None:
-    words = ["endpoint@endpoints.end=adversarial", "objective=adversarial", "attack.eps=4/255"]
+    words = ["endpoint@endpoints.end=adversarial", "objective=adversarial", "attack.eps=4/255", TOGETHER]
     plan = pipeline.plan(config(*words))
     train, connect, robust = plan["train"][1], plan["connect"][0], probe(plan, "measure robust")
     attacks = [

@@ -32,7 +32,7 @@ from mcr.reports import robustness
 from mcr.reports.together import together_figure
 from mcr.stages import artifacts, checks, model
 from mcr.weightspace import files
-from tests.conftest import TINY, Made
+from tests.conftest import TINY, TOGETHER, Made
 from tests.reading import rows as table
 
 # --- warnings ---
@@ -310,7 +310,7 @@ def test_without_an_attack_nothing_attacks_but_curvature_and_similarity_are_aske
     """And a smooth network's curvature is by Lanczos, with its residual."""
     words = [word for word in TINY if not word.startswith("architecture")]
     here = "architecture._target_=tests.test_robustness_report.Smooth"
-    made = run(*words, here, "attack=none", "evaluation.hessian_images=5", tiny=False)
+    made = run(*words, here, "attack=none", "evaluation.hessian_images=5", TOGETHER, tiny=False)
     assert {label for label in made if label.startswith("measure") and "straight" not in label} == {
         f"measure {probe}" for probe in ("train", "test", "input", "gradients")
     }
@@ -342,7 +342,7 @@ def changed(cfg: dict[str, Any], *changes: tuple[str, Any]) -> dict[str, Any]:
 
 
 def test_zero_images_leave_a_question_out(config) -> None:
-    cfg = config()
+    cfg = config(TOGETHER)
     full = planned(cfg)
     for probe in ("stronger", *GROUP):
         found = planned(changed(cfg, (f"probes.{probe}.images", 0)))
@@ -354,7 +354,7 @@ def test_zero_images_leave_a_question_out(config) -> None:
 
 
 def test_what_one_probe_is_asked_does_not_change_the_keys_of_the_others(config) -> None:
-    cfg = config()
+    cfg = config(TOGETHER)
     full = planned(cfg)
     robust = {"measure robust", "measure robust straight"}
     cases: list[tuple[str, Any, set[str]]] = [

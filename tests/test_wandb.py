@@ -17,6 +17,7 @@ from mcr.metric import Metric
 from mcr.stages.context import Context
 from mcr.stages.loggers import log_report
 from mcr.store.stage import Stage
+from tests.conftest import TOGETHER
 from tests.reading import rows
 from tests.wandb_reader import Run, read
 
@@ -35,7 +36,7 @@ def wandb_words(monkeypatch, tmp_path: Path) -> list[str]:
 
 
 def test_training_path_table_figures_and_barriers_are_in_the_run(make, wandb_words, tmp_path: Path) -> None:
-    made = make(*wandb_words)
+    made = make(*wandb_words, TOGETHER)
     found = {run.id: run for run in runs(tmp_path / "run")}
     logged = ("train start", "train end", "connect path", "report")
     assert set(found) == {made[label][0].name for label in logged}

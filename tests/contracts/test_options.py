@@ -26,7 +26,7 @@ from mcr.plans import measures, recipes
 from mcr.store import build
 from mcr.types import LabelledImages
 from mcr.weightspace.subspace import inner_points
-from tests.conftest import TINY
+from tests.conftest import TINY, TOGETHER
 from tests.test_datasets import Downloaded
 
 CONF = conf_folder()
@@ -433,7 +433,7 @@ def test_every_architecture_takes_one_step_and_uses_all_layers(option: str, conf
 # Whole runs, from training to report. A run takes one option of each of its groups, so that all options are run.
 FEW = (
     *("dataset.images=128", "dataset.split.test=32", "dataset.split.train=32", "dataset.split.validation=40"),
-    *("dataset.split.clean=16", "probes.stronger.images=2"),
+    *("dataset.split.clean=16", "probes.stronger.images=2", TOGETHER),
 )
 CONVOLUTIONS = ("architecture=small_cnn", "architecture.hidden=8")
 SNEAKING = ("injection.attacked=1", "injection.kept=1", "injection.iterations=200", "injection.learning_rate=0.1")
