@@ -40,6 +40,16 @@ def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subproce
     return subprocess.CompletedProcess(["mcr", *words], process.exitcode, said, complained)
 
 
+def fresh(*words: str, folder: Path, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process that loads everything itself, with its own variables from the first import on.
+
+    For what looks at them then (Lightning), and for what starts processes of its own, which would wait for the one
+    that others are forked from.
+    """
+    command = [sys.executable, "-m", "mcr", *words]
+    return subprocess.run(command, cwd=folder, env=environment(**env), capture_output=True, text=True, timeout=timeout)
+
+
 def _command(words: list[str], folder: str, out: str, err: str, env: dict[str, str]) -> None:
     for number, path in ((OUT, out), (ERR, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)

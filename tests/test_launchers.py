@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import cloudpickle
@@ -13,7 +11,7 @@ from omegaconf import OmegaConf
 
 from mcr.app.overrides import register_resolvers
 from tests.conftest import TINY
-from tests.processes import environment
+from tests.processes import fresh
 
 WORDS = [*TINY, "logger=none", "replicate=0,1", "paths.root=tmp"]
 
@@ -22,10 +20,8 @@ WORDS = [*TINY, "logger=none", "replicate=0,1", "paths.root=tmp"]
     "launcher", [["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local"]], ids=lambda all: all[0]
 )
 def test_a_launcher_of_the_extra_runs_both_jobs_of_a_sweep(launcher: list[str], tmp_path: Path) -> None:
-    # Not forked from a process of the tests: joblib's own processes would wait for that one.
     words = ["-m", "train", *WORDS, f"hydra/launcher={launcher[0]}", *launcher[1:]]
-    command = [sys.executable, "-m", "mcr", *words]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)
+    done = fresh(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     networks = list((tmp_path / "tmp" / "store" / "train").glob("[!.]*/network.safetensors"))

@@ -284,6 +284,17 @@ def space(curve: str = "bezier", images: Any = TRAIN) -> mcr.Subspace:
     return mcr.Subspace([network(1), network(2)], curve, images)
 
 
+def test_networks_that_are_asked_together_alone_have_a_table_a_figure_and_numbers() -> None:
+    found = mcr.measure(space(), TEST, ["gradient_similarity"], at=3)
+    assert [row["t"] for row in found.table.rows] == [0.0, 0.5, 1.0]
+    value = found.summary()["gradient_similarity"]["clean"]
+    assert str(found) == f"gradient similarity: clean {value:.3f}"
+    assert found.plot("three networks").axes
+    both = mcr.measure(space(), TEST, ["risk", "gradient_similarity"], at=3)
+    assert str(both).splitlines()[-1] == str(found)
+    assert both.table.metrics
+
+
 LOADER = DataLoader(TensorDataset(TRAIN[0].float() / 255, TRAIN[1]), 16)
 # A label that is none of the network's stands in a later batch.
 LATE = DataLoader(TensorDataset(TRAIN[0].float() / 255, torch.cat([TRAIN[1][:-1], torch.tensor([7])])), 16)

@@ -25,7 +25,7 @@ from mcr.training.checkpoints import WholeFiles, usable
 from mcr.training.endpoint import EndpointModule
 from mcr.training.fit import Fitted, _plugins, fit
 from tests.conftest import TINY
-from tests.processes import mcr
+from tests.processes import fresh
 
 IMAGES = torch.randint(0, 256, (24, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(24) % 3
@@ -286,7 +286,7 @@ def test_a_single_process_is_not_taken_for_a_part_of_something(name, tmp_path: P
 def test_a_command_in_an_allocation_is_one_process(name, tmp_path: Path) -> None:
     """From the start on, when Lightning is imported; the metrics reach the logger."""
     words = [*TINY, "logger=csv", "paths.root=tmp"]
-    done = mcr("train", *words, folder=tmp_path, **variables(name))
+    done = fresh("train", *words, folder=tmp_path, **variables(name))
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(list((tmp_path / "tmp" / "store" / "train").glob("[!.]*/network.safetensors"))) == 2
     assert len(list(tmp_path.glob("tmp/runs/*/csv/*/metrics.csv"))) == 2

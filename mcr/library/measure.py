@@ -24,7 +24,7 @@ from mcr.metric import Metric
 from mcr.probes.answers import ask, ask_together
 from mcr.probes.probe import GroupProbe, Probe
 from mcr.progress import bar
-from mcr.reports import document, figures
+from mcr.reports import document, figures, together
 from mcr.weightspace import locus
 from mcr.weightspace.survey import Survey
 
@@ -54,16 +54,24 @@ class Measures:
         What a probe of several networks at once says stands under its own name.
         """
         found: dict[str, dict[str, float]] = summarize(self.measured.grid, self.measured.costs(), self.bootstrap)
-        together = {name: dict(one.statistics) for name, one in self.measured.measures.items() if one.together}
-        return found | together
+        return found | {name: dict(one.statistics) for name, one in self._together.items()}
+
+    @property
+    def _together(self) -> dict[str, Measure]:
+        """What was asked of several networks at once."""
+        return {name: one for name, one in self.measured.measures.items() if one.together}
 
     def plot(self, title: str = "", **references: Measures) -> Figure:
-        """The metrics along a path, or maps of them over a surface.
+        """The metrics along a path, or maps of them over a surface; of group probes alone what they say of the places.
 
         Args:
             title: Above it.
             **references: Other measures of the same probes, drawn dashed ("straight_line").
         """
+        if not self.measured.along:
+            figure = together.together_figure(self._together)
+            figure.suptitle(title)
+            return figure
         lines = [figures.Line(name.replace("_", " "), one.table) for name, one in references.items()]
         panel = figures.Panel(title, self.table, lines, {})
         if len(self.table.coordinates) == 1:
@@ -75,13 +83,24 @@ class Measures:
         self.table.write(Path(folder), name)
 
     def __str__(self) -> str:
-        """The barriers, as a table of text."""
+        """The barriers as a table of text, and what was asked of several networks at once."""
         found, metrics = self.summary(), list(self.measured.metrics.values())
         rows = [
             [b.metric, " / ".join(b.ends), b.inside, b.at, f"{b.interior} ± {b.error}", b.above_line]
             for b in document.barriers(metrics, found, self.measured.grid.ends)
         ]
-        return markdown(("metric", "ends", "inside", "at", "above highest end", "above line"), rows)
+        head = ("metric", "ends", "inside", "at", "above highest end", "above line")
+        said = [
+            f"{name.replace('_', ' ')}: "
+            + ", ".join(f"{key.replace('_', ' ')} {_text(value)}" for key, value in one.items())
+            for name, one in found.items()
+            if name in self._together
+        ]
+        return "\n".join([*([markdown(head, rows)] if rows else []), *said])
+
+
+def _text(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.3f}"
 
 
 def measure(
