@@ -120,14 +120,18 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def carried_out(cfg: dict[str, Any], goal: str, folder: Path) -> Made:
+    """Make what a goal needs, with the run's own files in a folder: stage label to folder and "hit" or "made"."""
+    context = Context(cfg["runtime"], cfg["logger"], "tests", folder / "run")
+    stages = pipeline.make(pipeline.plan(cfg, run.title(cfg))[goal], Store(cfg["paths"]["store"]), context)
+    return {stage.label: (place, state) for stage, place, state in stages}
+
+
 @pytest.fixture
 def make(config: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., Made]:
     """Run one tiny job up to a goal; stage label to folder and "hit" or "made"."""
 
     def go(*words: str, goal: str = "report", tiny: bool = True) -> Made:
-        cfg = config(*words, tiny=tiny) | {"verb": goal}
-        context = Context(cfg["runtime"], cfg["logger"], "tests", tmp_path / "run")
-        stages = pipeline.make(pipeline.plan(cfg, run.title(cfg))[goal], Store(cfg["paths"]["store"]), context)
-        return {stage.label: (folder, state) for stage, folder, state in stages}
+        return carried_out(config(*words, tiny=tiny) | {"verb": goal}, goal, tmp_path)
 
     return go

@@ -20,7 +20,7 @@ from mcr.stages import artifacts, model
 from mcr.stages.context import Context
 from mcr.store.store import Store
 from mcr.types import LabelledImages
-from tests.conftest import TINY
+from tests.conftest import TINY, carried_out
 
 WORDS = (
     *(word for word in TINY if not word.startswith(("architecture", "dataset.images", "dataset.split"))),
@@ -49,11 +49,7 @@ class Desk:
 
     def __init__(self, root: Path, request_for: Any, *words: str) -> None:
         cfg = request_for(*WORDS, *words, f"paths.root={root}", verb="repair").jobs[0].config
-        store = Store(cfg["paths"]["store"])
-        goals = pipeline.plan(cfg, run.title(cfg))["repair"]
-        for _ in pipeline.make(goals, store, Context(cfg["runtime"], cfg["logger"], "tests", root / "run")):
-            pass
-        self.folders = {stage.label: store.folder(stage) for stage in pipeline.ordered(goals)}
+        self.folders = {label: folder for label, (folder, _) in carried_out(cfg, "repair", root).items()}
         inputs = {"data": self.folders["data"], "split": self.folders["split"]}
         self.spec = artifacts.read_spec(inputs["data"])
         self.network = model.make({key: cfg[key] for key in ("architecture", "normalization")}, self.spec, "any").eval()

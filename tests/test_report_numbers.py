@@ -19,11 +19,7 @@ import pytest
 from safetensors.numpy import load_file
 from scipy.stats import pearsonr, spearmanr
 
-from mcr.app import run
-from mcr.plans import pipeline
-from mcr.stages.context import Context
-from mcr.store.store import Store
-from tests.conftest import TINY
+from tests.conftest import TINY, carried_out
 
 T = [0.0, 0.15, 0.5, 0.7, 1.0]
 CLAIMS = (
@@ -52,11 +48,7 @@ class Desk:
 
     def __init__(self, root: Path, request_for: Callable[..., Any]) -> None:
         cfg = request_for(*WORDS, f"paths.root={root}").jobs[0].config
-        store = Store(cfg["paths"]["store"])
-        goals = pipeline.plan(cfg, run.title(cfg))["report"]
-        for _ in pipeline.make(goals, store, Context(cfg["runtime"], cfg["logger"], "tests", root / "run")):
-            pass
-        self.folders = {stage.label: store.folder(stage) for stage in pipeline.ordered(goals)}
+        self.folders = {label: folder for label, (folder, _) in carried_out(cfg, "report", root).items()}
         self.summary = json.loads((self.folders["report"] / "summary.json").read_text())
 
     def table(self, name: str) -> list[dict[str, str]]:

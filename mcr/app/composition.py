@@ -41,11 +41,11 @@ class Chosen:
     """What all lines with the same choices have in common.
 
     Attributes:
-        words: The overrides that choose, add or take away.
+        words: All overrides but plain values: what chooses, adds or takes away, and all of Hydra's own.
         hydra: Hydra's own part of the configuration.
         choices: The names of the chosen options by group.
-        files: The chosen options in the order in which they were merged, Hydra's own aside.
-        folders: Where they lie.
+        files: config.yaml and the chosen options in the order in which they were merged, Hydra's own aside.
+        reader: Reads these files.
         config: The configuration without Hydra's part; it is copied, never changed.
     """
 
@@ -53,7 +53,7 @@ class Chosen:
     hydra: DictConfig
     choices: Mapping[str, str]
     files: Sequence[ResultDefault]
-    folders: _Files
+    reader: _Files
     config: DictConfig
 
 
@@ -97,13 +97,13 @@ class _Loader(ConfigLoaderImpl):
 
     def __init__(self, path: ConfigSearchPath) -> None:
         super().__init__(path)
-        self.repository = self.folders = _Files(path)
+        self.repository = self.reader = _Files(path)
         self.files: Sequence[ResultDefault] = []
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         # Only a composition comes with a repository that caches, not a call of ``base_tree``.
         if isinstance(repo, CachingConfigRepository) and isinstance(repo.delegate, _Files):
-            self.files, self.folders = defaults, repo.delegate
+            self.files, self.reader = defaults, repo.delegate
         return super()._compose_config_from_defaults_list(defaults, repo)
 
 
@@ -163,7 +163,7 @@ class Composer:
         config = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
         OmegaConf.set_struct(config, True)
         files = [file for file in self.loader.files if not str(file.config_path).startswith("hydra/")]
-        return Chosen(words, whole.hydra, choices, files, self.loader.folders, config)
+        return Chosen(words, whole.hydra, choices, files, self.loader.reader, config)
 
     def base_tree(self, chosen: Chosen) -> Any:
         """The merged YAML of the chosen options without overlays and overrides: what keys and types are checked with.
@@ -172,7 +172,7 @@ class Composer:
         """
         if chosen.words not in self.trees:
             files = [file for file in chosen.files if str(file.config_path).partition("/")[0] not in OVERLAYS]
-            tree = self.loader._compose_config_from_defaults_list(files, chosen.folders)
+            tree = self.loader._compose_config_from_defaults_list(files, chosen.reader)
             self.trees[chosen.words] = OmegaConf.to_container(tree, resolve=False)
         return self.trees[chosen.words]
 

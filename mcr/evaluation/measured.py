@@ -18,7 +18,7 @@ from mcr.evaluation.table import Table
 from mcr.metric import Metric
 from mcr.numerics.statistics import Values
 
-# Names of files, as in mcr.stages.artifacts, which lies above.
+# The files of the stages place and measure that are read here.
 PLACES, MEASURE, PER_IMAGE = "places.json", "measure.json", "per_image.safetensors"
 
 

@@ -24,7 +24,7 @@ from mcr.metric import Metric
 from mcr.probes.answers import ask, ask_together
 from mcr.probes.probe import GroupProbe, Probe
 from mcr.progress import bar
-from mcr.reports import document, figures, together
+from mcr.reports import document, figures, robustness, together
 from mcr.weightspace import locus
 from mcr.weightspace.survey import Survey
 
@@ -92,15 +92,11 @@ class Measures:
         head = ("metric", "ends", "inside", "at", "above highest end", "above line")
         said = [
             f"{name.replace('_', ' ')}: "
-            + ", ".join(f"{key.replace('_', ' ')} {_text(value)}" for key, value in one.items())
+            + ", ".join(f"{key.replace('_', ' ')} {robustness.number(value)}" for key, value in one.items())
             for name, one in found.items()
             if name in self._together
         ]
         return "\n".join([*([markdown(head, rows)] if rows else []), *said])
-
-
-def _text(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.3f}"
 
 
 def measure(

@@ -148,10 +148,11 @@ def together_section(name: str, one: Measure) -> str:
             sections.append(f"{metric.title()}:\n\n{markdown(['', *places], rows)}\n")
         elif mean.ndim == 1:
             sections.append(f"{metric.title()}:\n\n{markdown(['', *places], [['', *map(metric.text, mean)]])}\n")
-    numbers = [[key.replace("_", " "), _number(value)] for key, value in one.statistics.items()]
+    numbers = [[key.replace("_", " "), number(value)] for key, value in one.statistics.items()]
     sections.append(markdown(["statistic", "value"], numbers) + "\n")
     return "\n".join(sections)
 
 
-def _number(value: float | str) -> str:
+def number(value: float | str) -> str:
+    """A statistic of networks asked together as text."""
     return value if isinstance(value, str) else f"{value:.3f}"

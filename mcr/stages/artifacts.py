@@ -30,8 +30,7 @@ POISON, POISON_FACTS, EDIT = "poison.safetensors", "poison.json", "edit.json"
 PRECHECK = "precheck.json"
 CLEANED, CHOICE = "cleaned.safetensors", "choice.json"
 SUMMARY = "summary.json"
-PLACES, STATISTICS = "places.json", "statistics.safetensors"
-MEASURE, PER_IMAGE = "measure.json", "per_image.safetensors"
+STATISTICS = "statistics.safetensors"
 TRAINING = "training.json"  # facts of a training that its history does not hold
 
 

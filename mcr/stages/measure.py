@@ -13,10 +13,11 @@ from torch import Tensor
 
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
+from mcr.evaluation.measured import MEASURE, PER_IMAGE, PLACES
 from mcr.probes.answers import ask, ask_together
 from mcr.progress import bar
 from mcr.stages import session
-from mcr.stages.artifacts import MEASURE, PER_IMAGE, PLACES, read_split, write_json
+from mcr.stages.artifacts import read_split, write_json
 from mcr.stages.context import Context
 from mcr.stages.injected import injected_images
 from mcr.store.build import build_tree

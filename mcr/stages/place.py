@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mcr.evaluation.measured import PLACES
 from mcr.progress import bar
 from mcr.stages import session
-from mcr.stages.artifacts import PLACES, STATISTICS, write_json
+from mcr.stages.artifacts import STATISTICS, write_json
 from mcr.stages.context import Context
 from mcr.store.stage import Stage
 from mcr.weightspace import files, locus

@@ -15,8 +15,9 @@ from mcr.architectures.normalization import Normalized
 from mcr.curves.curve import Curve
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import augmented_batches
+from mcr.evaluation.measured import PLACES
 from mcr.stages import model
-from mcr.stages.artifacts import CONTROL, PLACES, PREFIX, STATISTICS, read_material, read_network, read_spec, read_split
+from mcr.stages.artifacts import CONTROL, PREFIX, STATISTICS, read_material, read_network, read_spec, read_split
 from mcr.stages.context import Context
 from mcr.store.build import build
 from mcr.types import LabelledImages

@@ -6,7 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError  # only its name: what torch.load raises where a file wants to run code
+from pickle import UnpicklingError  # a class to catch, loads nothing: torch.load(weights_only=True) refuses with it
 from typing import Any
 
 import torch
