@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -19,19 +20,27 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | {"COLUMNS": "100", "MPLBACKEND": "agg"} | changes
 
 
-def start(words: list[str], folder: Path, out: Path, err: Path, env: dict[str, str]) -> ForkServerProcess:
-    """``python -m mcr WORDS`` in a folder, its output in two files."""
+def nothing() -> None:
+    """Is done before a command as users give it."""
+
+
+def start(
+    words: list[str], folder: Path, out: Path, err: Path, env: dict[str, str], before: Callable[[], None] = nothing
+) -> ForkServerProcess:
+    """``python -m mcr WORDS`` in a folder, its output in two files; ``before`` is called in that process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(LOADED)
-    process = context.Process(target=_command, args=(words, str(folder), str(out), str(err), env))
+    process = context.Process(target=_command, args=(words, str(folder), str(out), str(err), env, before))
     process.start()
     return process
 
 
-def mcr(*words: str, folder: Path, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+def mcr(
+    *words: str, folder: Path, timeout: float = 120, before: Callable[[], None] = nothing, **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run ``python -m mcr WORDS`` in a folder to its end."""
     out, err = (folder.with_name(f"{folder.name}.{kind}") for kind in ("stdout", "stderr"))
-    process = start(list(words), folder, out, err, environment(**env))
+    process = start(list(words), folder, out, err, environment(**env), before)
     process.join(timeout)
     if process.exitcode is None:
         process.kill()
@@ -50,7 +59,9 @@ def fresh(*words: str, folder: Path, timeout: float = 300, **env: str) -> subpro
     return subprocess.run(command, cwd=folder, env=environment(**env), capture_output=True, text=True, timeout=timeout)
 
 
-def _command(words: list[str], folder: str, out: str, err: str, env: dict[str, str]) -> None:
+def _command(
+    words: list[str], folder: str, out: str, err: str, env: dict[str, str], before: Callable[[], None]
+) -> None:
     for number, path in ((OUT, out), (ERR, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.chdir(folder)
@@ -58,6 +69,7 @@ def _command(words: list[str], folder: str, out: str, err: str, env: dict[str, s
     os.environ.update(env)
     sys.path[:0] = [folder, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = ["mcr", *words]
+    before()
     from mcr.app.cli import main
 
     main()

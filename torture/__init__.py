@@ -1,0 +1,1 @@
+"""What breaks programs, done to this one: kills, damaged stores, hostile files, values that make no sense."""
