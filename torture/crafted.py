@@ -15,41 +15,29 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-# Callables that would leave the witness behind, each with the arguments that make it do so.
-CALLS: dict[str, tuple[str, ...]] = {
+# Callables that leave the witness behind, each with the arguments that make it do so.
+CALLS: dict[str, tuple[object, ...]] = {
     "os system": ("touch WITNESS",),
     "posix system": ("touch WITNESS",),
     "os mkdir": ("WITNESS",),
     "subprocess getoutput": ("touch WITNESS",),
-    "subprocess call": ("touch WITNESS", "-1", "None", "None", "None", "None"),
+    "subprocess call": (["touch", "WITNESS"],),
     "builtins eval": ("open('WITNESS', 'w')",),
     "builtins exec": ("open('WITNESS', 'w')",),
     "builtins open": ("WITNESS", "w"),
     "builtins __import__": ("witness_module",),
     "importlib import_module": ("witness_module",),
     "runpy run_path": ("WITNESS.py",),
-    "runpy _run_code": ("open('WITNESS', 'w')", "{}"),
     "pathlib Path.touch": ("WITNESS",),
     "shutil copyfile": ("WITNESS.py", "WITNESS"),
-    "pickle loads": ("PICKLE",),
-    "_pickle loads": ("PICKLE",),
-    "torch.storage _load_from_bytes": ("TORCH",),
-    "torch load": ("WITNESS.pickle",),
-    "torch.serialization load": ("WITNESS.pickle",),
-    "torch.hub load": ("WITNESS", "entry"),
+    "pickle loads": (b"PICKLE",),
+    "_pickle loads": (b"PICKLE",),
+    "torch.storage _load_from_bytes": (b"PICKLE",),
     "torch.utils.collect_env run": ("touch WITNESS",),
-    "torch.distributed.rpc.internal _run_function": ("PICKLE",),
-    "numpy load": ("WITNESS.pickle",),
-    "numpy.testing._private.utils runstring": ("open('WITNESS', 'w')", "{}"),
+    "numpy load": ("WITNESS.pickle", None, True),
     "joblib load": ("WITNESS.pickle",),
     "timeit timeit": ("open('WITNESS', 'w')",),
-    "code InteractiveInterpreter.runcode": ("open('WITNESS', 'w')",),
     "cProfile run": ("open('WITNESS', 'w')",),
-    "pdb run": ("open('WITNESS', 'w')",),
-    "bdb Bdb.run": ("open('WITNESS', 'w')",),
-    "doctest debug_script": ("open('WITNESS', 'w')",),
-    "operator methodcaller": ("system", "touch WITNESS"),
-    "functools partial": ("touch WITNESS",),
     "mcr.store.identity subprocess.getoutput": ("touch WITNESS",),
     "logging.config _resolve": ("witness_module",),
     "pydoc locate": ("witness_module",),
@@ -63,14 +51,27 @@ def _text(value: str) -> bytes:
     return b"X" + struct.pack("<I", len(raw)) + raw
 
 
+def _argument(value: object, witness: Path) -> bytes:
+    """What puts a value on the stack of an unpickler."""
+    if isinstance(value, str):
+        return _text(value.replace("WITNESS", str(witness)))
+    if isinstance(value, list):
+        return b"](" + b"".join(_argument(part, witness) for part in value) + b"e"
+    if isinstance(value, bytes):
+        raw = pickled_call("os system", "global", witness)
+        return b"B" + struct.pack("<I", len(raw)) + raw
+    return {None: b"N", False: b"\x89", True: b"\x88"}[value]  # type: ignore[index]
+
+
 def pickled_call(name: str, form: str, witness: Path) -> bytes:
-    """A pickle that calls something while it is loaded, by one of the ways that the format has."""
+    """A pickle that calls something while it is loaded, by one of the ways that the format has.
+
+    Only classes that act in ``__new__`` answer to the two forms of it: there is none known, and they stay harmless.
+    """
     module, _, attribute = name.partition(" ")
-    filled = [argument.replace("WITNESS", str(witness)) for argument in CALLS[name]]
-    arguments = b"".join(_text(argument) for argument in filled)
-    found = b"c" + module.encode() + b"\n" + attribute.encode() + b"\n"
-    stacked = _text(module) + _text(attribute) + b"\x93"
-    whole = b"(" + arguments + b"t"
+    parts = [_argument(value, witness) for value in CALLS[name]]
+    arguments, found = b"".join(parts), b"c" + module.encode() + b"\n" + attribute.encode() + b"\n"
+    stacked, whole = _text(module) + _text(attribute) + b"\x93", b"(" + arguments + b"t"
     body = {
         "global": found + whole + b"R",
         "stack_global": stacked + whole + b"R",
@@ -78,8 +79,8 @@ def pickled_call(name: str, form: str, witness: Path) -> bytes:
         "obj": b"(" + found + arguments + b"o",
         "newobj": stacked + whole + b"\x81",
         "newobj_ex": stacked + whole + b"}\x92",
-        # The state of an object whose __setstate__ is the callable.
-        "build": b"ccollections\nOrderedDict\n)R}" + _text("__setstate__") + stacked + b"sb" + whole + b"b",
+        # An object whose __setstate__ is the callable is given a state.
+        "build": b"ccollections\nOrderedDict\n)R}" + _text("__setstate__") + stacked + b"sb" + parts[0] + b"b",
     }[form]
     return b"\x80\x04" + body + b"."
 

@@ -32,7 +32,7 @@ def campaign(seconds: float, seed: int) -> Tally:
     with tempfile.TemporaryDirectory() as scratch:
         desk = Path(scratch)
         witness = desk / "witness"
-        _bait(desk, witness)
+        bait(desk, witness)
         state = _network().state_dict()
         few: list[Case] = [*crafted.headers(), *crafted.greedy(), *crafted.odd(state), *_special(desk)]
         calls = list(crafted.calls(witness))
@@ -57,7 +57,7 @@ def _network() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
 
 
-def _bait(desk: Path, witness: Path) -> None:
+def bait(desk: Path, witness: Path) -> None:
     """What a pickle may try to have loaded or run: modules and files that leave the witness behind."""
     leave = f"open({str(witness)!r}, 'w').close()\n"
     (desk / "witness_module.py").write_text(leave, encoding="utf-8")

@@ -23,7 +23,7 @@ def campaign(seconds: float, seed: int) -> Tally:
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as scratch:
         desk = Path(scratch)
-        expected, writes, length = _undisturbed(desk / "whole")
+        expected, writes, length = undisturbed(desk / "whole")
         numbers = list(range(1, writes + 1))
         draw.shuffle(numbers)
         while time.monotonic() < end and numbers:
@@ -35,16 +35,16 @@ def campaign(seconds: float, seed: int) -> Tally:
                 ended = _killed_after(case, after)
             else:
                 name = f"killed {moment} write {number} of {writes}"
-                ended = _killed_at(case, number, moment)
+                ended = killed_at(case, number, moment)
             if ended == KILLED:
-                tally.add(name, "same bytes", _repeated(case, expected))
+                tally.add(name, "same bytes", repeated(case, expected))
             else:
                 tally.add(name, "over before it was killed", f"it ended with {ended}" if ended else "")
             shutil.rmtree(case)
     return tally
 
 
-def _undisturbed(case: Path) -> tuple[dict[str, bytes | str], int, float]:
+def undisturbed(case: Path) -> tuple[dict[str, bytes | str], int, float]:
     """What the command publishes, how often it writes, and how many seconds it takes."""
     counted = case.with_name("writes")
     begin = time.monotonic()
@@ -60,7 +60,7 @@ def _desk(case: Path) -> dict[str, str | Path]:
     return {"folder": case, "TMPDIR": str(case / "tmp")}
 
 
-def _killed_at(case: Path, number: int, moment: str) -> int:
+def killed_at(case: Path, number: int, moment: str) -> int:
     before = partial(killed.at, number, moment, str(case.with_name("writes")))
     return processes.mcr(*tiny.REPORT, before=before, **_desk(case)).returncode
 
@@ -76,7 +76,7 @@ def _killed_after(case: Path, seconds: float) -> int:
     return process.exitcode or 0
 
 
-def _repeated(case: Path, expected: dict[str, bytes | str]) -> str:
+def repeated(case: Path, expected: dict[str, bytes | str]) -> str:
     """What is wrong after the command was given again; "" for nothing."""
     _, fault = outcome.command(*tiny.REPORT, **_desk(case))
     left = [path.name for path in (case / "tmp").iterdir()]

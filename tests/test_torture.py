@@ -1,0 +1,109 @@
+"""The campaigns of ``make torture`` can fail: what they try is dangerous, and what they look for is told."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from torture import __main__ as torture
+from torture import crafted, hostile_files, killed, kills, outcome, store_faults, tiny
+from torture.tally import Tally
+
+ONE_LINE = "mcr: attack.eps=2 is out of range\n"
+
+
+def ended(status: int, err: str, out: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.CompletedProcess(["mcr"], status, out, err)
+
+
+@pytest.mark.parametrize(
+    ("done", "found"),
+    [
+        (ended(0, "whatever it logs\n"), ""),
+        (ended(2, ONE_LINE), ""),
+        (ended(1, ONE_LINE), ""),
+        (ended(0, "", "Traceback (most recent call last):"), "traceback"),
+        (ended(1, "Traceback (most recent call last):\nKeyError: 3\n"), "KeyError: 3"),
+        (ended(2, ONE_LINE + "and more\n"), "2 lines"),
+        (ended(2, ""), "0 lines"),
+        (ended(2, "error: something else\n"), "begins with mcr"),
+        (ended(2, "mcr: \x1b[2J\n"), "control characters"),
+        (ended(2, "mcr: " + "x" * 1000 + "\n"), "1005 characters"),
+        (ended(-9, ""), "status -9"),
+    ],
+)
+def test_the_end_of_a_command_is_judged(done: subprocess.CompletedProcess[str], found: str) -> None:
+    fault = outcome.fault(done)
+    assert found in fault
+    assert bool(fault) == bool(found)
+
+
+def test_pickles_that_call_something_do_so_where_they_are_trusted(tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+    hostile_files.bait(tmp_path, witness)
+    harmless = []
+    for name in crafted.CALLS:
+        child = os.fork()
+        if not child:
+            for stream in (1, 2):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+            sys.path.insert(0, str(tmp_path))
+            try:
+                pickle.loads(crafted.pickled_call(name, "global", witness))
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        if not witness.exists():
+            harmless.append(name)
+        elif witness.is_dir():
+            witness.rmdir()
+        else:
+            witness.unlink()
+    assert harmless == []
+
+
+def test_a_command_kills_itself_at_a_write_and_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    expected, writes, _ = kills.undisturbed(tmp_path / "whole")
+    assert writes > 20
+    case = tmp_path / "killed"
+    assert kills.killed_at(case, writes // 2, "within") == kills.KILLED
+    assert tiny.difference(expected, tiny.published(case / "multirun"))
+    assert kills.repeated(case, expected) == ""
+    assert killed.MOMENTS == ("before", "within", "after")
+
+
+def test_a_difference_is_told() -> None:
+    expected = {"a": b"1", "b": b"2", "c": b"3"}
+    assert tiny.difference(expected, dict(expected)) == ""
+    assert tiny.difference(expected, {"a": b"1", "b": b"0", "d": b"4"}) == (
+        "1 missing: c; 1 left over: d; 1 other bytes in: b"
+    )
+
+
+@pytest.mark.parametrize("damage", store_faults.FAULTS, ids=lambda damage: damage.__name__)
+def test_a_damage_changes_its_file(damage, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789" * 9)
+    damage(path)
+    assert not path.is_file() or path.read_bytes() != b"0123456789" * 9
+
+
+def test_counts_and_faults_are_told_and_decide_the_status(monkeypatch, capsys) -> None:
+    def campaign(faulty: bool, seconds: float, seed: int) -> Tally:
+        tally = Tally("some")
+        tally.add("one", "refused in one line")
+        tally.add("other", "", "traceback" if faulty else "")
+        return tally
+
+    for name, module in (("kills", kills), ("hostile_files", hostile_files)):
+        monkeypatch.setattr(module, "campaign", partial(campaign, name == "kills"))
+    assert torture.main(["hostile_files"]) == 0
+    assert torture.main(["kills", "hostile_files", "--minutes", "1"]) == 1
+    said = capsys.readouterr().out
+    assert "some: 2 tried, 1 faults (1 refused in one line)\n  fault  other: traceback\n" in said
