@@ -12,7 +12,7 @@ import resource
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mcr.errors import InputError
 from mcr.foreign import container, tensors
@@ -43,23 +43,28 @@ def main(most_bytes: str, memory: str, seconds: str, folder: str) -> None:
         _, hard = resource.getrlimit(kind)
         resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
     try:
-        answer = json.dumps(_read(float(most_bytes), Path(folder)))
-        if len(answer) > MOST_ANSWERED:
-            answer = json.dumps({"refused": "has too many or too long names"})
-    except InputError as error:
-        answer = json.dumps({"refused": str(error)})
+        answer = json.dumps(answer_of(sys.stdin.buffer, float(most_bytes), Path(folder)))
     except MemoryError:
         answer = json.dumps({"refused": f"needs more than {int(memory) / 1e6:.0f} MB of memory to be read: refused"})
+    print(answer if len(answer) <= MOST_ANSWERED else json.dumps({"refused": "has too many or too long names"}))
+
+
+def answer_of(stream: IO[bytes], most_bytes: float, folder: Path) -> dict[str, Any]:
+    """What a file holds, its storages written to a folder; or why it is refused."""
+    try:
+        return _read(stream, most_bytes, folder)
+    except MemoryError:
+        raise
+    except InputError as error:
+        return {"refused": str(error)}
     except OSError as error:
-        answer = json.dumps({"refused": f"cannot be copied to {folder} to be read: {error.strerror or error}"})
+        return {"refused": f"cannot be copied to {folder} to be read: {error.strerror or error}"}
     except Exception as error:  # whatever a parser stumbles over in a hostile file is a reason to refuse it
         said = (str(error).splitlines() or [""])[0] or type(error).__name__
-        answer = json.dumps({"refused": f"is damaged or cut short: {said}"})
-    print(answer)
+        return {"refused": f"is damaged or cut short: {said}"}
 
 
-def _read(most_bytes: float, folder: Path) -> dict[str, Any]:
-    stream = sys.stdin.buffer
+def _read(stream: IO[bytes], most_bytes: float, folder: Path) -> dict[str, Any]:
     head = stream.read(16)
     stream.seek(0)
     if container.is_safetensors(head):

@@ -77,9 +77,8 @@ def fit_into(network: nn.Module, contents: Contents, key: str = AUTO) -> Taken:
     try:
         load_state(network, state)
     except (RuntimeError, ValueError, KeyError) as error:  # of the network's own way to load
-        raise refusal(
-            contents.path, f"does not load into the network: {printable(' '.join(str(error).split()))}"
-        ) from None
+        said = printable(" ".join(str(error).split()))
+        raise refusal(contents.path, f"does not load into the network: {said}") from None
     tensors = part.entry.tensors
     names = {name: (given, str(tensors[given].dtype).removeprefix("torch.")) for name, given in part.names.items()}
     return Taken(names, tuple(told))

@@ -106,7 +106,7 @@ def _parts(entry: Entry, wanted: Shapes, optional: frozenset[str], wrapped: bool
             twice.add(short(name))
     if len(inner) < len(wanted):
         return
-    longest = max(map(len, inner))
+    longest = max(map(len, inner), default=0)
     hits: Counter[str] = Counter()
     for name in given:
         for prefix in _prefixes(name, longest):
