@@ -114,6 +114,17 @@ def test_objects_beside_the_weights_are_left_unread_and_told(new: bool, tmp_path
     assert not (tmp_path / "created").exists()
 
 
+def test_a_dict_in_several_places_and_in_itself_is_found_in_each(tmp_path: Path) -> None:
+    whole: dict[str, Any] = dict(STATE)
+    for _ in range(5):  # 32 ways lead to the innermost one
+        whole = {"a": whole, "b": whole}
+    whole["c"] = whole
+    torch.save(whole, tmp_path / "model.pt")
+    assert 1 <= len(reading.read(tmp_path / "model.pt", LIMIT).entries) <= 4
+    torch.save({"ema": STATE, "net": STATE}, tmp_path / "model.pt")
+    assert {entry.path for entry in reading.read(tmp_path / "model.pt", LIMIT).entries} == {("ema",), ("net",)}
+
+
 def test_content_decides_and_not_the_name(tmp_path: Path) -> None:
     for name in ("w.bin", "w.pth", "w.SAFETENSORS", "w"):
         save_file(STATE, tmp_path / name)

@@ -215,13 +215,13 @@ def run_folder(desk: Path) -> Path:
     return sorted((desk / "multirun" / "runs").iterdir())[-1]
 
 
-@pytest.mark.parametrize("form", ["bare", "nested and prefixed", "half precision", "safetensors"])
+@pytest.mark.parametrize("form", ["bare", "one of two, without counters", "half precision", "safetensors"])
 def test_the_cleaned_file_has_the_keys_shapes_and_types_of_the_first(form: str, desk: Path) -> None:
     given = state(0)
     file = "a.pt"
-    if form == "nested and prefixed":
-        given = {f"module.{name}": tensor for name, tensor in given.items()}
-        torch.save({"model_state": given, "epoch": 3}, desk / file)
+    if form == "one of two, without counters":
+        given = {f"module.{name}": tensor for name, tensor in given.items() if "num_batches" not in name}
+        torch.save({"model_ema": given, "net": given, "epoch": 3, "hook": Explosive()}, desk / file)
     elif form == "half precision":
         given = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in given.items()}
         torch.save(given, desk / file)
@@ -240,6 +240,16 @@ def test_the_cleaned_file_has_the_keys_shapes_and_types_of_the_first(form: str, 
     assert card["sha256"]["end"] == file_digest(str(desk / "b.pt"))
     assert card["sha256"]["cleaned"] == file_digest(str(run_folder(desk) / "cleaned.safetensors"))
     assert 0 < card["chosen"]["t"] < 1
+    if form == "one of two, without counters":
+        lines = [
+            "read: net.module",
+            "would fit too, not read: model_ema.module",
+            "not read, objects: hook (posix.mkdir)",
+        ]
+        assert card["read"] == {"start": lines}
+        assert "; ".join(lines) in (run_folder(desk) / "card.md").read_text()
+        assert all(line in (run_folder(desk) / "mcr.log").read_text() for line in lines)
+        assert not (desk / "created").exists()
 
 
 def test_a_name_with_an_equals_sign_is_a_file(desk: Path) -> None:

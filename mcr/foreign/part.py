@@ -159,14 +159,15 @@ def _shapes_fit(part: Part, wanted: Shapes) -> bool:
 def _told(contents: Contents, part: Part, whole: Sequence[Part]) -> list[str]:
     """What was read and what else is there, a line for each kind of it."""
     other = [one.label or "the outermost names" for one in whole if one is not part and one.label != part.label]
-    tensors = [label for entry in contents.entries if entry is not part.entry and (label := ".".join(entry.path))]
+    hosts = [one.entry for one in whole]
+    tensors = [label for entry in contents.entries if entry not in hosts and (label := ".".join(entry.path))]
     used = {name for one in whole if one.entry is part.entry for name in one.names.values()}
     left = [".".join((*part.entry.path, name)) for name in part.entry.tensors if name not in used]
     left += [name for entry in contents.entries if not entry.path and entry is not part.entry for name in entry.tensors]
     kinds = {
         "read": [part.label] if part.label else [],
         "would fit too, not read": other,
-        "other tensors, not read": [*(label for label in tensors if label not in other), *left],
+        "other tensors, not read": [*tensors, *left],
         "not read, objects": contents.unread,
     }
     return [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]

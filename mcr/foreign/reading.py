@@ -32,7 +32,7 @@ SECONDS, MEGABYTES_A_SECOND = 60, 50
 START = "import sys; sys.path.append(sys.argv[1]); from mcr.foreign.child import main; main(*sys.argv[2:])"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """A dict of the file with tensors in it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +64,8 @@ REBUILT = {
     "torch._utils._rebuild_tensor_v2": 6,
     "torch._utils._rebuild_tensor_v3": 7,
 }
-DEEPEST = 6  # dicts in dicts
+# A dict may lie in several places, or in itself: it is followed this often and to this depth.
+MOST_PLACES, DEEPEST = 4, 6
 
 
 @dataclass(frozen=True)
@@ -222,11 +224,11 @@ def entries(root: Any) -> tuple[list[Entry], list[tuple[str, str]]]:
 
 def _dicts(root: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     waiting: list[tuple[tuple[str, ...], Any]] = [((), root)]
-    seen: set[int] = set()
+    seen: Counter[int] = Counter()
     for path, value in waiting:  # grows on the way
         held = items(value)
-        if held is None or id(value) in seen or len(path) > DEEPEST:
+        if held is None or seen[id(value)] == MOST_PLACES or len(path) > DEEPEST:
             continue
-        seen.add(id(value))
+        seen[id(value)] += 1
         yield path, held
         waiting += [((*path, name), inner) for name, inner in held.items() if isinstance(inner, Record)]
