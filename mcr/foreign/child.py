@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -60,7 +61,8 @@ def answer_of(stream: IO[bytes], most_bytes: float, folder: Path) -> dict[str, A
     except OSError as error:
         return {"refused": f"cannot be copied to {folder} to be read: {error.strerror or error}"}
     except Exception as error:  # whatever a parser stumbles over in a hostile file is a reason to refuse it
-        said = (str(error).splitlines() or [""])[0] or type(error).__name__
+        known = isinstance(error, ValueError | zipfile.BadZipFile | EOFError)
+        said = (str(error).splitlines() or [""])[0] if known else "its records make no sense"
         return {"refused": f"is damaged or cut short: {said}"}
 
 
@@ -126,3 +128,6 @@ def _write(
             for piece in pieces(key):
                 out.write(piece[:left])
                 left -= min(left, len(piece))
+    for key in storages.keys() - {key for key, _ in numbers}:
+        for _ in pieces(key):  # a file with a flipped byte anywhere is refused
+            pass

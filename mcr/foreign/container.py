@@ -49,6 +49,8 @@ def check_header(stream: IO[bytes]) -> None:
 def read(stream: IO[bytes], most_bytes: float) -> tuple[Any, dict[str, Storage], Pieces]:
     """The records of a PyTorch file, each storage that they name by its key, and how to read one.
 
+    A flipped byte is found where all storages are read to their end; all else of the file has been read then.
+
     Raises:
         InputError: Saying what the file is, for any other, and for one that unpacks to more than ``most_bytes``.
         Exception: Of any kind, for a damaged file.
@@ -95,13 +97,15 @@ def _zip(stream: IO[bytes], most_bytes: float) -> tuple[Any, dict[str, Storage],
     for key, storage in sizes.items():
         if archive.getinfo(f"{top}data/{key}").file_size != storage.bytes:
             raise ValueError("a storage has another size than is written")
-    for member in members:
-        for _ in _pieces(archive, member.filename):  # to its end: the checksum is compared there
+    later = {f"{top}data/{key}" for key in sizes}
+    for name in sorted(names - later):
+        for _ in _pieces(archive, name):
             pass
     return root, sizes, lambda key: _pieces(archive, f"{top}data/{key}")
 
 
 def _pieces(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
+    """The bytes of a member; its checksum is compared at their end."""
     with archive.open(name) as member:
         while piece := member.read(CHUNK):
             yield piece

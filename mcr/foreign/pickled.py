@@ -108,7 +108,7 @@ class Machine:
             self.stack[-count:] = [tuple(self.stack[-count:])]
 
     def _called(self, what: Any, args: Any) -> None:
-        self.stack.append(Record(what.path if isinstance(what, Global) else "a.call", args))
+        self.stack.append(Record(what.path if isinstance(what, Global) else "(no name).call", args))
 
     def _record(self, kind: str) -> Record:
         found = self.stack[-1]
@@ -206,3 +206,8 @@ class Machine:
         self.stack.append(Global(f"extension.{number}"))
 
     _ext2 = _ext4 = _ext1
+
+    def _next_buffer(self, _: None) -> None:
+        raise ValueError("it needs buffers from outside")
+
+    _readonly_buffer = _next_buffer
