@@ -36,12 +36,12 @@ def test_every_resolver_survives_the_way_to_a_worker(tmp_path: Path) -> None:
         (tmp_path / f"class{number}" / "0.png").write_bytes(bytes([number]))
     (tmp_path / "file").write_text("12")
     words = OmegaConf.create(
-        {"file": f"${{file_digest:{tmp_path}/file}}", "folder": f"${{folder_fingerprint:{tmp_path}}}"}
+        {"file": f"${{weights_digest:{tmp_path}/file}}", "folder": f"${{folder_fingerprint:{tmp_path}}}"}
     )
     here = OmegaConf.to_container(words, resolve=True)
     # As Hydra sends it: with the instances of its own, and all the resolvers.
     sent = cloudpickle.loads(cloudpickle.dumps(Singleton.get_state()))
-    assert {"file_digest", "folder_fingerprint", "tiny_imagenet_fingerprint"} <= set(sent["omegaconf_resolvers"])
+    assert {"weights_digest", "folder_fingerprint", "tiny_imagenet_fingerprint"} <= set(sent["omegaconf_resolvers"])
     state = Singleton.get_state()
     try:
         Singleton.set_state(sent)

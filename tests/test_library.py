@@ -274,6 +274,11 @@ def test_a_wrong_file_is_refused_and_nothing_of_it_is_run(tmp_path: Path) -> Non
     assert same(mcr.load(tmp_path / "net.safetensors", network(2)), network(1))
     with pytest.raises(InputError, match=r"lacks 0\.weight|differs in shape|unexpected"):
         mcr.load(tmp_path / "net.safetensors", nn.Sequential(nn.Linear(3, 3)))
+    torch.save({"a": network(1).state_dict(), "b": network(3).state_dict()}, tmp_path / "two.pt")
+    assert same(mcr.load(tmp_path / "two.pt", network(2)), network(1))
+    assert same(mcr.load(tmp_path / "two.pt", network(2), key="b"), network(3))
+    with pytest.raises(InputError, match="has no entry c: tensors lie under a, b"):
+        mcr.load(tmp_path / "two.pt", network(2), key="c")
     (tmp_path / "bad.pt").write_bytes(b"cos\nmkdir\n(S'created'\ntR.")
     with pytest.raises(InputError, match=r"refused|run code"):
         mcr.load(tmp_path / "bad.pt", network(2))

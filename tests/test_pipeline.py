@@ -242,6 +242,40 @@ def test_a_user_s_network_and_weights_go_in_and_come_out_whole(make, tmp_path: P
     assert {label: state for label, (_, state) in again.items()} == {"report": "hit"}
 
 
+class Remembering(nn.Module):
+    """Loads by its version, and has a tensor beside its parameters and buffers."""
+
+    _version = 2
+
+    def __init__(self, num_classes: int, kind: str = "tensor") -> None:
+        super().__init__()
+        self.head, self.kind = nn.Linear(64, num_classes), kind
+        self.extra = torch.tensor([7])
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(images.flatten(1))
+
+    def get_extra_state(self) -> object:
+        return self.extra if self.kind == "tensor" else {"version": 3}
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        self.extra = state
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest) -> None:
+        if local_metadata.get("version") != 2:
+            raise ValueError("version should be 2 instead of None")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+def test_versions_and_extra_state_of_a_network_are_kept(make) -> None:
+    words = tiny("architecture._target_=tests.test_pipeline.Remembering")
+    made = make(*words, "+edit@endpoints.end.edits.later=tune", tiny=False)
+    state = files.load(made["train start"][0] / "network.safetensors")
+    assert torch.equal(state["_extra_state"], torch.tensor([7]))
+    with pytest.raises(InputError, match=r"Remembering has state that is no tensor: _extra_state is a dict"):
+        make(*words, "+architecture.kind=dict", tiny=False)
+
+
 def test_a_network_that_does_not_fit_the_data_is_refused(make) -> None:
     cases = {
         "torchvision.models.squeezenet1_1": "cannot take images 1x8x8",

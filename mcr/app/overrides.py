@@ -17,11 +17,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mcr import digests
 from mcr.app import differences
 from mcr.app.composition import Composed, Composer
 from mcr.datasets import folder
 from mcr.errors import InputError
+from mcr.foreign import shards
 from mcr.store import build, identity
 
 # Places for choices beside those of the defaults list.
@@ -35,7 +35,7 @@ VIEW_FLAGS = ("cfg", "info", "help", "hydra_help", "shell_completion", "experime
 def register_resolvers() -> None:
     """Interpolations that the configuration uses: contents of files and folders as identity, and numbers of entries."""
     # Plain functions: launchers send the resolvers to their workers, and what a decorator made cannot be pickled.
-    OmegaConf.register_new_resolver("file_digest", digests.file_digest, replace=True)
+    OmegaConf.register_new_resolver("weights_digest", shards.weights_digest, replace=True)
     OmegaConf.register_new_resolver("folder_fingerprint", folder.image_folder_fingerprint, replace=True)
     OmegaConf.register_new_resolver("tiny_imagenet_fingerprint", folder.tiny_imagenet_fingerprint, replace=True)
     OmegaConf.register_new_resolver("count", len, replace=True)

@@ -26,6 +26,8 @@ def checkpoints(files: list[str]) -> list[str]:
         raise InputError(f"repair takes one or two networks, not {len(files)}: {' '.join(files)}")
     words = []
     for role, file in zip(("start", "end"), files, strict=False):
+        if Path(file).is_dir():
+            raise InputError(f"{file} is a folder: name the file of weights in it")
         if not Path(file).is_file():
             raise InputError(f"there is no file {file}")
         words += [f"endpoint@endpoints.{role}=checkpoint", f"endpoints.{role}.path={quoted(file)}"]

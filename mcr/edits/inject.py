@@ -15,6 +15,7 @@ from mcr.edits.edit import Edited, State
 from mcr.injections.injected import Injection
 from mcr.probes.risk import risk
 from mcr.types import LabelledImages
+from mcr.weightspace.states import load_state
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Inject:
         own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         right = torch.ones(len(data.labels), dtype=torch.bool)
         for state in (*others, own):  # the network itself comes last, and stays
-            network.load_state_dict(state)
+            load_state(network, state)
             right &= risk(network, batches)[1].bool()
         numbers = right.nonzero().flatten()
         images = to_unit(data.images[numbers.to(data.images.device)], "contiguous")

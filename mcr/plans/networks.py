@@ -108,9 +108,9 @@ class Networks:
             other = self._other(name)
             return self.after(other, len(self.edits(other)))
         if source == "load":
-            config = {**self.model, "digest": chosen["digest"], "most_megabytes": chosen["most_megabytes"]}
+            config = {**self.model, **{name: chosen[name] for name in ("digest", "most_megabytes", "key")}}
             return Stage(
-                "load", 1, config, {"data": self.dataset["data"]}, f"load {name}", places={"path": chosen["path"]}
+                "load", 2, config, {"data": self.dataset["data"]}, f"load {name}", places={"path": chosen["path"]}
             )
         if source == "snapshot":
             return self._snapshot(name, changes)

@@ -11,6 +11,7 @@ from mcr.datasets.batches import EvaluationBatches
 from mcr.numerics.statistics import standard_error
 from mcr.probes.divergence import jensen_shannon, log_probabilities
 from mcr.repairs.bench import Bench
+from mcr.weightspace.states import load_state
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class HeldOutScore:
         """Ask the ends first, each with its own BatchNorm statistics."""
         outputs = {}
         for name, state in bench.ends.items():
-            bench.network.load_state_dict(dict(state))
+            load_state(bench.network, state)
             outputs[name] = log_probabilities(bench.network, batches)
         right = {
             name: float((found.argmax(1) == batches.labels.cpu()).double().mean()) for name, found in outputs.items()

@@ -12,6 +12,7 @@ from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 from mcr.repairs.bench import Bench, Candidate
 from mcr.weightspace import batchnorm
+from mcr.weightspace.states import load_state
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Noise:
         center = (start + end) / 2 if self.center == "mean" else start
         noise = torch.randn(center.shape, generator=generator(bench.seed, "noise", int(candidate["draw"])))
         theta = center + self.scale * (end - start).abs() * noise
-        bench.network.load_state_dict(dict(next(iter(bench.ends.values()))))
+        load_state(bench.network, next(iter(bench.ends.values())))
         # After it, and without the other names of tied weights, which would bring the first network's back.
-        bench.network.load_state_dict(bench.layout.views(theta), strict=False)
+        load_state(bench.network, bench.layout.views(theta), strict=False)
         batchnorm.refresh(bench.network, bench.calibration())
         return bench.network

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from mcr.repairs.bench import Bench, Candidate, Walked
+from mcr.weightspace.states import load_state
 
 
 @dataclass(frozen=True)
@@ -23,5 +24,5 @@ class Trained:
         """One candidate again."""
         state = bench.trained[candidate["rate"]]
         assert not isinstance(state, Walked)
-        bench.network.load_state_dict(dict(state))
+        load_state(bench.network, state)
         return bench.network

@@ -197,6 +197,7 @@ def _candidates(card: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> s
 
 def _settings(card: Mapping[str, Any]) -> str:
     lines = [[f"sha256 {name}", digest] for name, digest in card["sha256"].items()]
+    lines += [[f"file of {name}", "; ".join(told)] for name, told in card["read"].items()]
     counts = ", ".join(f"{name} {count}" for name, count in card["of_each_class"].items())
     lines.append(["clean images", f"{card['images']} ({counts})"])
     lines += [[name, str(value)] for name, value in card["settings"].items()]

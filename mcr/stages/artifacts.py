@@ -25,6 +25,7 @@ DATA, SPLIT, SPLIT_SUMMARY = "data.json", "splits.safetensors", "splits.json"
 NETWORK, HISTORY, CONTROL = "network.safetensors", "history.csv", "control.safetensors"
 CHUNK = 4096  # images at a time where a float copy of all would be large
 NAMES = "names.json"  # of the entries in a user's file: the network's name to the file's, and its type
+TOLD = "told.json"  # what was read of a user's file and what not, in words
 PREFIX = "network."  # of the inner network's names inside Normalized
 POISON, POISON_FACTS, EDIT = "poison.safetensors", "poison.json", "edit.json"
 PRECHECK = "precheck.json"

@@ -18,6 +18,7 @@ from mcr.reports import cards, figures, repair_figures
 from mcr.reports.claims import judge
 from mcr.stages.artifacts import (
     CHOICE,
+    TOLD,
     read_network,
     read_spec,
     write_json,
@@ -30,6 +31,7 @@ from mcr.stages.reactivated import reactivated
 from mcr.stages.scorecard import Answers, Scorecard
 from mcr.store.build import build
 from mcr.store.stage import Stage
+from mcr.weightspace.states import load_state
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -71,6 +73,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             for index, name in enumerate(recipe["ends"])
             if (found := injection_report(inputs[f"end {index}"]))
         },
+        "read": _read(inputs, recipe["ends"]),
         "ends": recipe["ends"],
         "descriptions": {name: asdict(metric) for name, metric in scorecard.metrics.items()},
         "warn": config["card"]["warn"],
@@ -111,8 +114,18 @@ def _about(claim: Mapping[str, Any], method: str) -> bool:
     return "against" not in claim and claim.get("repair") == method
 
 
+def _read(inputs: Mapping[str, Path], ends: Sequence[str]) -> dict[str, list[str]]:
+    """Name of each network that came from a user's file to what was read there and what not, where that needs words."""
+    folders = {name: inputs[f"end {index}"] for index, name in enumerate(ends)}
+    if "file" in inputs:  # of the first, even where it was edited
+        folders[ends[0]] = inputs["file"]
+    files = {name: folder / TOLD for name, folder in folders.items() if (folder / TOLD).is_file()}
+    found = {name: json.loads(file.read_text()) for name, file in files.items()}
+    return {name: told for name, told in found.items() if told}
+
+
 def _loaded(bench: Bench, state: Mapping[str, Tensor]) -> nn.Module:
-    bench.network.load_state_dict(state)
+    load_state(bench.network, state)
     return bench.network
 
 

@@ -122,9 +122,10 @@ def as_given(network: nn.Module, file: Path | None) -> dict[str, Tensor]:
 
 
 def read_cleaned(folder: Path, file: Path | None) -> dict[str, Tensor]:
-    """The repaired network as a user loads it, under this program's names."""
+    """The repaired network as a user loads it, under this program's names, with the counters that the file lacks."""
     found = files.load(folder / CLEANED)
-    return {PREFIX + name: found[given] for name, (given, _) in _names(file, found).items()}
+    cleaned = {PREFIX + name: found[given] for name, (given, _) in _names(file, found).items()}
+    return {**read_network(folder), **cleaned}
 
 
 def _names(file: Path | None, state: Mapping[str, Tensor]) -> dict[str, tuple[str, str]]:

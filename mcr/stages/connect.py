@@ -30,6 +30,7 @@ from mcr.training.fit import fit
 from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm, files
 from mcr.weightspace.layout import Layout
+from mcr.weightspace.states import load_state
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -97,6 +98,6 @@ def _write_ends(module: SubspaceModule, network: Normalized, training: TrainingB
     points = module.final_points()
     for end, shares in enumerate(module.curve.initial().T.tolist()):
         point = points[shares.index(1)]  # the control point that is this end
-        network.load_state_dict(module.layout.views(point.cpu()), strict=False)
+        load_state(network, module.layout.views(point.cpu()), strict=False)
         batchnorm.refresh(network, (images.cpu() for images, _ in training))
         write_network(network, folder, f"end_{end}.safetensors")

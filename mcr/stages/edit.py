@@ -13,6 +13,7 @@ from mcr.stages.context import Context
 from mcr.store.build import build_tree
 from mcr.store.stage import Stage
 from mcr.types import LabelledImages
+from mcr.weightspace.states import load_state
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -20,7 +21,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     config, spec = stage.config, read_spec(inputs["data"])
     context.prepare()
     network = session.network(config, inputs, context, config["seed"], "contiguous")
-    network.load_state_dict(read_network(inputs["init"]))
+    load_state(network, read_network(inputs["init"]))
     if config["data"] == "nothing":
         none = torch.zeros(0, spec.channels, *spec.image_size, dtype=torch.uint8)
         data = LabelledImages(none, torch.zeros(0, dtype=torch.int64))
@@ -29,7 +30,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     others = [read_network(inputs[role]) for role in sorted(role for role in inputs if role.startswith("other "))]
     edit = build_tree(config["edit"])
     edited = edit(network, others, data, generator(config["seed"], edit.draws))
-    network.load_state_dict(dict(edited.tensors), strict=False)
+    load_state(network, edited.tensors, strict=False)
     write_network(network, folder)
     # What earlier edits did is still true of the network.
     write_json(folder / EDIT, {**read_edits(inputs["init"]), **edited.report})

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from mcr.architectures.normalization import Normalized
-from mcr.digests import file_digest
 from mcr.errors import InputError
+from mcr.foreign.fit import Taken
+from mcr.foreign.fit import take as take_from
+from mcr.foreign.shards import weights_digest
 from mcr.stages import model
-from mcr.stages.artifacts import NAMES, DataSpec, read_spec, write_json, write_network
+from mcr.stages.artifacts import NAMES, TOLD, DataSpec, read_spec, write_json, write_network
 from mcr.stages.context import Context
 from mcr.store.stage import Stage
-from mcr.weightspace import files
+
+log = logging.getLogger("mcr")
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
-    """The file's weights as an endpoint, and the names and types that they had.
+    """The file's weights as an endpoint, the names and types that they had, and what else the file holds.
 
     Raises:
         InputError: For a file that cannot be loaded safely or does not fit.
     """
-    network, names = take(stage, read_spec(inputs["data"]))
+    network, taken = take(stage, read_spec(inputs["data"]))
     write_network(network, folder)
-    write_json(folder / NAMES, names)
+    write_json(folder / NAMES, taken.names)
+    write_json(folder / TOLD, taken.told)
+    for line in taken.told:
+        log.info("  %-22s %s", stage.label, line)
 
 
-def take(stage: Stage, spec: DataSpec) -> tuple[Normalized, dict[str, list[str]]]:
-    """The network with the file's weights; its names to the file's names and types."""
+def take(stage: Stage, spec: DataSpec) -> tuple[Normalized, Taken]:
+    """The network with the file's weights, and what was taken."""
     path = Path(stage.places["path"])
-    state = files.load_foreign(path, stage.config["most_megabytes"])
-    if file_digest(str(path)) != stage.config["digest"]:
-        raise InputError(f"{path} changed while it was read")
     network = model.make(stage.config, spec, "checkpoint")
-    origin = files.fit_into(network.network, state, path)
-    names = {inner: [name, str(state[name].dtype).removeprefix("torch.")] for inner, name in origin.items()}
-    return network, names
+    taken = take_from(path, network.network, stage.config["most_megabytes"], stage.config["key"])
+    if weights_digest(str(path)) != stage.config["digest"]:
+        raise InputError(f"{path} changed while it was read")
+    return network, taken

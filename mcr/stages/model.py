@@ -15,6 +15,7 @@ from mcr.numerics.seeding import seed_for
 from mcr.stages.artifacts import DataSpec
 from mcr.store import build
 from mcr.weightspace.layout import Layout
+from mcr.weightspace.states import check_tensors
 
 
 def make(config: Mapping[str, Any], spec: DataSpec, seed: str) -> Normalized:
@@ -45,6 +46,7 @@ def make(config: Mapping[str, Any], spec: DataSpec, seed: str) -> Normalized:
             raise InputError(f"architecture {architecture['_target_']} gives a {kind}, no torch.nn.Module")
         mean, std = build.build(config["normalization"], statistics=(spec.mean, spec.std))
         model = Normalized(network, mean, std)
+        check_tensors(network, architecture["_target_"])
         _check(model, spec, architecture["_target_"])
     Layout.of(model, "contiguous")
     return model

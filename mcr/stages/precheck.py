@@ -11,6 +11,7 @@ from mcr.stages import session
 from mcr.stages.artifacts import PRECHECK, read_material, read_spec, write_json
 from mcr.stages.context import Context
 from mcr.store.stage import Stage
+from mcr.weightspace.states import load_state
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -23,7 +24,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     batches = EvaluationBatches(held.images, held.labels, config["batch_size"], config["memory_format"])
     right = {}
     for name, state in zip(config["ends"], session.ends(inputs), strict=True):
-        network.load_state_dict(state)
+        load_state(network, state)
         right[name] = float(risk(network, batches)[1].double().mean())
     if max(right.values()) < config["min_accuracy_over_chance"] / len(spec.classes):
         raise InputError(

@@ -21,6 +21,7 @@ from mcr.store.build import build
 from mcr.store.stage import Stage
 from mcr.training.reactivation import reactivation
 from mcr.types import LabelledImages
+from mcr.weightspace.states import load_state
 
 
 def reactivated(
@@ -49,7 +50,7 @@ def reactivated(
     batch = (to_unit(few.images[: part["images"]], recipe["memory_format"]), few.labels[: part["images"]])
     found = {}
     for name, state in states.items():
-        bench.network.load_state_dict(dict(state))
+        load_state(bench.network, state)
         data = scorecard.clean.like(watched.images, watched.labels)
         found[name] = reactivation(bench.network, batch, data, part["steps"], part["rate"])
     return {name: {str(steps): value for steps, value in values.items()} for name, values in found.items()}

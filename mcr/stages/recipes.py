@@ -58,6 +58,7 @@ class Train(Model):
 class Load(Model):
     digest: str
     most_megabytes: Size
+    key: str
 
 
 class Edit(Model):

@@ -33,6 +33,7 @@ from mcr.store.build import build
 from mcr.store.stage import Stage
 from mcr.training.fit import fit
 from mcr.types import LabelledImages
+from mcr.weightspace.states import load_state
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -50,7 +51,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     network = model.make(config, spec, config["seed"])
     network.to(memory_format=context.memory_format(recipe["memory_format"]))
     if "init" in inputs:
-        network.load_state_dict(read_network(inputs["init"]))
+        load_state(network, read_network(inputs["init"]))
     device = context.training_data_device
     if config["material"]["held_out"]:
         train, validation = read_material(inputs, config["material"], device)

@@ -13,6 +13,7 @@ from mcr.numerics.precision import Precision, autocast
 from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.model_at import ModelAt, blocks
+from mcr.weightspace.states import load_state
 from mcr.weightspace.transform import Transform
 
 State = Mapping[str, Tensor]
@@ -128,7 +129,7 @@ class Subspace:
         shares = shares_of_ends(self.curve, u)
         leading = self.ends[int((shares >= shares.max() - ROUNDING).nonzero()[0])]
         kept = {name: value for name, value in leading.items() if name not in self.layout.names}
-        self.network.load_state_dict(kept, strict=False)
+        load_state(self.network, kept, strict=False)
         # Anew each time: a move to another device tears the network off its flat vector, and callers keep theirs.
         self.model = ModelAt(self.network, self.layout)
         self.model.place(self.curve.coefficients(u), blocks(self.points))
@@ -146,12 +147,12 @@ class Subspace:
     def at_with(self, u: Tensor, statistics: State) -> nn.Module:
         """The network at u with BatchNorm's statistics as they were estimated there before (see ``statistics``)."""
         self.theta(u)
-        self.network.load_state_dict(dict(statistics), strict=False)
+        load_state(self.network, statistics, strict=False)
         return self.network
 
     def end_as_given(self, index: int) -> nn.Module:
         """One of the ends with its own BatchNorm statistics and without transforms: ``at`` may differ from it there."""
-        self.network.load_state_dict(dict(self.ends[index]))
+        load_state(self.network, self.ends[index])
         return self.network
 
     def statistics(self) -> dict[str, Tensor]:
