@@ -40,7 +40,7 @@ def card(**changes: Any) -> dict[str, Any]:
         "ends": ["start", "end"],
         "warn": {"near_end": 0.1, "lost": 0.05, "success": 0.1},
         "held_out": {"images": 2000, "ends": {"start": 0.91, "end": 0.9}},
-        "measured_on": {"images": 321, "which": "test images"},
+        "measured_on": {"images": 321, "which": "test images", "of_each_class": {"cat": 321}},
         "metrics": {
             "clean_accuracy": {
                 "start": 0.915,

@@ -37,7 +37,14 @@ FLOORS = {
         {"shorthands"},
     ],
     "store": [{"build", "store"}, {"stage"}, {"identity"}],
-    "plans": [{"pipeline"}, {"repair"}, {"measures", "networks", "plugins"}, {"subspaces"}, {"node", "recipes"}],
+    "plans": [
+        {"pipeline"},
+        {"repair"},
+        {"precheck"},
+        {"measures", "networks", "plugins"},
+        {"subspaces"},
+        {"node", "recipes"},
+    ],
 }
 LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
 HEAVY = {"torch", "pytorch_lightning", "torchvision", "torchmetrics"}
@@ -47,7 +54,8 @@ LIGHT_ROOMS = {
     *("selection", "store"),
 }
 LIGHT_FILES = {
-    *("datasets/__init__.py", "datasets/folder.py", "numerics/__init__.py", "numerics/malloc.py"),
+    *("datasets/__init__.py", "datasets/classes.py", "datasets/folder.py", "datasets/left_out.py"),
+    *("numerics/__init__.py", "numerics/malloc.py"),
     *("numerics/statistics.py", "stages/__init__.py", "stages/context.py"),
 }
 
