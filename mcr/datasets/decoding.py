@@ -20,7 +20,7 @@ from mcr.errors import InputError
 
 MODES = {1: "L", 3: "RGB"}
 ORIENTATIONS = ("ignored", "applied")
-UPRIGHT = 1  # EXIF's number of the orientation of an image that is stored as it is seen
+TURNED = range(2, 9)  # EXIF's numbers of orientations in which an image is not stored as it is seen
 LARGE = 128  # side above which an image is large for the networks that are compared here
 log = logging.getLogger("mcr")
 
@@ -88,7 +88,7 @@ class Decoder:
                 image.load()
                 if image.mode.startswith(("I", "F")):
                     raise ValueError(f"its pixels are {image.mode}, not 8 bits; convert it first")
-                turned = _orientation(image) != UPRIGHT
+                turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
                 # Transparency is dropped, and Pillow warns where it is that of a palette.
                 image.info.pop("transparency", None)
                 upright = ImageOps.exif_transpose(image) if turned and self.orientation == "applied" else image
@@ -100,13 +100,6 @@ class Decoder:
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise InputError(f"{path} is no readable image: {error}") from None
         return (array[None] if array.ndim == 2 else array.transpose(2, 0, 1)), turned
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, UPRIGHT))
-    except Exception:
-        return UPRIGHT  # pixels can be read beside damaged metadata, whatever that damage raises
 
 
 def _announce(count: int, shape: tuple[int, int, int]) -> None:
