@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import mcr
 from mcr.datasets import classes
 from mcr.datasets.folder import image_folder, image_folder_fingerprint, tiny_imagenet_fingerprint
 from mcr.datasets.imagefolder import ImageFolder
@@ -113,6 +114,16 @@ def test_an_order_is_told_as_it_can_be_typed(names: tuple[str, ...], request_for
     (part,) = image_folder(tmp_path, dataset["classes"]).values()
     assert [folders[0] if folders else "-" for folders in part.classes.folders] == list(names)
     assert dataset["fingerprint"] == image_folder_fingerprint(str(tmp_path), list(names))
+
+
+def test_the_library_reads_a_folder_as_a_command_does(tmp_path: Path, caplog) -> None:
+    sizes = {"seed": 0, "train": "all", "validation": 0, "clean": 0, "test": 2}
+    option = ["eel", None, "cat"]
+    splits = mcr.dataset("imagefolder", root=photos(tmp_path), channels=1, classes=option, split=sizes)
+    shades = {name: found.images[:, 0, 0, 0].tolist() for name, found in splits.items()}
+    assert sorted(shades["train"] + shades["test"]) == [0, 1, 20, 21]
+    assert splits["train"].labels.tolist() == [2 if shade < 10 else 0 for shade in shades["train"]]
+    assert "imagefolder: left out: 2 images of dog" in caplog.text
 
 
 def test_tiny_imagenet_s_classes_come_in_the_order_that_is_asked_for(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_a_report_on_networks_from_files_says_it_too(desk: Path) -> None:
     assert found.returncode == 0, found.stderr
     (report,) = desk.glob("multirun/runs/*/report.md")
     text = report.read_text()
-    assert "end is right on 0.0 % of the 12 test images, start on 100.0 %: are the classes and their order" in text
+    assert "end is right on 0.0 % of the 12 test images, start on 100.0 %: compare the classes and their order" in text
     assert "left out: 1 images in yak/more/" in text
     assert "fewer than 5 test images of" in text
     assert re.search(r"Images of each probe: train \d+, test 12", text), text

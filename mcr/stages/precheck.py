@@ -108,8 +108,8 @@ def _lower(hits: Mapping[str, NDArray[np.bool_]], classes: int, which: str, conf
             continue
         than = f", {best} on {_percent(right[best])} %" if apart else ", few for a trained network"
         lines.append(
-            f"{name} is right on {_percent(share)} % of the {which}{than}: are the classes and their order, "
-            "normalization=, and the images' size and colours those that it was trained with?"
+            f"{name} is right on {_percent(share)} % of the {which}{than}: compare the classes and their order, "
+            "normalization=, and the size and colours of the images with those that it was trained with"
         )
     return lines
 
