@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def test_a_fingerprint_follows_the_classes_and_what_they_name_alone(tmp_path: Pa
         ([{"a": "cat", "b": "dog"}, "eel"], "must be one NAME"),
         ("cat", "dataset.classes=cat: auto, or a list"),
         (3, "dataset.classes=3: auto, or a list"),
+        (["eel", ["cat", "dog"]], r"are written \{NAME: \['cat', 'dog'\]\}"),
         (["cat", "-"], "has 1 class folders; at least two"),
     ],
 )
@@ -109,7 +111,7 @@ def test_numbers_are_typed_without_their_zeros() -> None:
 @pytest.mark.parametrize("names", [("b", "-", "a"), ("my dog", "01", "3.5"), ("null", "True", "a-b", "Ä(1)")])
 def test_an_order_is_told_as_it_can_be_typed(names: tuple[str, ...], request_for, tmp_path: Path) -> None:
     photos(tmp_path, tuple(name for name in names if name != "-"))
-    words = ("dataset=imagefolder", f"dataset.root={tmp_path}", classes.option(names))
+    words = ("dataset=imagefolder", f"dataset.root={tmp_path}", *shlex.split(classes.option(names)))
     dataset = request_for(*words).jobs[0].config["dataset"]
     (part,) = image_folder(tmp_path, dataset["classes"]).values()
     assert [folders[0] if folders else "-" for folders in part.classes.folders] == list(names)

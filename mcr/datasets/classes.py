@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -74,8 +75,10 @@ def _entry(entry: Any, number: int) -> tuple[Any, list[Any]]:
     """Name and folders of the class of an output."""
     if entry is None or entry == NOBODY:
         return f"output {number}", []
-    if not isinstance(entry, Mapping):
+    if isinstance(entry, str | int | float):
         return entry, [entry]
+    if not isinstance(entry, Mapping):
+        raise InputError(f"dataset.classes: several folders for one output are written {{NAME: {entry}}}")
     if len(entry) != 1:
         raise InputError(f"dataset.classes: {dict(entry)} must be one NAME: [FOLDER, ...]")
     name, members = next(iter(entry.items()))
@@ -99,11 +102,12 @@ def _folder(name: Any, found: Sequence[str], place: Path) -> str:
 def option(names: Sequence[str]) -> str:
     """The override that names folders in an order, as it is typed in a shell.
 
-    >>> option(["cat", "-", "my dog"])
-    'dataset.classes=[cat,-,"my dog"]'
+    >>> print(option(["cat", "-"]), option(["cat", "my dog"]))
+    dataset.classes=[cat,-] 'dataset.classes=[cat,"my dog"]'
     """
     words = [
         name if name == NOBODY or (BARE.fullmatch(name) and name.lower() not in RESERVED) else f'"{name}"'
         for name in names
     ]
-    return f"dataset.classes=[{','.join(words)}]"
+    word = f"dataset.classes=[{','.join(words)}]"
+    return shlex.quote(word) if '"' in word else word

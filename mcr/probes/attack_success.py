@@ -51,7 +51,7 @@ class AttackSuccess:
         chosen = attackable(data.labels, aimed, self.sources)
         if not bool(chosen.any()):
             raise InputError(
-                "no test image is left for the attack's success: none is of a source class and not of the class that is "
+                "no test image is left for the attack's success: none is of a source class, or all are of the one that is "
                 "aimed at"
             )
         images, labels = data.images[chosen], aimed[chosen]
