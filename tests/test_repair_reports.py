@@ -195,8 +195,8 @@ def test_a_card_says_what_was_before_and_after() -> None:
         ["agrees with the repaired %", "94.1", "93.1", "", ""],
     ]
     assert table(text, "Accuracy of each class") == [
-        ["class", "start", "end", "untampered", "repaired"],
-        ["cat", "90.0", "91.0", "92.0", "83.0"],
+        ["class", "images", "start", "end", "untampered", "repaired"],
+        ["cat", "321", "90.0", "91.0", "92.0", "83.0"],
     ]
     assert table(text, "Does the backdoor come back?") == [
         ["network", "0", "5"],

@@ -51,8 +51,7 @@ class AttackSuccess:
         chosen = attackable(data.labels, aimed, self.sources)
         if not bool(chosen.any()):
             raise InputError(
-                "no test image is left for the attack's success: none is of a source class, or all are of the one that is "
-                "aimed at"
+                "no test image is left for the attack's success: none shows a source class but that which is aimed at"
             )
         images, labels = data.images[chosen], aimed[chosen]
         found = {}
