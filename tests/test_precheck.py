@@ -130,6 +130,18 @@ def test_a_repair_in_a_wrong_order_is_refused_and_the_right_one_told(desk: Path)
     assert not list(desk.glob("multirun/store/connect/*"))
 
 
+def test_a_class_without_images_is_attacked_as_a_target_alone(desk: Path) -> None:
+    words = ("dataset.classes=[yak,cat,bee,dog,-]", "backdoor=badnets", "backdoor.size=1", "backdoor.target=4")
+    found = repair(desk, *words, "poisoning.sources=[0,4]")
+    assert (found.returncode, found.stderr) == (2, "mcr: poisoning.sources=[0, 4]: there is no image of class 4\n")
+    assert not list(desk.glob("multirun/store/*"))
+    found = repair(desk, *words, "card.reactivation.images=0")
+    assert found.returncode == 0, found.stderr
+    card = json.loads(next(desk.glob("multirun/runs/*/card.json")).read_text())
+    assert card["metrics"]["attack_success"]["end"] == 1.0  # it always answers 4
+    assert card["of_each_class"] == {"yak": 15, "cat": 15, "bee": 15, "dog": 15, "output 4": 0}
+
+
 def test_what_is_wrong_with_networks_and_images_stands_on_the_card_at_a_hit_too(desk: Path) -> None:
     lines = [
         "start is right on 50.0 % of the 60 clean images, and would be on 100.0 % with the classes in another order: "

@@ -46,6 +46,7 @@ class DataSpec:
         std: Likewise.
         counts: LabelledImages name to number of images.
         notes: What a reader of results must know of the source, one line each.
+        empty: Numbers of the classes that no image shows.
     """
 
     classes: tuple[str, ...]
@@ -55,6 +56,7 @@ class DataSpec:
     std: list[float]
     counts: dict[str, int]
     notes: tuple[str, ...]
+    empty: tuple[int, ...]
 
 
 def spec_of(source: RawDataset) -> DataSpec:
@@ -73,7 +75,10 @@ def spec_of(source: RawDataset) -> DataSpec:
     height, width = first.shape[2:]
     rounded = [[round(float(value), 6) for value in values] for values in (mean, std)]
     counts = {name: len(part.labels) for name, part in source.parts.items()}
-    return DataSpec(source.classes, first.shape[1], (height, width), rounded[0], rounded[1], counts, source.notes)
+    shown = {label for part in source.parts.values() for label in part.labels.unique().tolist()}
+    empty = tuple(label for label in range(len(source.classes)) if label not in shown)
+    size = (height, width)
+    return DataSpec(source.classes, first.shape[1], size, rounded[0], rounded[1], counts, source.notes, empty)
 
 
 def write_source(source: RawDataset, folder: Path) -> None:
@@ -100,6 +105,7 @@ def read_spec(folder: Path) -> DataSpec:
         facts["counts"],
         # Sources that have nothing to say wrote none before there were notes, under the key that they still have.
         tuple(facts.get("notes", ())),
+        tuple(facts.get("empty", ())),
     )
 
 
