@@ -286,6 +286,15 @@ def test_large_images_are_announced(tmp_path: Path, caplog) -> None:
     assert notes == (f"a single image of cat, dog in {tmp_path.name}/",)
 
 
+def test_images_that_hardly_fit_into_memory_are_announced(tmp_path: Path, monkeypatch, caplog) -> None:
+    root = photos(tmp_path)  # 96 bytes of pixels
+    for pages, told in ((191, True), (192, False)):
+        monkeypatch.setattr("mcr.datasets.decoding.os.sysconf", {"SC_PHYS_PAGES": pages, "SC_PAGE_SIZE": 1}.get)
+        caplog.clear()
+        load(root)
+        assert ("the decoded images take" in caplog.text) == told
+
+
 def test_an_image_folder_is_written_once_and_not_gathered_first(tmp_path: Path, monkeypatch) -> None:
     """Each image goes to its place at once; a list of all of them would double the memory."""
     from mcr.datasets import decoding
