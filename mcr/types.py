@@ -28,7 +28,14 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """A decoded data set: the parts that its makers gave it ("train" and "test", or "all") and its class names."""
+    """A decoded data set.
+
+    Attributes:
+        parts: The parts that its makers gave it ("train", "test" and perhaps "validation"; or "all").
+        classes: Their names; a class may be without images.
+        notes: What a reader of results must know of it, one line each: images left out, others that look damaged.
+    """
 
     parts: dict[str, LabelledImages]
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()

@@ -195,7 +195,7 @@ def folder(root: Path, parts=("train", "test"), classes=("cat", "dog"), size=(6,
 
 
 def load(root: Path, channels=3, image_size="native"):
-    return ImageFolder(str(root), channels, image_size, "x").load()
+    return ImageFolder(str(root), channels, image_size, "auto", "ignored", "x").load()
 
 
 def test_an_image_folder_with_its_own_test_part(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_tiny_imagenet_reads_its_two_layouts(tmp_path: Path) -> None:
     from mcr.datasets.tiny_imagenet import TinyImageNet
 
     with pytest.raises(InputError, match="the unpacked tiny-imagenet-200"):
-        TinyImageNet(str(tmp_path), "x").load()
+        TinyImageNet(str(tmp_path), "auto", "x").load()
     for name in ("n01", "n02"):
         place = tmp_path / "train" / name / "images"
         place.mkdir(parents=True)
@@ -317,8 +317,8 @@ def test_tiny_imagenet_reads_its_two_layouts(tmp_path: Path) -> None:
     annotations = tmp_path / "val" / "val_annotations.txt"
     annotations.write_text("\n")
     with pytest.raises(InputError, match="names no image"):
-        TinyImageNet(str(tmp_path), "x").load()
+        TinyImageNet(str(tmp_path), "auto", "x").load()
     annotations.write_text("val_0.JPEG\tn02\t0\t0\t62\t62\n")
-    source = TinyImageNet(str(tmp_path), "x").load()
+    source = TinyImageNet(str(tmp_path), "auto", "x").load()
     assert source.parts["train"].images.shape == (2, 3, 64, 64)
     assert source.parts["test"].labels.tolist() == [1]

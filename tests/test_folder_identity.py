@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from mcr import digests
 from mcr.datasets import folder
 from mcr.datasets.folder import image_folder_fingerprint, tiny_imagenet_fingerprint
 from mcr.datasets.imagefolder import ImageFolder
+from mcr.datasets.left_out import left_out
 from mcr.datasets.tiny_imagenet import TinyImageNet
 from mcr.errors import InputError
 from mcr.types import RawDataset
@@ -37,7 +37,7 @@ def photos(root: Path, classes: tuple[str, ...] = ("cat", "dog"), count: int = 2
 
 
 def load(root: Path) -> RawDataset:
-    return ImageFolder(str(root), 1, "native", "x").load()
+    return ImageFolder(str(root), 1, "native", "auto", "ignored", "x").load()
 
 
 def fingerprint(root: Path) -> str:
@@ -56,7 +56,7 @@ def test_the_place_of_a_folder_does_not_count(tmp_path: Path, monkeypatch) -> No
     monkeypatch.chdir(tmp_path / "b")
     assert fingerprint(Path(".")) == expected
     with pytest.raises(InputError, match=r"no folder .*; get it there"):
-        image_folder_fingerprint(str(tmp_path / "c"), "get it there")
+        image_folder_fingerprint(str(tmp_path / "c"), hint="get it there")
 
 
 CHANGES = {
@@ -136,7 +136,7 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     (root / "cat" / "self.png").unlink()
     assert fingerprint(root) == before
     assert values(load(root)) == [0, 1, 10, 11]
-    assert folder.left_out(root) == "1 other files (1 self)"
+    assert left_out(root, folder.image_folder(root)) == "1 other files (1 self)"
 
 
 @pytest.mark.parametrize("count", [2, 11, 12])
@@ -170,29 +170,26 @@ def test_numbers_of_any_length_are_ordered(numbers: list[int]) -> None:
     assert folder._in_order([str(number) for number in numbers]) == tuple(map(str, sorted(numbers)))
 
 
-def test_images_that_are_left_out_are_named_and_counted_in_one_line(tmp_path: Path, caplog) -> None:
+def test_images_that_are_left_out_are_named_and_counted_in_one_line(tmp_path: Path) -> None:
     root = tmp_path / "photos"
-    for part in ("train", "test", "valid"):
+    for part in ("train", "test", "more"):
         photos(root / part)
     draw(root / "train" / "cat" / "more" / "deep" / "0.png", 1)
     draw(root / "train" / "loose.png", 1)
+    draw(root / "loose.png", 1)
     for index in range(3):
         (root / "train" / "dog" / f"{index}.gif").write_bytes(b"GIF89a")
-    with caplog.at_level(logging.WARNING, logger="mcr"):
-        assert values(load(root), "train") == [0, 1, 10, 11]
-    (record,) = caplog.records
-    text = record.getMessage()
-    assert "5 images in valid/, train/cat/more/" in text
-    assert "1 images in no class folder" in text
-    assert "3 other files (3 .gif)" in text
+    source = load(root)
+    assert values(source, "train") == [0, 1, 10, 11]
+    assert source.notes == (
+        "left out: 5 images in more/, train/cat/more/; 2 images in no class folder; 3 other files (3 .gif)",
+    )
 
 
-def test_a_whole_folder_has_nothing_left_out(tmp_path: Path, caplog) -> None:
+def test_a_whole_folder_has_nothing_left_out(tmp_path: Path) -> None:
     root = photos(tmp_path / "photos")
     (root / "README.txt").write_text("Photos.")
-    load(root)
-    assert caplog.records == []
-    assert folder.left_out(root) == ""
+    assert load(root).notes == ()
 
 
 def test_all_broken_images_are_told_at_once(tmp_path: Path) -> None:
@@ -242,14 +239,14 @@ def tiny(root: Path) -> Path:
 def test_tiny_imagenet_s_fingerprint_follows_images_and_annotations(tmp_path: Path) -> None:
     root = tiny(tmp_path / "tiny")
     seen = [tiny_imagenet_fingerprint(str(root))]
-    source = TinyImageNet(str(root), "x").load()
+    source = TinyImageNet(str(root), "auto", "x").load()
     assert source.parts["train"].labels.tolist() == [0, 1]
     assert source.parts["test"].labels.tolist() == [1, 0]
     draw(root / "test" / "images" / "test_0.JPEG", 2)  # without labels, never read
     (root / "train" / "n01" / ".DS_Store").write_text("")
     (root / "train" / "n01" / "images" / "._n01_0.JPEG").write_text("")
     assert tiny_imagenet_fingerprint(str(root)) == seen[0]
-    assert TinyImageNet(str(root), "x").load().parts["train"].labels.tolist() == [0, 1]
+    assert TinyImageNet(str(root), "auto", "x").load().parts["train"].labels.tolist() == [0, 1]
     draw(root / "val" / "images" / "val_0.JPEG", 200)
     seen.append(tiny_imagenet_fingerprint(str(root)))
     draw(root / "train" / "n02" / "images" / "n02_0.JPEG", 200)
@@ -262,7 +259,7 @@ def test_tiny_imagenet_s_fingerprint_follows_images_and_annotations(tmp_path: Pa
     with pytest.raises(InputError, match="names no class folder"):
         tiny_imagenet_fingerprint(str(root))
     with pytest.raises(InputError, match=r"no folder .*; get it there"):
-        tiny_imagenet_fingerprint(str(tmp_path / "gone"), "get it there")
+        tiny_imagenet_fingerprint(str(tmp_path / "gone"), hint="get it there")
 
 
 def test_a_command_follows_the_folder(request_for, tmp_path: Path) -> None:

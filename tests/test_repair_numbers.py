@@ -119,7 +119,9 @@ def test_the_choice_is_made_on_held_out_images(desk: Desk) -> None:
 
 def test_the_card_is_measured_on_test_images(desk: Desk) -> None:
     metrics, names = desk.card["metrics"], ("start", "end", "after")
-    assert desk.card["measured_on"] == {"images": 60, "which": "test images"}
+    members, counts = np.unique(desk.test.labels, return_counts=True)
+    of_each = {desk.spec.classes[label]: int(count) for label, count in zip(members, counts, strict=True)}
+    assert desk.card["measured_on"] == {"images": 60, "which": "test images", "of_each_class": of_each}
     clean = {name: float(desk.right(name, desk.test).mean()) for name in names}
     attacked = desk.test.labels != TARGET
     plain = desk.test.images[attacked]
@@ -181,5 +183,5 @@ def test_one_good_network_is_enough_to_begin_with(root: Path, request_for) -> No
     store = Store(cfg["paths"]["store"])
     for _ in pipeline.make([precheck], store, Context(cfg["runtime"], cfg["logger"], "tests", root / "run")):
         pass
-    found = json.loads((store.folder(precheck) / "precheck.json").read_text())
+    found = json.loads((store.folder(precheck) / "precheck.json").read_text())["accuracy"]
     assert found["end"] < 1.5 / 10 < found["start"]

@@ -40,7 +40,7 @@ def card(**changes: Any) -> dict[str, Any]:
         "ends": ["start", "end"],
         "warn": {"near_end": 0.1, "lost": 0.05, "success": 0.1},
         "held_out": {"images": 2000, "ends": {"start": 0.91, "end": 0.9}},
-        "measured_on": {"images": 321, "which": "test images"},
+        "measured_on": {"images": 321, "which": "test images", "of_each_class": {"cat": 321}},
         "metrics": {
             "clean_accuracy": {
                 "start": 0.915,
@@ -195,8 +195,8 @@ def test_a_card_says_what_was_before_and_after() -> None:
         ["agrees with the repaired %", "94.1", "93.1", "", ""],
     ]
     assert table(text, "Accuracy of each class") == [
-        ["class", "start", "end", "untampered", "repaired"],
-        ["cat", "90.0", "91.0", "92.0", "83.0"],
+        ["class", "images", "start", "end", "untampered", "repaired"],
+        ["cat", "321", "90.0", "91.0", "92.0", "83.0"],
     ]
     assert table(text, "Does the backdoor come back?") == [
         ["network", "0", "5"],

@@ -11,7 +11,7 @@ from mcr.store import identity
 ABSENT = object()
 COUNTS = re.compile(
     r"dataset\.split\.(train|validation|clean|test)|evaluation\.\w+_images|probes\.\w+\.images|(repair\.budget|fit)\.images"
-)  # may be a share, or all
+)  # may be a share, or all, or given
 LISTS = (
     "evaluation.grid",
     "evaluation.group_grid",
@@ -61,7 +61,7 @@ def fits(key: str, old: Any, new: Any) -> bool:
     if isinstance(old, bool) or isinstance(new, bool):
         return isinstance(old, bool) and isinstance(new, bool)
     counts = bool(COUNTS.fullmatch(key))
-    if new == "all":
+    if new in ("all", "given"):  # where only one of them is meant, the stage's declaration says so
         return counts
     if isinstance(new, list):
         return isinstance(old, list) or key in LISTS

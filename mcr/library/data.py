@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from mcr.types import Batch, LabelledImages
 
 Data = LabelledImages | tuple[Tensor, Tensor] | Dataset[Any] | DataLoader[Any]
 LEVELS = 255  # of a pixel that was stored as a byte
+log = logging.getLogger("mcr")
 
 
 def labelled(data: Data) -> LabelledImages:
@@ -109,8 +111,10 @@ def dataset(name: str, **values: Any) -> dict[str, LabelledImages]:
         **values: Settings of it that differ, such as ``root``.
     """
     config = composed(f"dataset={name}", *(word(f"dataset.{key}", value) for key, value in values.items()))["dataset"]
-    source = build(recipes.without(config, "split", "augmentation", "fingerprint"))
+    source = build(recipes.without(config, "split", "augmentation"))
     raw = source.load()
+    for note in raw.notes:
+        log.warning("%s: %s", name, note)
     indices = split_indices({part: len(found.labels) for part, found in raw.parts.items()}, config["split"])
     found = {}
     for split, chosen in indices.items():

@@ -103,4 +103,6 @@ def _written(value: object) -> str:
         return "[" + ", ".join(map(_written, value)) + "]"
     if isinstance(value, bool):
         return str(value).lower()
+    if value is None:
+        return "null"
     return shorthands.quoted(str(value)) if isinstance(value, str | Path) else str(value)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcr.plans import plugins, recipes, repair
+from mcr.plans import plugins, precheck, recipes, repair
 from mcr.plans.measures import measures
 from mcr.plans.networks import Networks
 from mcr.plans.node import Config, node
@@ -54,11 +54,15 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     needs = {f"{name}/{probe}": stage for name, found in measured.items() for probe, stage in found.items()}
     asked = [stage for found in measured.values() for stage in found.values()]
     trained = {f"training {one.label}": one for one in ordered(asked) if one.name in ("train", "connect")}
-    report = node("report", "report", settings, **needs, **trained)
+    # First of the needs: what is wrong with a file is said before a path is fitted with it.
+    checked = precheck.from_files(cfg, model, networks, ends, dataset)
+    # A report names what is left out of a user's own images; of other data there is nothing to say.
+    own = dataset if "fingerprint" in cfg["dataset"] else {}
+    report = node("report", "report", settings, **checked, **needs, **trained, **own)
     return {
         "train": list(ends.values()),
-        "connect": list(spaces.values()),
-        "evaluate": asked,
+        "connect": [*checked.values(), *spaces.values()],
+        "evaluate": [*checked.values(), *asked],
         "report": [report],
         "repair": [repair.card(cfg, title, networks, ends)] if cfg["verb"] == "repair" else [],
     }

@@ -9,6 +9,7 @@ from mcr.plans import recipes
 from mcr.plans.measures import asked
 from mcr.plans.networks import Networks
 from mcr.plans.node import Config, Stages, node
+from mcr.plans.precheck import prechecked
 from mcr.plans.subspaces import joined, place, roles
 from mcr.store import identity
 from mcr.store.stage import Stage
@@ -47,10 +48,9 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages) -> Stage:
     untampered = networks.untampered(networks.names[0])
     # Only a file that a user gave has names and types of its own, which the cleaned file is to have again.
     file = {"file": untampered} if untampered.name == "load" else {}
-    prechecked = {name: config[name] for name in (*model, "material", "batch_size", "memory_format", "seed", "ends")}
-    prechecked["min_accuracy_over_chance"] = cfg["training"]["min_accuracy_over_chance"]
     # First of the needs, so that networks that only guess are refused before anything is trained.
-    precheck = node("precheck", "precheck", prechecked, **roles(ends), **dataset)
+    floor = cfg["training"]["min_accuracy_over_chance"]
+    precheck = prechecked(cfg, model, seed, material, floor, ends, dataset)
     choose = node("choose", "choose", config, precheck=precheck, **file, **trained, **roles(ends), **dataset)
     probes = {
         name: {
@@ -72,7 +72,7 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages) -> Stage:
         "sources": cfg["poisoning"]["sources"],
     }
     needs = {**file, **trained, **roles(ends), **dataset}
-    return node("card", "card", measured, choose=choose, untampered=untampered, **needs)
+    return node("card", "card", measured, precheck=precheck, choose=choose, untampered=untampered, **needs)
 
 
 def _trained(cfg: Config, method: Config, networks: Networks, ends: Stages, seed: str) -> dict[str, Stage]:

@@ -50,7 +50,9 @@ class AttackSuccess:
         aimed = self.backdoor.aim(data.labels, classes(network, data))
         chosen = attackable(data.labels, aimed, self.sources)
         if not bool(chosen.any()):
-            raise InputError("no test image is left for the attack's success: all are of the class that is aimed at")
+            raise InputError(
+                "no test image is left for the attack's success: none shows a source class but that which is aimed at"
+            )
         images, labels = data.images[chosen], aimed[chosen]
         found = {}
         with autocast(self.precision, data.images.device):

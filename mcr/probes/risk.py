@@ -28,6 +28,13 @@ def risk(network: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
     return torch.cat(losses).cpu(), torch.cat(hits).cpu()
 
 
+@torch.no_grad()
+def predictions(network: nn.Module, batches: Iterable[Batch]) -> Tensor:
+    """The class that the network answers each image with, int64 (N,) on the CPU; in evaluation mode."""
+    network.eval()
+    return torch.cat([network(images).argmax(1).cpu() for images, _ in batches])
+
+
 @dataclass(frozen=True)
 class Risk:
     """Empirical risk: the cross-entropy and the accuracy on images that nobody attacks.

@@ -157,8 +157,12 @@ def _choice(card: Mapping[str, Any]) -> str:
 
 def _per_class(card: Mapping[str, Any]) -> str:
     names = _networks(card)
-    lines = [[label, *(percent(found[name]) for name in names)] for label, found in card["per_class"].items()]
-    return markdown(["class", *map(spoken, names)], lines)
+    images = card["measured_on"]["of_each_class"]
+    lines = [
+        [label, str(images[label]), *(percent(found[name]) for name in names)]
+        for label, found in card["per_class"].items()
+    ]
+    return markdown(["class", "images", *map(spoken, names)], lines)
 
 
 def _reactivation(found: Mapping[str, Mapping[str, float]]) -> str:

@@ -146,3 +146,8 @@ def path_section(title: str, table: Table) -> str:
 def barrier_section(rows: Sequence[Sequence[Any]]) -> str:
     """The barriers of all subspaces."""
     return f"## Barriers\n\n{markdown(COLUMNS, rows)}\n\n{EXPLANATION}\n"
+
+
+def images_line(images: Mapping[str, int]) -> str:
+    """How many images each probe was asked of."""
+    return f"Images of each probe: {', '.join(f'{name} {count}' for name, count in images.items())}.\n"

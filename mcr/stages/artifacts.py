@@ -46,6 +46,8 @@ class DataSpec:
         mean: Per channel of the training part, in [0, 1] units.
         std: Likewise.
         counts: LabelledImages name to number of images.
+        notes: What a reader of results must know of the source, one line each.
+        empty: Numbers of the classes that no image shows.
     """
 
     classes: tuple[str, ...]
@@ -54,6 +56,8 @@ class DataSpec:
     mean: list[float]
     std: list[float]
     counts: dict[str, int]
+    notes: tuple[str, ...]
+    empty: tuple[int, ...]
 
 
 def spec_of(source: RawDataset) -> DataSpec:
@@ -72,7 +76,10 @@ def spec_of(source: RawDataset) -> DataSpec:
     height, width = first.shape[2:]
     rounded = [[round(float(value), 6) for value in values] for values in (mean, std)]
     counts = {name: len(part.labels) for name, part in source.parts.items()}
-    return DataSpec(source.classes, first.shape[1], (height, width), rounded[0], rounded[1], counts)
+    shown = {label for part in source.parts.values() for label in part.labels.unique().tolist()}
+    empty = tuple(label for label in range(len(source.classes)) if label not in shown)
+    size = (height, width)
+    return DataSpec(source.classes, first.shape[1], size, rounded[0], rounded[1], counts, source.notes, empty)
 
 
 def write_source(source: RawDataset, folder: Path) -> None:
@@ -91,21 +98,35 @@ def read_spec(folder: Path) -> DataSpec:
     facts = json.loads((folder / DATA).read_text())
     height, width = facts["image_size"]
     return DataSpec(
-        tuple(facts["classes"]), facts["channels"], (height, width), facts["mean"], facts["std"], facts["counts"]
+        tuple(facts["classes"]),
+        facts["channels"],
+        (height, width),
+        facts["mean"],
+        facts["std"],
+        facts["counts"],
+        # Sources that have nothing to say wrote none before there were notes, under the key that they still have.
+        tuple(facts.get("notes", ())),
+        tuple(facts.get("empty", ())),
     )
 
 
 def read_part(folder: Path, name: str) -> LabelledImages:
     """A part of the pixels, memory-mapped. Raises InputError where the file is not what was written."""
-    tensors = []
-    for kind in ("images", "labels"):
-        path = folder / f"{name}_{kind}.npy"
-        expected = json.loads((folder / DATA).read_text())["sha256"][path.name]
-        if not path.is_file() or _checksum(path) != expected:
-            raise InputError(f"{path} is damaged (its checksum differs): remove {folder}, it will be made again")
-        # Copy-on-write: torch wants writable memory, the file stays as it is.
-        tensors.append(torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False)))
-    return LabelledImages(*tensors)
+    return LabelledImages(_read_array(folder, f"{name}_images.npy"), read_labels(folder, name))
+
+
+def read_labels(folder: Path, name: str) -> Tensor:
+    """The labels of a part, int64 (N,), without its pixels. Raises InputError like ``read_part``."""
+    return _read_array(folder, f"{name}_labels.npy")
+
+
+def _read_array(folder: Path, name: str) -> Tensor:
+    path = folder / name
+    expected = json.loads((folder / DATA).read_text())["sha256"][name]
+    if not path.is_file() or _checksum(path) != expected:
+        raise InputError(f"{path} is damaged (its checksum differs): remove {folder}, it will be made again")
+    # Copy-on-write: torch wants writable memory, the file stays as it is.
+    return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
 
 
 def read_split(inputs: dict[str, Path], name: str, device: str, limit: int | str = "all") -> LabelledImages:

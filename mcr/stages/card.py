@@ -16,8 +16,10 @@ from mcr.progress import bar
 from mcr.repairs.bench import Bench
 from mcr.reports import cards, figures, repair_figures
 from mcr.reports.claims import judge
+from mcr.stages import own_images
 from mcr.stages.artifacts import (
     CHOICE,
+    PRECHECK,
     TOLD,
     read_network,
     read_spec,
@@ -50,6 +52,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     answers = {name: scorecard.ask(_loaded(bench, state)) for name, state in states.items()}
     rows = _along(choice, build(recipe["repair"]), bench, scorecard, stage.label)
     metrics = _metrics(answers, rows, recipe["ends"], config["card"]["repaired"])
+    classes = read_spec(inputs["data"]).classes
     card = {
         "title": config["title"],
         "repair": config["method"],
@@ -58,9 +61,13 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "chosen": chosen,
         "allowed_t": cards.intervals(rows),
         "rates": _rates(choice["candidates"]),
-        "measured_on": {"images": len(scorecard.labels), "which": scorecard.source},
+        "measured_on": {
+            "images": len(scorecard.labels),
+            "which": scorecard.source,
+            "of_each_class": scorecard.of_each_class(classes),
+        },
         "metrics": metrics,
-        "per_class": scorecard.per_class(answers, read_spec(inputs["data"]).classes),
+        "per_class": scorecard.per_class(answers, classes),
         "agreement": {
             name: float((answers["after"].predictions == answers[name].predictions).double().mean())
             for name in bench.ends
@@ -83,7 +90,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             "one_model": _copied(stage),
         },
     }
-    card["warnings"] = cards.warnings(card)
+    checked = json.loads((inputs["precheck"] / PRECHECK).read_text())["warnings"]
+    own = own_images.warnings(inputs) if "fingerprint" in stage.needs["data"].config["dataset"] else []
+    card["warnings"] = [*checked, *cards.warnings(card), *own]
     verdicts = [judge(claim, metrics) for claim in config["claims"] if _about(claim, config["method"])]
     claims = [vars(verdict) for verdict in verdicts if verdict is not None]
     figure = repair_figures.card_figure(rows, card)

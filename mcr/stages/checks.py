@@ -132,7 +132,11 @@ def check_with_data(missing: list[Stage], store: Store) -> None:
             backdoor = build.build(chosen)
             backdoor.aim(torch.arange(len(spec.classes)), len(spec.classes))
             backdoor.stamp(torch.zeros(1, spec.channels, *spec.image_size, dtype=torch.uint8))
-            attackable(torch.arange(len(spec.classes)), torch.arange(len(spec.classes)) + 1, sources)
+            labels = torch.tensor([label for label in range(len(spec.classes)) if label not in spec.empty])
+            attackable(labels, labels + 1, sources)
+            for source in [] if isinstance(sources, str) else sources:
+                if source not in labels:
+                    raise InputError(f"poisoning.sources={sources}: there is no image of class {source}")
         if "material" in config and "split" in stage.needs:
             owned = len(split_indices(spec.counts, stage.needs["split"].config)[config["material"]["split"]])
             check_material(config["material"], owned)

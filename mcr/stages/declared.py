@@ -33,7 +33,7 @@ class Model(Declared):
 
 
 class Material(Declared):
-    split: Literal["train", "clean"]
+    split: Literal["train", "clean", "test"]
     images: Count
     held_out: Share
 

@@ -17,6 +17,7 @@ from mcr.stages.declared import (
     Model,
     NetworkTraining,
     Part,
+    Share,
     Size,
     SubspaceTraining,
     Whole,
@@ -31,9 +32,9 @@ class Data(Declared):
 class Split(Declared):
     seed: int | str
     train: Size | Literal["all"]
-    validation: Size | Literal["all"]
+    validation: Size | Literal["all", "given"]
     clean: Size | Literal["all"]
-    test: Size | Literal["all"]
+    test: Size | Literal["all", "given"]
 
 
 class Poisoning(Declared):
@@ -129,6 +130,9 @@ class Precheck(Model):
     seed: str
     ends: list[str]
     min_accuracy_over_chance: Size
+    level: Share
+    far: Share
+    low: Share
 
 
 class Choose(Model):

@@ -15,7 +15,8 @@ from mcr.evaluation.table import Table, write_csv
 from mcr.metric import Metric
 from mcr.reports import document, figures, robustness, together
 from mcr.reports.claims import Verdict, judge
-from mcr.stages.artifacts import SUMMARY, TRAINING, write_json
+from mcr.stages import own_images
+from mcr.stages.artifacts import PRECHECK, SUMMARY, TRAINING, write_json
 from mcr.stages.context import Context
 from mcr.stages.loggers import log_report
 from mcr.store.stage import Stage
@@ -106,7 +107,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     }
     stronger = robustness.stronger(fitted, STRONGER, REPORTED) if told and STRONGER in fitted.measures else []
     statistics = {probe: one.statistics for probe, one in asked.items()}
-    warnings = [*_stopped(stage, inputs), *robustness.warnings(stronger, statistics)]
+    warnings = [*_given(inputs), *_stopped(stage, inputs), *robustness.warnings(stronger, statistics)]
     related, table = spaces[FITTED].related, spaces[FITTED].tables[""]
     notes = {metric.label: robustness.correlation_note(related, metric.name) for metric in table.metrics}
     references = [figures.Line(one.measured.label, one.tables[""]) for name, one in spaces.items() if name != FITTED]
@@ -115,6 +116,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         drawn["together"] = together.together_figure(asked)
     for name, figure in drawn.items():
         figures.save(figure, folder, name, config["report"]["formats"], config["report"]["dpi"])
+    images = {probe: one.images for probe, one in fitted.measures.items()}
     rows, records, tables = [], [], []
     for name, one in spaces.items():
         rows += document.barrier_rows(one.measured.label, one.metrics, one.summary, ends)
@@ -133,7 +135,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     sections = [f"# {config['title']}\n", *robustness.warning_lines(warnings)]
     sections += ["![metrics along the path](figure.png)\n"]
     sections += [document.claims_section(judged)] if judged else []
-    sections += [document.barrier_section(rows)]
+    sections += [document.barrier_section(rows), document.images_line(images)]
     sections += [robustness.stronger_section(stronger)] if stronger else []
     sections += [robustness.correlation_section(related)] if related else []
     sections += [robustness.together_section(probe, one) for probe, one in asked.items()]
@@ -143,6 +145,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     summary = {
         "title": config["title"],
         "ends": ends,
+        "images": images,
         "claims": [vars(verdict) for _, verdict in judged],
         "warnings": warnings,
         "subspaces": {name: one.describe() for name, one in spaces.items()},
@@ -168,6 +171,13 @@ def _read(stage: Stage, inputs: Mapping[str, Path], name: str, label: str) -> Me
 def _drawn(panel: figures.Panel) -> Any:
     """The figure that fits the number of coordinates."""
     return figures.path_figure([panel]) if len(panel.table.coordinates) == 1 else figures.surface_figure([panel])
+
+
+def _given(inputs: Mapping[str, Path]) -> list[str]:
+    """What was seen of the user's networks and images before anything was made with them."""
+    own = own_images.warnings(inputs) if "data" in inputs else []
+    checked = json.loads((inputs["precheck"] / PRECHECK).read_text())["warnings"] if "precheck" in inputs else []
+    return [*checked, *own]
 
 
 def _stopped(stage: Stage, inputs: Mapping[str, Path]) -> list[str]:

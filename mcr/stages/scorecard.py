@@ -99,9 +99,15 @@ class Scorecard:
 
     def per_class(self, answers: Mapping[str, Answers], classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
         """Class name to network to accuracy, for the classes that the images have."""
-        chosen = {name: self.labels == index for index, name in enumerate(classes)}
         return {
             name: {who: float(given.values[CLEAN.name][mask].mean()) for who, given in answers.items()}
-            for name, mask in chosen.items()
-            if mask.any()
+            for name, mask in self._members(classes).items()
         }
+
+    def of_each_class(self, classes: tuple[str, ...]) -> dict[str, int]:
+        """Class name to how many clean images that accuracy is made of."""
+        return {name: int(mask.sum()) for name, mask in self._members(classes).items()}
+
+    def _members(self, classes: tuple[str, ...]) -> dict[str, Tensor]:
+        chosen = {name: self.labels == index for index, name in enumerate(classes)}
+        return {name: mask for name, mask in chosen.items() if mask.any()}

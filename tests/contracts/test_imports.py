@@ -38,7 +38,14 @@ FLOORS = {
     ],
     "foreign": [{"fit"}, {"part"}, {"reading"}, {"child", "shards"}, {"container"}, {"tensors"}, {"pickled"}],
     "store": [{"build", "store"}, {"stage"}, {"identity"}],
-    "plans": [{"pipeline"}, {"repair"}, {"measures", "networks", "plugins"}, {"subspaces"}, {"node", "recipes"}],
+    "plans": [
+        {"pipeline"},
+        {"repair"},
+        {"precheck"},
+        {"measures", "networks", "plugins"},
+        {"subspaces"},
+        {"node", "recipes"},
+    ],
 }
 LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
 HEAVY = {"torch", "pytorch_lightning", "torchvision", "torchmetrics"}
@@ -48,8 +55,10 @@ LIGHT_ROOMS = {
     *("selection", "store", "text"),
 }
 LIGHT_FILES = {
-    *("datasets/__init__.py", "datasets/folder.py", "foreign/__init__.py", "foreign/child.py", "foreign/container.py"),
-    *("foreign/pickled.py", "foreign/shards.py", "foreign/tensors.py", "numerics/__init__.py", "numerics/malloc.py"),
+    *("datasets/__init__.py", "datasets/classes.py", "datasets/folder.py", "datasets/left_out.py"),
+    *("foreign/__init__.py", "foreign/child.py", "foreign/container.py"),
+    *("foreign/pickled.py", "foreign/shards.py", "foreign/tensors.py"),
+    *("numerics/__init__.py", "numerics/malloc.py"),
     *("numerics/statistics.py", "stages/__init__.py", "stages/context.py"),
 }
 

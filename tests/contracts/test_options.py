@@ -115,7 +115,7 @@ SHARED = {
     "attack": {"autoattack_adapter", "ball", "evasion", "foolbox_adapter", "frozen"},
     "backdoor": {"poisoning"},
     "curve": {"barycentric", "bernstein", "box"},
-    "dataset": {"augment", "batches", "folder", "split", "torchvision_source"},
+    "dataset": {"augment", "batches", "classes", "decoding", "folder", "left_out", "split", "torchvision_source"},
     "injection": {"injected"},
     "probe": {"answers", "divergence", "input_gradient", "input_hessian", "piecewise"},
     "repair": {"bench", "held_out"},
