@@ -63,6 +63,7 @@ def card(**changes: Any) -> dict[str, Any]:
         "of_each_class": {"cat": 1249, "dog": 1251},
         "sha256": {"start": "aaa", "cleaned": "bbb"},
         "injected": {},
+        "read": {"start": ["read: net", "would fit too, not read: net_ema"]},
         "rates": [{"rate": 0.1, "candidates": 19, "allowed": 4, "best": 0.9}],
         "settings": {"grid": 21, "steps": 2000, "one_model": False},
         "warnings": [],
@@ -275,6 +276,7 @@ def test_a_card_says_how_it_was_chosen_and_where_the_files_come_from() -> None:
     settings = {line[0]: line[1] for line in table(text, "Files and settings")}
     assert settings["sha256 start"] == "aaa"
     assert settings["sha256 cleaned"] == "bbb"
+    assert settings["file of start"] == "read: net; would fit too, not read: net_ema"
     assert settings["clean images"] == "2500 (cat 1249, dog 1251)"
     assert settings["grid"] == "21"
     claims = table(text, "Claims")
