@@ -13,7 +13,7 @@ from mcr.evaluation.measured import Measure, Measured
 from mcr.evaluation.summary import summarize
 from mcr.evaluation.table import Table, write_csv
 from mcr.metric import Metric
-from mcr.reports import document, figures, robustness, together
+from mcr.reports import curvature, document, figures, robustness, together
 from mcr.reports.claims import Verdict, judge
 from mcr.stages.artifacts import SUMMARY, TRAINING, write_json
 from mcr.stages.context import Context
@@ -136,6 +136,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     sections += [document.barrier_section(rows)]
     sections += [robustness.stronger_section(stronger)] if stronger else []
     sections += [robustness.correlation_section(related)] if related else []
+    sections += curvature.sections(fitted)
     sections += [robustness.together_section(probe, one) for probe, one in asked.items()]
     sections += ["![points of the path together](together.png)\n"] if asked else []
     sections += [*tables, document.ends_section(given)]
