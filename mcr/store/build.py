@@ -39,6 +39,11 @@ def locate(target: str) -> Any:
                     f"_target_={target}: importing {name} needs the missing package {error.name}"
                 ) from None
             continue
+        except SystemExit as end:
+            raise InputError(
+                f"_target_={target}: importing {name} ends the program with SystemExit({end.code!r}): what it does as "
+                'a program belongs below if __name__ == "__main__"'
+            ) from end
         for part in parts[length:]:
             if not hasattr(found, part):
                 names = [entry for entry in dir(found) if not entry.startswith("_")]
@@ -101,10 +106,11 @@ def network(config: Mapping[str, Any], facts: Mapping[str, Any]) -> Any:
     }
     try:
         return _instantiate(config, told)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError, SystemExit) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"architecture {config['_target_']} cannot be built: {error}") from error
+        said = f"it ends the program with SystemExit({error.code!r})" if isinstance(error, SystemExit) else error
+        raise InputError(f"architecture {config['_target_']} cannot be built: {said}") from error
 
 
 def _parameters(target: str) -> Mapping[str, inspect.Parameter]:
