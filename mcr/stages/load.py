@@ -7,7 +7,7 @@ from pathlib import Path
 from mcr.architectures.normalization import Normalized
 from mcr.digests import file_digest
 from mcr.errors import InputError
-from mcr.stages import model
+from mcr.stages import model, trial
 from mcr.stages.artifacts import NAMES, DataSpec, read_spec, write_json, write_network
 from mcr.stages.context import Context
 from mcr.store.stage import Stage
@@ -20,7 +20,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     Raises:
         InputError: For a file that cannot be loaded safely or does not fit.
     """
-    network, names = take(stage, read_spec(inputs["data"]))
+    spec = read_spec(inputs["data"])
+    network, names = take(stage, spec)
+    trial.warned(network, spec, stage.config["architecture"]["_target_"], stage.label)
     write_network(network, folder)
     write_json(folder / NAMES, names)
 

@@ -106,7 +106,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     }
     stronger = robustness.stronger(fitted, STRONGER, REPORTED) if told and STRONGER in fitted.measures else []
     statistics = {probe: one.statistics for probe, one in asked.items()}
-    warnings = [*_stopped(stage, inputs), *robustness.warnings(stronger, statistics)]
+    warnings = [*_trainings(inputs), *robustness.warnings(stronger, statistics)]
     related, table = spaces[FITTED].related, spaces[FITTED].tables[""]
     notes = {metric.label: robustness.correlation_note(related, metric.name) for metric in table.metrics}
     references = [figures.Line(one.measured.label, one.tables[""]) for name, one in spaces.items() if name != FITTED]
@@ -171,15 +171,16 @@ def _drawn(panel: figures.Panel) -> Any:
     return figures.path_figure([panel]) if len(panel.table.coordinates) == 1 else figures.surface_figure([panel])
 
 
-def _stopped(stage: Stage, inputs: Mapping[str, Path]) -> list[str]:
-    """Trainings that ended early: what they say changes every number of the report."""
-    found = []
-    for role, place in inputs.items():
-        if role.startswith("training "):
-            said = json.loads((place / TRAINING).read_text())["stopped"]
-            if said:
-                found.append(f"{role.removeprefix('training ')} ended early: {said}")
-    return found
+def _trainings(inputs: Mapping[str, Path]) -> list[str]:
+    """What trainings have to say: an early end, a fault of the network; it changes every number of the report."""
+    told = {
+        role.removeprefix("training "): json.loads((place / TRAINING).read_text())
+        for role, place in inputs.items()
+        if role.startswith("training ")
+    }
+    early = [f"{name} ended early: {found['stopped']}" for name, found in told.items() if found["stopped"]]
+    # Those of the network are the same for all of them; a training of an earlier version has none.
+    return [*early, *dict.fromkeys(line for found in told.values() for line in found.get("warnings", ()))]
 
 
 def _strongest(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

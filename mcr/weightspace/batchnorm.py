@@ -21,8 +21,9 @@ def layers(network: nn.Module) -> list[_BatchNorm]:
 def refresh(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Estimate the statistics anew as the average over batches of images (B, D, H, W); the mode is as before after.
 
-    A batch, such as a short last one, counts by its images, as in the code of Garipov et al. (2018). Each batch is normalised by its own statistics, as in training; dropout stays off, as in the evaluation that uses
-    the averages (``torch.optim.swa_utils.update_bn`` would switch it on).
+    Each batch is normalised by its own statistics, as in training, and counts by its images: a short last one for less
+    (Garipov et al. 2018). Dropout stays off, as in the evaluation that uses the averages
+    (``torch.optim.swa_utils.update_bn`` would switch it on).
 
     Raises:
         ValueError: For a batch with a single value per channel, which has no variance.
