@@ -43,7 +43,8 @@ class Functions:
             return self.found[tensor]
         if self.own(tensor) and tensor.is_floating_point():
             return self._bind(tensor, None, self.units.new(tensor.numel())).view(tensor.shape)
-        return fixed(tensor)
+        still: Tensor = fixed(tensor)
+        return still
 
     def hold(self, tensor: Tensor) -> None:
         if self.own(tensor) and tensor.is_floating_point():
@@ -214,11 +215,9 @@ class Functions:
     def _affine(self, units: Tensor, *tensors: Any) -> Tensor:
         """Bind tensors that have one entry, or one filter, for each unit (n,); others are passed over."""
         for tensor in tensors:
-            if not isinstance(tensor, Tensor):
-                continue
             if self.own(tensor):
                 units = self._bind(tensor, 0, units)
-            else:
+            elif isinstance(tensor, Tensor):
                 self.units.link(units, self.of(tensor))
         return units
 
