@@ -375,6 +375,8 @@ def test_a_killed_training_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path)
 
 
 UNRELIABLE = """
+import sys
+
 from torch import nn
 
 
@@ -384,21 +386,41 @@ class Net(nn.Sequential):
             1 / 0
         if width == 3:
             raise ValueError("width 3 is not for me")
+        if width == 4:
+            sys.exit(1)
         super().__init__(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, num_classes))
+        self.width = width
+
+    def forward(self, images):
+        if self.width == 5 and len(images) > 2:
+            sys.exit("enough")
+        return super().forward(images)
 """
 
 
 def test_a_failure_that_nobody_foresaw_costs_its_own_job_of_a_sweep_alone(tmp_path: Path) -> None:
     (tmp_path / "my_unreliable.py").write_text(UNRELIABLE)
     words = [word for word in TINY if not word.startswith("architecture")]
-    words += ["architecture._target_=my_unreliable.Net", "+architecture.width=1,2,3,4", "logger=none"]
+    words += ["architecture._target_=my_unreliable.Net", "+architecture.width=1,2,3,4,5,6", "logger=none"]
     done = mcr("report", "-m", *words, folder=tmp_path)
     assert done.returncode == 1, done.stderr
     (sweep,) = (tmp_path / "multirun" / "sweeps").iterdir()
-    assert [(sweep / job / "summary.json").is_file() for job in "0123"] == [True, False, False, True]
+    assert [(sweep / job / "summary.json").is_file() for job in "012345"] == [True, *[False] * 4, True]
     assert "mcr: job 1 failed: ZeroDivisionError" in done.stderr
     assert "mcr: job 2 failed: architecture my_unreliable.Net cannot be built: width 3 is not for me" in done.stderr
+    assert "job 3 failed: architecture my_unreliable.Net cannot be built: it ends the program with Sys" in done.stderr
+    assert "mcr: job 4 failed: " in done.stderr
+    assert "my_unreliable.py, line 20 ends the program with SystemExit('enough')" in done.stderr
+    assert "interrupted" not in done.stderr
     assert len(json.loads((sweep / "summary.json").read_text())["jobs"]) == 2
+
+
+def test_a_script_that_ends_the_program_when_it_is_imported_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "my_script.py").write_text("import sys\nsys.exit(3)\n")
+    words = [word for word in TINY if not word.startswith("architecture")]
+    done = mcr("train", *words, "architecture._target_=my_script.Net", folder=tmp_path)
+    assert done.returncode == 2
+    assert "importing my_script ends the program with SystemExit(3): what it does as a program" in done.stderr
 
 
 @pytest.mark.parametrize(

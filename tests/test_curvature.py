@@ -21,6 +21,7 @@ from mcr.errors import InputError
 from mcr.numerics.losses import cross_entropy
 from mcr.probes import input_hessian
 from mcr.probes.ensemble import Ensemble
+from mcr.probes.hessian_product import clamped, differences, differentiated, products_of
 from mcr.probes.input_gradient import cosine, input_gradients
 from mcr.probes.input_hessian import Curvature, curvature, exact, lanczos
 from mcr.probes.piecewise import piecewise_linear
@@ -386,6 +387,147 @@ def test_an_image_whose_space_is_exhausted_does_not_disturb_its_neighbours() -> 
     assert (found.residual < 1e-10).all()
 
 
+# --- what torch cannot differentiate twice ---
+
+
+class Once(torch.autograd.Function):
+    """x + x^3 / 3, whose derivative has none: as of a kernel of somebody's own."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x + x**3 / 3
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return gradient * (1 + ctx.saved_tensors[0] ** 2)
+
+
+class Narrow(Once):
+    """The same in float32 only."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        assert x.dtype == torch.float32
+        return Once.forward(ctx, x)
+
+
+class Applied(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Gated(nn.Module):
+    """A squeeze-and-excite gate: the hard sigmoid of a mean, times what it is the mean of."""
+
+    def __init__(self, gate: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(2 * x.mean((2, 3), keepdim=True))
+
+
+def between(layer: Callable[[], nn.Module]) -> nn.Module:
+    """A layer between two convolutions with kinks."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), layer()),
+        *(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 4)),
+    )
+
+
+def by_hand(x: Tensor) -> Tensor:
+    return (x + 3).clamp(0, 6) / 6
+
+
+HARD = {
+    "hard sigmoid": (lambda: Gated(nn.Hardsigmoid()), lambda: Gated(by_hand)),
+    "in place": (lambda: Gated(nn.Hardsigmoid(inplace=True)), lambda: Gated(by_hand)),
+    "by function": (lambda: Gated(functional.hardsigmoid), lambda: Gated(by_hand)),
+    "hard swish": (nn.Hardswish, lambda: Applied(lambda x: x * by_hand(x))),
+    "once differentiable": (lambda: Applied(Once.apply), lambda: Applied(lambda x: x + x**3 / 3)),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_what_torch_cannot_differentiate_twice_has_the_eigenvalue_of_its_twin_s_dense_hessian(name: str) -> None:
+    images, labels = material(4, count=12)
+    found, twin = (stirred(between(layer), gain=2.0) for layer in HARD[name])
+    with frozen(twin):
+        values, vectors = dense(twin, images, labels)
+    got = curvature(found, [(images, labels)], generator(), STEPS)
+    assert got.method == ("differences" if "once" in name else "lanczos")
+    bound = 1e-6 * values.abs().amax(1) + 1e-7
+    assert ((got.eigenvalue - values[:, -1]).abs() < bound).all()
+    close(got.gradient_norm, gradient_norms(twin, images, labels), 1e-10)
+    assert (got.residual < bound).all()
+    clear = values[:, -1] - values[:, -2] > CLEAR * values.abs().amax(1).clamp_min(0.1)
+    assert clear.any()
+    assert ((got.direction.flatten(1) * vectors[:, :, -1]).sum(1).abs()[clear] > 1 - 1e-6).all()
+    # The images and the network of a run are in float32; differences are taken in float64 all the same.
+    narrow = curvature(found.float(), [(images.float(), labels)], generator(), STEPS)
+    assert narrow.eigenvalue.dtype == torch.float32
+    assert ((narrow.eigenvalue - values[:, -1]).abs() < 100 * bound).all()
+
+
+@pytest.mark.parametrize("name", ["gelu", "tanh"])
+def test_differences_agree_with_derivatives_also_beside_kinks(name: str) -> None:
+    """An image is put on a kink of a ReLU: within a step of it the gradient jumps, which is no curvature."""
+    network = stirred(between(SMOOTH[name]), gain=2.0)
+    images, labels = material(4, count=6)
+    with frozen(network):
+        inner = network[0](images)
+        for image in range(3):  # 1e-9 beyond the kink of some unit
+            unit = (image, image, image + 1, image + 1)
+            leaf = images.clone().requires_grad_(True)
+            (slope,) = torch.autograd.grad(network[0](leaf)[unit], leaf)
+            images -= slope / slope.square().sum() * (inner[unit] - 1e-9)
+        near = network[0](images).abs().flatten(1).amin(1)
+        assert (near[:3] < 2e-9).all()
+        vectors = torch.randn(6, PIXELS, generator=generator(), dtype=torch.float64)
+        vectors /= vectors.norm(dim=1, keepdim=True)
+        (one, by_derivative), (two, by_difference) = (
+            way(network, images, labels) for way in (differentiated, differences)
+        )
+        close(two, one, 1e-12, 1e-14)
+        close(by_difference(vectors), by_derivative(vectors), 1e-5, 1e-6)
+
+
+def test_a_kernel_that_knows_float32_only_is_measured_in_it() -> None:
+    images, labels = material(4)
+    twin = stirred(between(HARD["once differentiable"][1]), gain=2.0)
+    with frozen(twin):
+        values, _ = dense(twin, images, labels)
+    network = stirred(between(lambda: Applied(Narrow.apply)), gain=2.0).float()
+    found = curvature(network, [(images.float(), labels)], generator(), STEPS)
+    assert found.method == "differences"
+    assert ((found.eigenvalue - values[:, -1]).abs() < 0.05 * values.abs().amax(1)).all()
+
+
+def test_a_network_that_torch_can_differentiate_twice_is_differentiated() -> None:
+    images, labels = material(4)
+    for layer, way in (
+        (nn.GELU, differentiated),
+        (HARD["in place"][0], clamped),
+        (HARD["hard swish"][1], differentiated),
+    ):
+        network = stirred(between(layer))
+        with frozen(network):
+            assert products_of(network, images[:1], labels[:1]) is way
+
+
+def test_the_residual_is_told_relative_to_the_eigenvalue_too() -> None:
+    one = torch.ones(4, dtype=torch.float64)
+    values, residual = torch.tensor([2.0, -2.0, 1e-9, 0.0]).double(), torch.tensor([0.5, 0.5, 0.5, 0.0]).double()
+    found = Curvature("lanczos", values, one, one, residual).relative_residual
+    close(found, torch.tensor([0.25, 0.25, 1.0, 0.0], dtype=torch.float64))
+
+
 STEPS = 64  # of Lanczos, as many as there are pixels
 
 # --- both, as the evaluation calls them ---
@@ -566,6 +708,9 @@ YES = {
     "absolute": Calls(lambda x: (x - 0.5).abs()),
     "pieces": Calls(lambda x: torch.cat([x[:, :6], torch.where(x > 0.5, x, 2 * x)[:, 6:]], 1)),
     "relu6": Calls(functional.relu6),
+    "hard sigmoid": Calls(functional.hardsigmoid),
+    "hard sigmoid in place": Calls(lambda x: nn.Hardsigmoid(inplace=True)(7 * x - 3)),
+    "hard tanh": Calls(functional.hardtanh),
     "in place": Calls(lambda x: (x - 0.5).relu_()),
     "padded": nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(1, 2, 3), nn.PReLU(2), nn.Flatten(), nn.Linear(72, 2)),
 }
@@ -577,6 +722,8 @@ NO = {
     "attention by hand": Calls(lambda x: (x.view(-1, 6, 6) @ x.view(-1, 6, 6).mT).softmax(2).flatten(1)),
     "square": Calls(lambda x: x * x),
     "power": Calls(lambda x: x**2),
+    "hard gate": Calls(lambda x: x * functional.hardsigmoid(x.mean(1, keepdim=True))),
+    "hard swish": Calls(functional.hardswish),
     "gate": Calls(lambda x: x * x.mean(1, keepdim=True)),
     "bilinear": Calls(lambda x: (x.view(-1, 6, 6) @ x.view(-1, 6, 6)).flatten(1)),
     "denominator": Calls(lambda x: x / (1 + x.sum(1, keepdim=True))),

@@ -18,6 +18,7 @@ from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 from mcr.store import build
 from mcr.weightspace.permutation import permuted
+from mcr.weightspace.symmetry import Symmetry
 
 SHAPE = (3, 32, 32)
 # The same blocks, fewer of them.
@@ -172,7 +173,8 @@ class Around(nn.Module):
         self.register_buffer("order", torch.arange(8))
         self.gain = nn.Parameter(torch.randn(1))
         self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
-        self.encoder = nn.TransformerEncoderLayer(8, 2, batch_first=True)
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.batch = nn.BatchNorm2d(8)
         self.normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3, padding=1))
         self.head = nn.Linear(6, 5)
 
@@ -203,7 +205,62 @@ def by_hand(net: Around, x: Tensor) -> Tensor:
     return net.gamma * centred / (centred.pow(2).mean(1, keepdim=True) + 1e-6).sqrt()
 
 
+def batch_norm(net: Around, x: Tensor) -> Tensor:
+    """As timm's layers do it."""
+    layer = net.batch
+    return functional.batch_norm(x, layer.running_mean, layer.running_var, layer.weight, layer.bias, False, 0.1, 1e-5)
+
+
+def windows(net: Around, x: Tensor) -> Tensor:
+    """A shifted window of Swin, on padded images with channels last; the heads stay as they are."""
+    x = torch.roll(functional.pad(x.permute(0, 2, 3, 1), (0, 0, 0, 2, 0, 2)), (-1, -1), (1, 2))
+    tokens = functional.linear(x.reshape(len(x), 100, 8), net.mix.weight, net.mix.bias).unflatten(2, (2, 4))
+    queries = functional.normalize(tokens.transpose(1, 2), dim=-1)
+    weights = torch.softmax(queries @ queries.transpose(-2, -1), -1)
+    mixed = net.last((weights @ queries).transpose(1, 2).flatten(2)).view(len(x), 10, 10, 8)
+    return torch.roll(x + mixed, (1, 1), (1, 2))[:, :8, :8].permute(0, 3, 1, 2)
+
+
+def mixer(net: Around, x: Tensor) -> Tensor:
+    """Pixels of a row are mixed, then channels."""
+    x = x + net.mix(x).relu() @ net.last.weight
+    return x + functional.layer_norm(x.movedim(1, -1), (8,)).movedim(-1, 1)
+
+
+def put_together(net: Around, x: Tensor) -> Tensor:
+    whole = net.batch(x)
+    whole[:, ::2] = x[:, ::2].relu()
+    whole[:, 1::2] += x[:, 1::2]
+    return x + whole.neg_()
+
+
 KNOWN = {
+    "functional batch norm": (batch_norm, 8),
+    "functional group norm": (lambda net, x: functional.group_norm(x, 2, net.norm.weight, net.norm.bias), 8),
+    "functional instance norm": (lambda net, x: functional.instance_norm(x, weight=net.batch.weight), 8),
+    "functional layer norm": (
+        lambda net, x: functional.layer_norm(
+            x.movedim(1, -1), (8,), weight=net.batch.weight, bias=net.batch.bias
+        ).movedim(-1, 1),
+        8,
+    ),
+    "functional convolution": (
+        lambda net, x: functional.conv2d(x, net.depthwise.weight, net.depthwise.bias, padding=1, groups=8),
+        16,
+    ),
+    "product with a weight": (lambda net, x: (x.movedim(1, -1) @ net.mix.weight).movedim(-1, 1), 8),
+    "softmax over channels": (lambda net, x: x.softmax(1) * x + functional.log_softmax(x, dim=1), 8),
+    "channels of length one": (lambda net, x: functional.normalize(x), 8),
+    "hard gates": (lambda net, x: functional.hardswish(x) * functional.hardsigmoid(x.mean((2, 3), keepdim=True)), 8),
+    "ghost features": (lambda net, x: torch.cat([x, net.depthwise(x)], 1)[:, :20], 20),
+    "channel shuffle": (lambda net, x: functional.channel_shuffle(net.depthwise(x), 4), 16),
+    "channels in another order": (lambda net, x: x + torch.roll(net.depthwise(x)[:, ::2], 2, dims=1), 8),
+    "windows": (windows, 8),
+    "mixer": (mixer, 8),
+    "encoder layer": (lambda net, x: net.encoder(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape), 8),
+    "parts put together": (put_together, 8),
+    "parts that go different ways": (lambda net, x: torch.cat([x[:, :4].relu(), x[:, 4:]], 1), 8),
+    "shapes decide": (lambda net, x: x.relu() if x.shape[-1] % 2 == 0 else x.cumsum(1), 8),
     "concatenation": (lambda net, x: torch.cat([x, net.depthwise(x)], 1), 24),
     "halves": (lambda net, x: x.chunk(2, dim=1)[0] * x[:, 4:].sigmoid(), 4),
     "padded shortcut": (lambda net, x: functional.pad(x, (1, 1, 1, 1, 2, 2)), 12),
@@ -268,27 +325,98 @@ def branching(net: Around, x: Tensor) -> Tensor:
     return x.relu() if x.sum() > 0 else x
 
 
-UNKNOWN = {
-    "operation softmax": lambda net, x: x.softmax(1),
-    "operation einsum": lambda net, x: torch.einsum("bchw,dc->bdhw", x, net.mix.weight),
-    "operation cumsum": lambda net, x: torch.cumsum(x, 1),
-    "operation roll": lambda net, x: torch.roll(x, 1, dims=1),
-    "operation item": lambda net, x: x * x[0, 0, 0, 0].item(),
-    r"module encoder \(TransformerEncoderLayer\)": lambda net, x: net.encoder(x[:, :, 0]).unsqueeze(-1) + x,
-    "computes the weight of a layer": lambda net, x: net.normed(x),
-    "mix.weight is the weight of a layer and used": lambda net, x: net.mix(x) * net.mix.weight,
-    "cannot follow its forward pass": branching,
-    "it gives other logits": lambda net, x: functional.dropout(x, 0.9, training=True),
+# What goes into these stays in place, and what comes out; units elsewhere move.
+HELD = {
+    "cumsum": lambda net, x: torch.cumsum(x, 1),
+    "einsum": lambda net, x: torch.einsum("bchw,dc->bdhw", x, net.mix.weight),
+    "weightnorm, conv2d": lambda net, x: net.normed(x),
+    "sort": lambda net, x: x.sort(1)[0] * net.gain,
+    "pixelshuffle": lambda net, x: functional.pixel_shuffle(x, 2).repeat(1, 4, 1, 1),
+    "matmul": lambda net, x: (x.flatten(2) @ x.flatten(2).mT)[:, :, None].expand(-1, -1, 8, -1),
+    "": lambda net, x: net.mix(x) * net.mix.weight,
 }
 
 
-@pytest.mark.parametrize("line", UNKNOWN)
-def test_what_is_not_understood_is_refused_in_one_line(line: str) -> None:
+@pytest.mark.parametrize("names", HELD)
+def test_what_goes_into_a_function_of_no_known_kind_stays_in_place(names: str) -> None:
+    network = lively(Around(HELD[names]))
+    before = weights(network)
+    after = permuted(network, (3, 8, 8), generator(0, "test"))
+    assert gap(network, before, after, (3, 8, 8)) < 1e-9
+    assert torch.equal(before["first.weight"], after["first.weight"]) == (names != "")
+    assert not torch.equal(before["second.weight"], after["second.weight"])
+    symmetry = Symmetry(network.eval())
+    with torch.no_grad():
+        symmetry.run(torch.zeros(2, 3, 8, 8, dtype=torch.float64))
+    assert ", ".join(symmetry.held) == names
+
+
+def unseen(x: Tensor) -> Tensor:
+    """Torch shows nobody what this calls, as with compiled code."""
+    with torch._C.DisableTorchFunction():
+        return x.cumsum(1)
+
+
+def half_unseen(x: Tensor, _: int = 1) -> Tensor:
+    return torch.cat([unseen(x)[:, :4], x[:, 4:]], 1)
+
+
+class Cumulated(nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, 1)
+
+
+REFUSED = {
+    r"looks at a value \(item\): other images may go another way": lambda net, x: x * x[0, 0, 0, 0].item(),
+    r"looks at a value \(bool\): other images": branching,
+    "units permuted it gives other logits, by": lambda net, x: functional.dropout(x, 0.9, training=True),
+    "it gives other logits, by": lambda net, x: half_unseen(x),
+    "its logits are computed by functions that torch does not see": lambda net, x: unseen(x),
+    "its forward pass fails while it is looked at: 'nothing here'": lambda net, x: {}["nothing here"],
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_what_cannot_be_followed_is_refused_in_one_line(line: str) -> None:
     with pytest.raises(InputError, match=line) as caught:
-        permuted(lively(Around(UNKNOWN[line])), (3, 8, 8), generator(0, "test"))
+        permuted(lively(Around(REFUSED[line])), (3, 8, 8), generator(0, "test"))
     assert str(caught.value).startswith("this network cannot be permuted: ")
     assert "\n" not in str(caught.value)
     assert "two models" in str(caught.value)
+
+
+def test_what_keeps_all_units_in_place_is_named_and_a_near_copy_is_warned_of(caplog) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), Cumulated(torch.cumsum), nn.Flatten(), nn.Linear(32, 3))
+    with pytest.raises(InputError, match=r"no two hidden units that could change places \(cumsum keep"):
+        permuted(network, (3, 4, 4), generator(0, "test"))
+    small = (nn.Linear(256, 2), nn.ReLU(), nn.Linear(2, 3))
+    network = nn.Sequential(nn.Conv2d(3, 64, 3), Cumulated(torch.cumsum), nn.Flatten(), *small)
+    permuted(network, (3, 4, 4), generator(0, "test"))
+    assert "of its weights' norm away, where 1.41 is usual: cumsum keep units in their order" in caplog.text
+    caplog.clear()
+    permuted(zoo("mlp"), SHAPE, generator(0, "test"))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("zero", ["head", "branch"])
+def test_what_begins_with_zeros_hides_nothing(zero: str) -> None:
+    """As in a vision transformer and in a residual network of torchvision before they are trained."""
+    network = Own()
+    layer = network.head if zero == "head" else network.norm
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    after = permuted(network, (3, 8, 8), generator(0, "test"))
+    assert not after["head.weight" if zero == "head" else "norm.weight"].any()
+    assert not torch.equal(network.hidden.weight, after["hidden.weight"])
+    wrong = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), Cumulated(half_unseen), nn.Linear(8, 3))
+    if zero == "head":
+        nn.init.zeros_(wrong[-1].weight)
+    with pytest.raises(InputError, match="other logits"):
+        permuted(wrong, (3, 4, 4), generator(0, "test"))
 
 
 def test_a_network_without_hidden_units_is_refused() -> None:

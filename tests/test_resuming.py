@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 import pickle
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ FLAT = Flat()
 class Interrupted(EndpointModule):
     """A small training that may be broken off at the beginning of an epoch."""
 
+    error: BaseException = RuntimeError("interrupted")
+
     def __init__(self, at: int = EPOCHS, schedule: Any = FLAT) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -55,7 +58,7 @@ class Interrupted(EndpointModule):
 
     def on_train_epoch_start(self) -> None:
         if self.current_epoch == self.at:
-            raise RuntimeError("interrupted")
+            raise self.error
         self.seen.append(self.current_epoch)
         super().on_train_epoch_start()
 
@@ -118,6 +121,21 @@ def interrupted(folder: Path, keep: str) -> Path:
     with pytest.raises(RuntimeError, match="interrupted"):
         fitted(folder, Interrupted(at=2), keep=keep)
     return folder / "checkpoints"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), SystemExit("enough")], ids=repr)
+def test_the_end_of_a_program_is_no_ctrl_c(error, tmp_path: Path) -> None:
+    """Lightning turns the one into the other."""
+    module = Interrupted(at=1)
+    module.error = error
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(type(error)) as caught:
+            fitted(tmp_path, module)
+    finally:
+        signal.signal(signal.SIGINT, handler)  # which Lightning ignores from the first Ctrl-C on
+    assert type(caught.value) is type(error)
+    assert caught.value.args == error.args
 
 
 @pytest.mark.parametrize("keep", ["last", "best"])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mcr.attacks.pgd import Pgd
 from mcr.datasets.batches import EvaluationBatches
@@ -230,6 +231,33 @@ class Smooth(nn.Module):
         return self.layers(images)
 
 
+class Gates(Smooth):
+    """Torch has no second derivative of its hard sigmoid."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.layers[:2](images)
+        return self.layers[3](hidden * functional.hardsigmoid(hidden.mean(1, keepdim=True)))
+
+
+class Own(torch.autograd.Function):
+    """x + x^3, in a function that is differentiable once."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x + x**3
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return gradient * (1 + 3 * ctx.saved_tensors[0] ** 2)
+
+
+class Kernel(Smooth):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers[3](Own.apply(self.layers[:2](images)))
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
@@ -327,6 +355,24 @@ def test_without_an_attack_nothing_attacks_but_curvature_and_similarity_are_aske
     found = summary["subspaces"]["path"]
     assert found["correlations"] == {}
     assert "input_residual" not in found["metrics"]  # it is neither good nor bad
+    relative = per_image(made, "input")["input_relative_residual"]
+    said = f"by Lanczos; the largest residual |Hv - λv| is {residuals.max():.1e}, relative to |λ| {relative.max():.1e} "
+    assert f"- input, 5 images: {said}" in text
+
+
+@pytest.mark.parametrize(
+    ("network", "method", "said"),
+    [("Gates", 1, "by Lanczos; the"), ("Kernel", 2, "by Lanczos on differences of the gr")],
+)
+def test_a_network_without_second_derivatives_has_its_curvature_all_the_same(network, method, said, run: Run) -> None:
+    words = [word for word in TINY if not word.startswith("architecture")]
+    here = f"architecture._target_=tests.test_robustness_report.{network}"
+    made = run(*words, here, "attack=none", "evaluation.hessian_images=5", tiny=False)
+    assert f"- input, 5 images: {said}" in (made["report"][0] / "report.md").read_text()
+    for row in table(made):
+        assert row["input_method"] == method
+        assert row["input_eigenvalue"] > 0
+        assert row["input_relative_residual"] < 1e-3
 
 
 def changed(cfg: dict[str, Any], *changes: tuple[str, Any]) -> dict[str, Any]:

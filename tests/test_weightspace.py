@@ -150,6 +150,47 @@ def test_refresh_gives_the_averages_over_batches() -> None:
     assert network[0].momentum == 0.1
 
 
+class Normed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3).double()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x)
+
+
+class HandedOver(Normed):
+    """Gives the tensors of its BatchNorm to a function, as the layers of some libraries do."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        norm = self.norm
+        if norm.training:
+            norm.num_batches_tracked.add_(1)
+        factor = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+        return nn.functional.batch_norm(
+            x, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.training, factor, norm.eps
+        )
+
+
+@pytest.mark.parametrize("kind", [Normed, HandedOver])
+@pytest.mark.parametrize("sizes", [(16, 16, 16), (16, 16, 4), (16, 4, 16, 2), (5, 16)])
+def test_refresh_counts_a_batch_by_its_images(kind: type[Normed], sizes: tuple[int, ...]) -> None:
+    network = kind()
+    torch.manual_seed(0)
+    batches = [torch.rand(size, 3, 5, 5, dtype=torch.float64) * (k + 1) for k, size in enumerate(sizes)]
+    expected = kind()
+    torch.optim.swa_utils.update_bn(batches, expected)  # weighs batches alike
+    batchnorm.refresh(network, batches)
+    weights = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
+    means = sum(w * batch.mean((0, 2, 3)) for w, batch in zip(weights, batches, strict=True))
+    variances = sum(w * batch.var((0, 2, 3)) for w, batch in zip(weights, batches, strict=True))
+    torch.testing.assert_close(network.norm.running_mean, means, rtol=1e-12, atol=0)
+    torch.testing.assert_close(network.norm.running_var, variances, rtol=1e-12, atol=0)
+    alike = torch.allclose(expected.norm.running_mean, means, rtol=1e-6)
+    assert alike == (len(set(sizes)) == 1)
+    assert network.norm.momentum == 0.1
+
+
 def test_refresh_leaves_dropout_off_and_networks_without_batchnorm_alone() -> None:
     seen = []
     network = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(4))

@@ -91,14 +91,20 @@ def job(cfg: DictConfig) -> None:
             folder,
             Path(hydra.sweep.dir).name if swept else folder.name,
         )
-    except Exception as error:
-        foreseen = isinstance(error, InputError | OSError)
+    except (Exception, SystemExit) as error:
+        foreseen = isinstance(error, InputError | OSError | SystemExit)
         if not (swept or foreseen):
             raise
-        text = str(error) if foreseen else traceback.format_exc()
+        text = _ended(error) if isinstance(error, SystemExit) else str(error) if foreseen else traceback.format_exc()
         (folder / FAILURE).write_text(f"{type(error).__name__}\n{text}\n")
         if swept:
             log.error("job failed: %s", text)
+
+
+def _ended(error: SystemExit) -> str:
+    """What is said of code of the user's, such as a network's forward pass, that would end the program."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}, line {last.lineno} ends the program with SystemExit({error.code!r}): raise an error there"
 
 
 def finish(folder: Path) -> int:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mcr.attacks.evasion import ordinary
 from mcr.attacks.frozen import frozen
-from mcr.numerics.losses import cross_entropy
+from mcr.probes.hessian_product import Products, differences, differentiated, products_of
 from mcr.probes.piecewise import piecewise_linear, refuse_batch_statistics
 from mcr.types import Batch
 
@@ -23,7 +22,7 @@ class Curvature:
     """Curvature at each image.
 
     Attributes:
-        method: "exact" or "lanczos".
+        method: "exact", "lanczos", or "differences": Lanczos with products by differences of the gradient.
         eigenvalue: The largest eigenvalue with its sign, in nats per squared pixel unit (N,).
         direction: Its eigenvector, of length 1 (N, D, H, W).
         gradient_norm: l2 norm of the loss's gradient in the input (N,).
@@ -35,6 +34,12 @@ class Curvature:
     direction: Tensor
     gradient_norm: Tensor
     residual: Tensor
+
+    @property
+    def relative_residual(self) -> Tensor:
+        """|H v - lambda v| / |lambda| (N,), at most 1: then no digit of lambda is known."""
+        tiny = torch.finfo(self.residual.dtype).tiny
+        return (self.residual / self.eigenvalue.abs().clamp_min(tiny)).clamp(max=1)
 
     def alignment(self, perturbation: Tensor) -> Tensor:
         """|cos| between the eigenvector and a perturbation (N, D, H, W); 0 for a perturbation of zero: (N,).
@@ -50,7 +55,8 @@ class Curvature:
 def curvature(network: nn.Module, batches: Iterable[Batch], generator: torch.Generator, steps: int) -> Curvature:
     """Curvature at each image, on the CPU, by the method that fits the network.
 
-    Piecewise linear networks get the exact form, all others batched Lanczos.
+    Piecewise linear networks get the exact form, all others batched Lanczos; those that torch cannot differentiate
+    twice with differences of the gradient (see ``mcr.probes.hessian_product``).
 
     Args:
         network: Run in evaluation mode.
@@ -58,17 +64,20 @@ def curvature(network: nn.Module, batches: Iterable[Batch], generator: torch.Gen
         generator: For the first vectors of Lanczos.
         steps: Hessian-vector products of Lanczos.
     """
+    products: Products = differentiated
     found, method = [], ""
     with frozen(network):
         for images, labels in batches:
             if not method:
                 method = "exact" if piecewise_linear(network, images[:2]) else "lanczos"
+                if method == "lanczos":
+                    products = products_of(network, images[:1], labels[:1])
             if method == "exact":
                 found.append(exact(network, images, labels))
             else:
-                found.append(lanczos(network, images, labels, steps, generator))
+                found.append(lanczos(network, images, labels, steps, generator, products))
     parts = ("eigenvalue", "direction", "gradient_norm", "residual")
-    return Curvature(method, *(torch.cat([getattr(one, name).cpu() for one in found]) for name in parts))
+    return Curvature(found[0].method, *(torch.cat([getattr(one, name).cpu() for one in found]) for name in parts))
 
 
 def exact(network: nn.Module, images: Tensor, labels: Tensor) -> Curvature:
@@ -124,7 +133,14 @@ def _exact(network: nn.Module, images: Tensor, labels: Tensor) -> Curvature:
     )
 
 
-def lanczos(network: nn.Module, images: Tensor, labels: Tensor, steps: int, generator: torch.Generator) -> Curvature:
+def lanczos(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    steps: int,
+    generator: torch.Generator,
+    products: Products = differentiated,
+) -> Curvature:
     """The largest eigenvalue (not the largest in magnitude) for any network, by Lanczos with full reorthogonalisation.
 
     All images of a batch at once: in evaluation mode the Hessian of the summed loss is block diagonal, so one
@@ -136,23 +152,12 @@ def lanczos(network: nn.Module, images: Tensor, labels: Tensor, steps: int, gene
         labels: (B,).
         steps: Hessian-vector products, at most as many as there are pixels.
         generator: For the first vectors.
+        products: How vectors are multiplied by the Hessian.
     """
     refuse_batch_statistics(network)
     size = images[0].numel()
     steps = min(steps, size)
-    # Fused attention has no second derivative.
-    with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-        leaf = ordinary(images.detach()).requires_grad_(True)
-        loss = cross_entropy(network(leaf), ordinary(labels)).sum()
-        (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True)
-
-    def product(vector: Tensor) -> Tensor:
-        if not gradient.requires_grad:  # a loss that is linear in the input
-            return torch.zeros_like(vector)
-        (found,) = torch.autograd.grad(
-            gradient, leaf, vector.view_as(leaf), retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        return found.flatten(1)
+    gradient, product = products(network, images, labels)
 
     def random() -> Tensor:
         return torch.randn(len(images), size, generator=generator, dtype=torch.float64).to(images)
@@ -180,8 +185,9 @@ def lanczos(network: nn.Module, images: Tensor, labels: Tensor, steps: int, gene
     direction = _unit(torch.einsum("bkd,bk->bd", torch.stack(basis, 1), vectors[:, :, -1]))
     largest = values[:, -1]
     residual = torch.linalg.vector_norm(product(direction) - largest[:, None] * direction, dim=1)
-    norm = torch.linalg.vector_norm(gradient.detach().flatten(1), dim=1)
-    return Curvature("lanczos", largest, direction.view_as(images).detach(), norm, residual)
+    norm = torch.linalg.vector_norm(gradient, dim=1).to(largest)
+    method = "differences" if products is differences else "lanczos"
+    return Curvature(method, largest, direction.view_as(images).detach(), norm, residual)
 
 
 def _eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -12,7 +15,7 @@ from mcr.errors import InputError
 _PIECEWISE = {
     *("Abs", "AdaptiveAvgPool2D", "AdaptiveMaxPool2D", "Add", "Alias", "Amax", "Amin", "AsStrided", "AvgPool2D"),
     *("AvgPool3D", "Cat", "Clamp", "ClampMax", "ClampMin", "Clone", "ConstantPadNd", "Copy", "Expand", "Flip"),
-    *("Hardtanh", "Im2Col", "Index", "IndexSelect", "LeakyRelu", "Max", "Maximum", "MaxPool2D"),
+    *("Hardsigmoid", "Hardtanh", "Im2Col", "Index", "IndexSelect", "LeakyRelu", "Max", "Maximum", "MaxPool2D"),
     *("MaxPool2DWithIndices", "MaxPool3DWithIndices", "Mean", "Min", "Minimum", "Neg", "Permute", "PixelShuffle"),
     *("ReflectionPad2D", "Relu", "Repeat", "ReplicationPad2D", "Reshape", "ReshapeAlias", "Roll", "Rsub", "Select"),
     *("Slice", "Split", "SplitWithSizes", "Squeeze", "Stack", "Sub", "Sum", "T", "Threshold", "ToCopy", "Transpose"),
@@ -43,12 +46,7 @@ def piecewise_linear(network: nn.Module, images: Tensor) -> bool:
         logits = network(images.detach().clone().requires_grad_(True))
     if logits.grad_fn is None:
         raise InputError("the network's logits do not depend on the image, so its loss has no curvature there")
-    waiting, seen = [logits.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    for node in nodes(logits.grad_fn):
         inputs = [parent for parent, _ in node.next_functions if parent is not None]
         name = node.name().rstrip("0123456789").removesuffix("Backward")
         if name in _PRODUCTS:
@@ -58,8 +56,18 @@ def piecewise_linear(network: nn.Module, images: Tensor) -> bool:
                 return False
         elif name not in _PIECEWISE and name != "torch::autograd::AccumulateGrad":
             return False
-        waiting += inputs
     return True
+
+
+def nodes(end: Any) -> Iterator[Any]:
+    """All nodes of autograd's graph behind one of them; none behind None."""
+    waiting, seen = [end], {None}
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            waiting += [parent for parent, _ in node.next_functions]
 
 
 def refuse_batch_statistics(network: nn.Module) -> None:

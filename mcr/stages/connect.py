@@ -11,7 +11,7 @@ from mcr.architectures.normalization import Normalized
 from mcr.curves.curve import Curve
 from mcr.datasets.batches import EvaluationBatches, TrainingBatches
 from mcr.evaluation.table import write_csv
-from mcr.stages import model, session
+from mcr.stages import model, session, trial
 from mcr.stages.artifacts import (
     CONTROL,
     HISTORY,
@@ -41,12 +41,13 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     config = stage.config
     if "recipe" not in config:
         files.save({}, folder / CONTROL)
-        write_json(folder / TRAINING, {"stopped": ""})
+        write_json(folder / TRAINING, {"stopped": "", "warnings": []})
         return
     recipe = config["recipe"]
     context.prepare()
     spec = read_spec(inputs["data"])
     network = model.make(config, spec, config["seed"])
+    warnings = trial.warned(network, spec, config["architecture"]["_target_"], stage.label)
     network.to(memory_format=context.memory_format(recipe["memory_format"]))
     layout = Layout.of(network, recipe["memory_format"])
     curve: Curve = build(config["curve"])
@@ -72,7 +73,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     if config["free"] == "all":
         _write_ends(module, network, training, folder)
     write_csv(folder / HISTORY, fitted.rows)
-    write_json(folder / TRAINING, {"stopped": fitted.stopped})
+    write_json(folder / TRAINING, {"stopped": fitted.stopped, "warnings": warnings})
     shutil.rmtree(folder / "checkpoints")  # kept until now, so that an interrupted stage goes on from them
 
 

@@ -10,7 +10,7 @@ from mcr.errors import InputError
 from mcr.foreign.fit import Taken
 from mcr.foreign.fit import take as take_from
 from mcr.foreign.shards import weights_digest
-from mcr.stages import model
+from mcr.stages import model, trial
 from mcr.stages.artifacts import NAMES, TOLD, DataSpec, read_spec, write_json, write_network
 from mcr.stages.context import Context
 from mcr.store.stage import Stage
@@ -24,7 +24,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     Raises:
         InputError: For a file that cannot be loaded safely or does not fit.
     """
-    network, taken = take(stage, read_spec(inputs["data"]))
+    spec = read_spec(inputs["data"])
+    network, taken = take(stage, spec)
+    trial.warned(network, spec, stage.config["architecture"]["_target_"], stage.label)
     write_network(network, folder)
     write_json(folder / NAMES, taken.names)
     write_json(folder / TOLD, taken.told)

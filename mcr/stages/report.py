@@ -13,7 +13,7 @@ from mcr.evaluation.measured import Measure, Measured
 from mcr.evaluation.summary import summarize
 from mcr.evaluation.table import Table, write_csv
 from mcr.metric import Metric
-from mcr.reports import document, figures, robustness, together
+from mcr.reports import curvature, document, figures, robustness, together
 from mcr.reports.claims import Verdict, judge
 from mcr.stages import own_images
 from mcr.stages.artifacts import PRECHECK, SUMMARY, TRAINING, write_json
@@ -107,7 +107,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     }
     stronger = robustness.stronger(fitted, STRONGER, REPORTED) if told and STRONGER in fitted.measures else []
     statistics = {probe: one.statistics for probe, one in asked.items()}
-    warnings = [*_given(inputs), *_stopped(stage, inputs), *robustness.warnings(stronger, statistics)]
+    warnings = [*_given(inputs), *_trainings(inputs), *robustness.warnings(stronger, statistics)]
     related, table = spaces[FITTED].related, spaces[FITTED].tables[""]
     notes = {metric.label: robustness.correlation_note(related, metric.name) for metric in table.metrics}
     references = [figures.Line(one.measured.label, one.tables[""]) for name, one in spaces.items() if name != FITTED]
@@ -138,6 +138,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     sections += [document.barrier_section(rows), document.images_line(images)]
     sections += [robustness.stronger_section(stronger)] if stronger else []
     sections += [robustness.correlation_section(related)] if related else []
+    sections += curvature.sections(fitted)
     sections += [robustness.together_section(probe, one) for probe, one in asked.items()]
     sections += ["![points of the path together](together.png)\n"] if asked else []
     sections += [*tables, document.ends_section(given)]
@@ -180,15 +181,16 @@ def _given(inputs: Mapping[str, Path]) -> list[str]:
     return [*checked, *own]
 
 
-def _stopped(stage: Stage, inputs: Mapping[str, Path]) -> list[str]:
-    """Trainings that ended early: what they say changes every number of the report."""
-    found = []
-    for role, place in inputs.items():
-        if role.startswith("training "):
-            said = json.loads((place / TRAINING).read_text())["stopped"]
-            if said:
-                found.append(f"{role.removeprefix('training ')} ended early: {said}")
-    return found
+def _trainings(inputs: Mapping[str, Path]) -> list[str]:
+    """What trainings have to say: an early end, a fault of the network; it changes every number of the report."""
+    told = {
+        role.removeprefix("training "): json.loads((place / TRAINING).read_text())
+        for role, place in inputs.items()
+        if role.startswith("training ")
+    }
+    early = [f"{name} ended early: {found['stopped']}" for name, found in told.items() if found["stopped"]]
+    # Those of the network are the same for all of them; a training of an earlier version has none.
+    return [*early, *dict.fromkeys(line for found in told.values() for line in found.get("warnings", ()))]
 
 
 def _strongest(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

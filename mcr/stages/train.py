@@ -13,7 +13,7 @@ from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, RepeatedBatches, StampedBatches, TrainingBatches
 from mcr.errors import InputError
 from mcr.evaluation.table import write_csv
-from mcr.stages import model
+from mcr.stages import model, trial
 from mcr.stages.artifacts import (
     EDIT,
     HISTORY,
@@ -52,6 +52,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     network.to(memory_format=context.memory_format(recipe["memory_format"]))
     if "init" in inputs:
         load_state(network, read_network(inputs["init"]))
+    name = config["architecture"]["_target_"]
+    trial.refuse_untrainable(network, spec, name)
+    warnings = trial.warned(network, spec, name, stage.label)
     device = context.training_data_device
     if config["material"]["held_out"]:
         train, validation = read_material(inputs, config["material"], device)
@@ -86,7 +89,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         )
     write_network(module.scored, folder)
     write_csv(folder / HISTORY, rows)
-    write_json(folder / TRAINING, {"stopped": fitted.stopped})
+    write_json(folder / TRAINING, {"stopped": fitted.stopped, "warnings": warnings})
     if "init" in inputs:
         write_json(folder / EDIT, read_edits(inputs["init"]))
     shutil.rmtree(folder / "checkpoints")

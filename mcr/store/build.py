@@ -39,6 +39,11 @@ def locate(target: str) -> Any:
                     f"_target_={target}: importing {name} needs the missing package {error.name}"
                 ) from None
             continue
+        except SystemExit as end:
+            raise InputError(
+                f"_target_={target}: importing {name} ends the program with SystemExit({end.code!r}): what it does as "
+                'a program belongs below if __name__ == "__main__"'
+            ) from end
         for part in parts[length:]:
             if not hasattr(found, part):
                 names = [entry for entry in dir(found) if not entry.startswith("_")]
@@ -73,8 +78,8 @@ def build(config: Mapping[str, Any], **values: Any) -> Any:
 
 def check_arguments(config: Mapping[str, Any]) -> None:
     """Raises InputError for an argument that the target of a configuration does not take."""
-    accepted = _parameters(config["_target_"])
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in accepted.values()):
+    accepted = parameters(config["_target_"])
+    if open_ended(accepted):
         return
     for name in config:
         if name not in accepted and not (name.startswith("_") and name.endswith("_")):
@@ -92,22 +97,32 @@ def network(config: Mapping[str, Any], facts: Mapping[str, Any]) -> Any:
     Raises:
         InputError: Where the constructor refuses its arguments.
     """
-    accepted = _parameters(config["_target_"])
-    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in accepted.values())
-    told = {
-        name: value
-        for name, value in facts.items()
-        if name not in config and (name in accepted or (open_ended and name == "num_classes"))
-    }
     try:
-        return _instantiate(config, told)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        return _instantiate(config, told(config, facts))
+    except (TypeError, ValueError, RuntimeError, AssertionError, SystemExit) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"architecture {config['_target_']} cannot be built: {error}") from error
+        said = f"it ends the program with SystemExit({error.code!r})" if isinstance(error, SystemExit) else error
+        raise InputError(f"architecture {config['_target_']} cannot be built: {said}") from error
 
 
-def _parameters(target: str) -> Mapping[str, inspect.Parameter]:
+def told(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the facts that ``network`` passes on."""
+    accepted = parameters(config["_target_"])
+    return {
+        name: value
+        for name, value in facts.items()
+        if name not in config and (name in accepted or (open_ended(accepted) and name == "num_classes"))
+    }
+
+
+def open_ended(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    """Whether arbitrary keywords are among the parameters."""
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
+def parameters(target: str) -> Mapping[str, inspect.Parameter]:
+    """What stands behind an import path takes. Raises InputError where it is nothing that can be called."""
     try:
         return inspect.signature(locate(target)).parameters
     except (TypeError, ValueError):

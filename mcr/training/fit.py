@@ -123,8 +123,10 @@ def fit(
         resume = _checkpoint(places, keep, module, label)
         try:
             trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
-        except SystemExit:  # Lightning's answer to Ctrl-C
-            raise KeyboardInterrupt from None
+        except SystemExit as end:
+            if isinstance(end.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
+                raise KeyboardInterrupt from None
+            raise  # of the network's own code, or of an attack's: a failure
     # Read back from the files: with spawned processes they are the only thing that comes home.
     module.load_state_dict(checkpoints.load(places[keep])["state_dict"])
     for name, tensor in module.named_parameters():

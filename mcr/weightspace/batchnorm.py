@@ -21,8 +21,9 @@ def layers(network: nn.Module) -> list[_BatchNorm]:
 def refresh(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Estimate the statistics anew as the average over batches of images (B, D, H, W); the mode is as before after.
 
-    Each batch is normalised by its own statistics, as in training; dropout stays off, as in the evaluation that uses
-    the averages (``torch.optim.swa_utils.update_bn`` would switch it on).
+    Each batch is normalised by its own statistics, as in training, and counts by its images: a short last one for less
+    (Garipov et al. 2018). Dropout stays off, as in the evaluation that uses the averages
+    (``torch.optim.swa_utils.update_bn`` would switch it on).
 
     Raises:
         ValueError: For a batch with a single value per channel, which has no variance.
@@ -36,8 +37,14 @@ def refresh(network: nn.Module, batches: Iterable[Tensor]) -> None:
         for average in found:
             average.begin()
         with _uncompiled():
+            seen = first = 0
             for images in batches:
+                first = first or len(images)
+                if seen % first or len(images) != first:  # torch's own cumulative average would count it as a whole one
+                    for average in found:
+                        average.layer.momentum = len(images) / (seen + len(images))
                 network(images)
+                seen += len(images)
         for average in found:
             average.finish()
     finally:
@@ -71,7 +78,8 @@ class _Average:
         assert layer.running_var is not None
         self.layer, self.running = layer, (layer.running_mean, layer.running_var)
         self.sums = tuple(torch.zeros_like(kept) for kept in self.running)
-        self.count = 0
+        self.count = self.first = 0
+        self.weight = 0.0  # of the batches so far, the first one's being 1
         self.momentum, self.forward, self.own = layer.momentum, layer.forward, "forward" in vars(layer)
 
     def begin(self) -> None:
@@ -92,8 +100,11 @@ class _Average:
         # A batch is normalised by its plain variance; what is kept is the unbiased one, as torch does it.
         for kept, found in zip(self.running, (mean.flatten(), variance), strict=True):
             kept.copy_(found)
+        self.first = self.first or len(input)
+        share = len(input) / self.first
         for total, found in zip(self.sums, (mean.flatten(), variance * (number / (number - 1))), strict=True):
-            total += found
+            total += share * found
+        self.weight += share
         self.count += 1
         self.layer.eval()
         try:
@@ -106,7 +117,7 @@ class _Average:
         """The averages become the layer's running statistics."""
         if self.count:
             for kept, total in zip(self.running, self.sums, strict=True):
-                kept.copy_(total / self.count)
+                kept.copy_(total / self.weight)
             assert self.layer.num_batches_tracked is not None
             self.layer.num_batches_tracked.fill_(self.count)
 

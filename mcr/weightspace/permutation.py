@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +15,9 @@ from mcr.errors import InputError
 from mcr.numerics.seeding import generator as seeded
 from mcr.weightspace.symmetry import Symmetry, refusal
 from mcr.weightspace.units import FIXED
+
+log = logging.getLogger("mcr")
+NEAR = 0.7  # of the weights' norm: half of the sqrt(2) by which independent weights would be apart
 
 
 @torch.no_grad()
@@ -28,29 +34,69 @@ def permuted(network: nn.Module, image_shape: tuple[int, int, int], generator: t
         generator: Draws the permutation, on the CPU.
 
     Raises:
-        InputError: In one line, where an operation of the network is not known to keep its units apart, torch.fx
-            cannot trace it, or no units may change places.
+        InputError: In one line, where the way of an image through the network depends on its values, the copy turns out
+            to give other logits, or no units may change places.
     """
     twin = copy.deepcopy(network).cpu().eval()
     dtype = next((parameter.dtype for parameter in twin.parameters()), torch.float32)
     symmetry = _symmetry(twin, torch.zeros(2, *image_shape, dtype=dtype))
-    classes = symmetry.units.classes()
-    axes = [units for dims in symmetry.axes.values() for units in dims.values()]
-    source = _cycles(classes, axes + symmetry.blocks, generator)
-    # Under each of its names a tied tensor is the same tensor.
-    tensors = {id(tensor): tensor for tensor in symmetry.state.values()}
-    moved = {key: _move(tensor, symmetry.axes.get(key, {}), classes, source) for key, tensor in tensors.items()}
+    known, held = symmetry.known, list(symmetry.held)
+    classes = known.units.classes()
+    axes = [units for dims in known.axes.values() for units in dims.values()]
     images = torch.rand(2, *image_shape, dtype=dtype, generator=seeded(0, "permutation", "check"))
-    before = twin(images)
+    # Under each of its names a tied tensor is the same tensor.
+    tensors = {id(tensor): tensor for tensor in known.state.values()}
+    for parts in ([], known.parts):  # slices may go on in different ways: then units change places inside of them only
+        source = _cycles(classes, axes + known.blocks + parts, generator, held)
+        move = partial(_moved, tensors, known.axes, classes, source)
+        moved, gap = move(), _gap(twin, images, tensors, move)
+        # Beyond rounding, which the order of summation changes; a NaN is no proof of sameness either.
+        same = gap <= torch.finfo(dtype).eps ** 0.5
+        if same or not known.parts:
+            break
+    if not same:
+        raise refusal(f"with its units permuted it gives other logits, by {gap:.1e} of their norm")
+    _warn_of_a_near_copy(tensors.values(), moved, held)
+    devices = {name: tensor.device for name, tensor in network.state_dict().items()}
+    return {name: moved[id(tensor)].to(devices[name]) for name, tensor in known.state.items()}
+
+
+def _gap(
+    network: nn.Module, images: Tensor, tensors: Mapping[int, Tensor], move: Callable[[], dict[int, Tensor]]
+) -> float:
+    """By how much of their norm the logits differ once the tensors are moved, which are as before afterwards.
+
+    Hooks, random draws, compiled parts or operations in place may have misled the pass that finds the units.
+    """
+    kept = {key: tensor.clone() for key, tensor in tensors.items()}
+    _enliven(network)
+    before, moved = network(images), move()
     for key, tensor in tensors.items():
         tensor.copy_(moved[key])
-    # Hooks, random draws or operations in place could have misled the trace.
-    gap = ((twin(images) - before).norm() / before.norm()).item()
-    # Beyond rounding, which the order of summation changes; a NaN is no proof of sameness either.
-    if not gap <= torch.finfo(before.dtype).eps ** 0.5:
-        raise refusal(f"with its units permuted it gives other logits, by {gap:.1e} of their norm")
-    devices = {name: tensor.device for name, tensor in network.state_dict().items()}
-    return {name: moved[id(tensor)].to(devices[name]) for name, tensor in symmetry.state.items()}
+    after = network(images)
+    for key, tensor in tensors.items():
+        tensor.copy_(kept[key])
+    return 0.0 if torch.equal(after, before) else ((after - before).norm() / before.norm()).item()
+
+
+def _warn_of_a_near_copy(tensors: Iterable[Tensor], moved: Mapping[int, Tensor], held: list[str]) -> None:
+    weights = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.dim() > 1]
+    norm = sum(float(moved[id(tensor)].double().square().sum()) for tensor in weights) ** 0.5
+    apart = sum(float((moved[id(tensor)] - tensor).double().square().sum()) for tensor in weights) ** 0.5
+    if apart < NEAR * norm:
+        log.warning(
+            f"  the permuted copy is only {apart / norm:.2f} of its weights' norm away, where 1.41 is usual: "
+            f"{', '.join(held) or 'its layers'} keep units in their order"
+        )
+
+
+def _enliven(network: nn.Module) -> None:
+    """Numbers in place of zeros: a head or a branch that begins with zeros would hide what stands before it."""
+    draw = seeded(0, "permutation", "zeros")
+    for parameter in network.parameters():
+        if not parameter.any():
+            noise = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
+            parameter.copy_(0.1 * noise)
 
 
 def _symmetry(network: nn.Module, images: Tensor) -> Symmetry:
@@ -60,11 +106,11 @@ def _symmetry(network: nn.Module, images: Tensor) -> Symmetry:
     except InputError:
         raise
     except Exception as error:  # any code of the user's network may fail in any way when it is traced
-        raise refusal(f"torch.fx cannot follow its forward pass: {error or type(error).__name__}") from error
+        raise refusal(f"its forward pass fails while it is looked at: {error or type(error).__name__}") from error
     return symmetry
 
 
-def _cycles(classes: Tensor, axes: list[Tensor], generator: torch.Generator) -> Tensor:
+def _cycles(classes: Tensor, axes: list[Tensor], generator: torch.Generator, held: list[str]) -> Tensor:
     """For each unit's class (units,) the class that takes its place; one random cycle each, so that none stays.
 
     Classes may change places where they lie along the same axes, equally often.
@@ -79,12 +125,19 @@ def _cycles(classes: Tensor, axes: list[Tensor], generator: torch.Generator) -> 
     for unit in sorted(places):
         alike[tuple(places[unit])].append(unit)
     if all(len(members) < 2 for members in alike.values()):
-        raise refusal("it has no two hidden units that could change places")
+        kept = f" ({', '.join(held)} keep them in their order)" if held else ""
+        raise refusal(f"it has no two hidden units that could change places{kept}")
     source = torch.arange(len(classes))
     for members in alike.values():
         order = torch.tensor(members)[torch.randperm(len(members), generator=generator)]
         source[order] = order.roll(1)
     return source
+
+
+def _moved(
+    tensors: Mapping[int, Tensor], axes: Mapping[int, dict[int | None, Tensor]], classes: Tensor, source: Tensor
+) -> dict[int, Tensor]:
+    return {key: _move(tensor, axes.get(key, {}), classes, source) for key, tensor in tensors.items()}
 
 
 def _move(tensor: Tensor, axes: dict[int | None, Tensor], classes: Tensor, source: Tensor) -> Tensor:

@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from mcr.errors import InputError
-from mcr.weightspace.units import FIXED, Units, spread, varying
+from mcr.weightspace.functions import Functions, fixed
 
-# Modules, functions and methods share these words: their names in lower case, without underscores.
+# Functions, methods and properties share these words: their names in lower case, without underscores.
 WORDS = {
-    "elementwise": "identity relu relu6 leakyrelu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh sigmoid "
-    "logsigmoid tanh softplus softsign tanhshrink dropout dropout1d dropout2d dropout3d alphadropout "
-    "featurealphadropout stochasticdepth add iadd sub isub mul imul div truediv itruediv neg pow square sqrt rsqrt "
-    "abs exp log clamp maximum minimum to float double half bfloat16 contiguous clone detach",
+    "elementwise": "relu relu6 leakyrelu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh sigmoid "
+    "logsigmoid tanh softplus softsign tanhshrink hardshrink softshrink threshold dropout dropout1d dropout2d "
+    "dropout3d alphadropout featurealphadropout add iadd radd sub isub rsub mul imul rmul div idiv rdiv truedivide "
+    "truediv itruediv rtruediv neg pow ipow rpow square sqrt rsqrt abs exp log log1p expm1 sin cos erf clamp clip "
+    "clampmin clampmax maximum minimum fmax fmin where lerp addcmul addcdiv maskedfill nantonum reciprocal sign floor "
+    "ceil round eq ne lt le gt ge logicalnot logicaland logicalor to type typeas float double half bfloat16 contiguous "
+    "clone detach data",
     "spatial": "maxpool1d maxpool2d maxpool3d avgpool1d avgpool2d avgpool3d lppool1d lppool2d adaptivemaxpool1d "
-    "adaptivemaxpool2d adaptivemaxpool3d adaptiveavgpool1d adaptiveavgpool2d adaptiveavgpool3d upsample interpolate "
-    "zeropad2d constantpad2d reflectionpad2d replicationpad2d circularpad2d",
-    "moving": "flatten unflatten reshape view permute transpose movedim swapaxes unsqueeze squeeze expand repeat cat "
-    "concat stack chunk split unbind getitem narrow select getattr size dim numel",
-    "reducing": "mean sum amax amin std var",
-    "layernorm": "layernorm",
+    "adaptivemaxpool2d adaptivemaxpool3d adaptiveavgpool1d adaptiveavgpool2d adaptiveavgpool3d upsample interpolate",
+    "moving": "flatten unflatten reshape view viewas reshapeas permute transpose movedim moveaxis swapaxes swapdims "
+    "unsqueeze squeeze expand expandas broadcastto repeat tile cat concat concatenate stack chunk split splitwithsizes "
+    "tensorsplit unbind getitem narrow select indexselect flip roll rot90 t mt nativechannelshuffle channelshuffle "
+    "repeatinterleave",
+    "reducing": "mean sum amax amin std var logsumexp",
+    "normalised": "softmax logsoftmax softmin",
+    "normalize": "normalize",
+    "constant": "zero fill zeroslike oneslike fulllike emptylike randlike randnlike newzeros newones newfull newempty "
+    "newtensor",
+    "looking": "bool item tolist float int index numpy array equal allclose isnonzero",
+    "linear": "linear",
+    "matmul": "matmul mm bmm",
+    "convolution": "conv1d conv2d conv3d",
+    "batchnorm": "batchnorm instancenorm",
+    "groupnorm": "groupnorm",
+    "layernorm": "layernorm rmsnorm",
+    "prelu": "prelu",
     "pad": "pad",
-    "attention": "scaleddotproductattention",
+    "attention": "multiheadattentionforward",
+    "assignment": "setitem",
 }
+ON_NAMES = ("moving", "elementwise")  # their rules are given the function too
 KINDS = {word: kind for kind, words in WORDS.items() for word in words.split()}
 
 
@@ -38,179 +54,78 @@ def refusal(reason: str) -> InputError:
     return InputError(f"this network cannot be permuted: {line}; repair with two models or with a fine-tuned copy")
 
 
-class Symmetry(fx.Interpreter):
+class Symmetry(TorchFunctionMode):
     """Finds where in the state dict of a network the entries of each hidden unit lie.
 
     Beside each value goes an integer tensor of its shape: the unit that the entry moves with. A layer with weights
     opens new units; reshaping acts on the names as on the values; to add two values, or to use one at several pixels
     or tokens, links their units. Ainsworth et al. (2023, "Git Re-Basin") write such specifications by hand.
 
+    The network runs as it is, and every function of torch that it calls is looked at. What goes into a function of no
+    known kind, such as the product of two activations, stays in place: then what comes out does so too.
+
     Attributes:
-        state: The tensors of the network's state dict.
-        units: The units and their links.
-        axes: For each of these tensors, by its ``id``, the units along its dimensions; along None, of the flattened
-            tensor.
-        blocks: Units (n,) that change places among themselves only, such as those of one GroupNorm group.
+        known: The units of each value, and where those of the state dict lie.
+        held: Names of the functions for which units stay in place.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__(fx.symbolic_trace(network))
-        self.extra_traceback = False  # it would write its own lines into an InputError
-        self.state: dict[str, Tensor] = network.state_dict(keep_vars=True)
-        self.names = {id(tensor): name for name, tensor in self.state.items()}
-        self.units = Units()
-        self.axes: dict[int, dict[int | None, Tensor]] = {}
-        self.blocks: list[Tensor] = []
-        self.found: dict[fx.Node, Any] = {}
+        super().__init__()
+        self.network, self.known = network, Functions(network)
+        self.held: dict[str, None] = {}
+        self.seen = WeakTensorKeyDictionary()  # what is computed from images
 
-    def run_node(self, n: fx.Node) -> Any:
-        """The node's value, whose units are noted: a tensor, a tuple of tensors, or None for sizes and the like."""
-        value = super().run_node(n)
-        units = self._units(n, value)
-        if isinstance(value, Tensor) and n.op != "output" and units.shape != value.shape:
-            raise refusal(f"the units behind {n.name} are lost track of")
-        self.found[n] = units
+    def run(self, images: Tensor) -> None:
+        """Follow a forward pass.
+
+        Raises:
+            InputError: Where it looks at values, so that other images may go another way.
+        """
+        self.seen[images] = True
+        self.known.found[images] = fixed(images)
+        with self:
+            logits = self.network(images)
+        if not isinstance(logits, Tensor) or logits not in self.seen:
+            raise refusal("its logits are computed by functions that torch does not see")
+        self.known.units.fix(self.known.of(logits))
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        value = func(*args, **kwargs)
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if not any(tensor in self.known.found or self.known.own(tensor) for tensor in given):
+            return value  # sizes, constants, and whatever is computed from these alone
+        name = (func.__self__ if func.__name__ == "__get__" else func).__name__.lower().replace("_", "")
+        kind = KINDS.get(name, "")
+        made = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+        if not made and kind not in ("looking", "assignment"):
+            return value
+        seen = any(tensor in self.seen for tensor in given)
+        if kind == "looking" and not made and seen:
+            raise refusal(f"its forward pass looks at a value ({name}): other images may go another way")
+        units = fixed(value) if kind == "constant" else self._units(kind, func, args, kwargs, value)
+        leaves = [leaf for leaf in tree_leaves(units) if isinstance(leaf, Tensor)]
+        if units is None or [leaf.shape for leaf in leaves] != [leaf.shape for leaf in made]:
+            if any(self.known.own(tensor) or bool(self.known.of(tensor).any()) for tensor in given):
+                self.held[name] = None
+            for tensor in given:
+                self.known.hold(tensor)
+            leaves = [fixed(leaf) for leaf in made]
+        for tensor, one in zip(made, leaves, strict=True):
+            if not self.known.own(tensor):  # a method in place may give back a buffer
+                self.known.found[tensor] = one
+                if seen:
+                    self.seen[tensor] = True
         return value
 
-    def _units(self, node: fx.Node, value: Any) -> Any:
-        known = [self.found[source] for source in node.all_input_nodes if self.found[source] is not None]
-        inputs = [units for units in known if isinstance(units, Tensor)]
-        if node.op == "output":
-            return self.units.fix(*inputs)
-        if node.op == "get_attr" and id(value) in self.names and value.is_floating_point():
-            return self._bind(value, None, self.units.new(value.numel())).view(value.shape)
-        if node.op == "call_module":
-            return self._module(node, self.fetch_attr(str(node.target)), inputs, value)
-        if len(inputs) == len(known) and not any(bool(units.any()) for units in inputs):
-            return _constant(value)  # pixels, constants, sizes, and whatever is computed from these alone
-        return self._operation(node, inputs, value)
-
-    def _module(self, node: fx.Node, module: Any, inputs: list[Tensor], value: Any) -> Any:
-        match module:
-            case nn.Linear():
-                return self._layer(module, inputs[0], -1, value.shape)
-            case _ConvNd() if isinstance(module, _ConvTransposeNd) or inputs[0].dim() != module.weight.dim():
-                pass
-            case _ConvNd() if module.groups == 1:
-                return self._layer(module, inputs[0], 1, value.shape)
-            case _ConvNd() if module.groups == module.in_channels:  # depthwise: each unit has filters of its own
-                units = self.units.row(inputs[0], 1).repeat_interleave(module.out_channels // module.groups)
-                return spread(self._affine(module, units), value.shape, 1)
-            case _ConvNd():  # a filter sees the channels of its group: these stay, and it changes places in its group
-                self.units.fix(self.units.row(inputs[0], 1))
-                units = self._affine(module, self.units.new(module.out_channels))
-                self.blocks += units.chunk(module.groups)
-                return spread(units, value.shape, 1)
-            case _NormBase() | nn.GroupNorm() | nn.PReLU():
-                units = self._affine(module, self.units.row(inputs[0], 1))
-                self.blocks += units.chunk(module.num_groups) if isinstance(module, nn.GroupNorm) else ()
-                return spread(units, value.shape, 1)
-            case nn.LayerNorm() | nn.RMSNorm():
-                units = self.units.shared(inputs[0], len(module.normalized_shape)).flatten()
-                for tensor in module.state_dict(keep_vars=True).values():
-                    self._bind(tensor, None, units)
-                return inputs[0]
-            case nn.MultiheadAttention():
-                return self._attention(node, module, value)
-            case nn.Flatten() | nn.Unflatten():
-                return module(inputs[0])
-        match KINDS.get(type(module).__name__.lower()):
-            case "elementwise":
-                return inputs[0]
-            case "spatial" if isinstance(value, Tensor):
-                return spread(self.units.row(inputs[0], 1), value.shape, 1)
-        raise refusal(f"module {node.target} ({type(module).__name__}) is of no known kind")
-
-    def _operation(self, node: fx.Node, inputs: list[Tensor], value: Any) -> Any:
-        name = str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", str(node.target))
-        args: Any
-        kwargs: Any
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.env.__getitem__)
-        match KINDS.get(name.lower().replace("_", "")):
-            case "elementwise":
-                return self._elementwise(inputs)
-            case "layernorm":
-                self.units.shared(inputs[0], len(args[1]))
-                return self._elementwise(inputs)
-            case "spatial" if isinstance(value, Tensor):
-                return spread(self.units.row(inputs[0], 1), value.shape, 1)
-            case "pad":
-                # Channels of padding (the parameter-free shortcut of He et al. 2016) are alike, so they are units too.
-                before, after = [*args[1], 0, 0][2 * inputs[0].dim() - 4 :][:2]
-                channels = [self.units.new(before), self.units.row(inputs[0], 1), self.units.new(after)]
-                return spread(torch.cat(channels), value.shape, 1)
-            case "attention":  # as in _attention, the heads stay as they are
-                self.units.fix(*inputs)
-                return _constant(value)
-            case "reducing":
-                dims = kwargs.get("dim", args[1] if len(args) > 1 else range(inputs[0].dim()))
-                return self._reducing(inputs[0], [dims] if isinstance(dims, int) else list(dims), value)
-            case "moving":
-                return self._moving(node, name, args, kwargs, value)
-        raise refusal(f"operation {name} is of no known kind")
-
-    def _elementwise(self, inputs: list[Tensor]) -> Tensor:
-        units = inputs[0]
-        for other in inputs[1:]:
-            units = self.units.meet(units, other)
-        return units
-
-    def _reducing(self, units: Tensor, dims: list[int], value: Tensor) -> Any:
-        if set(varying(units)) & {dim % units.dim() for dim in dims}:  # over channels: the same in any order of them
-            last = units.movedim(dims, list(range(-len(dims), 0)))
-            self.blocks.append(self.units.shared(last, len(dims)).flatten())
-            return _constant(value)
-        return units.amin(dims).reshape(value.shape)
-
-    def _moving(self, node: fx.Node, name: str, args: Any, kwargs: Any, value: Any) -> Any:
-        """What an operation that moves entries does to the values, it does to the names."""
-        units = fx.node.map_arg(node.args[0], self.found.__getitem__)
-        if node.op == "call_method":
-            # Names repeat in memory where values do not, so that a view of them may need a copy.
-            moved = getattr(units, "reshape" if name == "view" else name)(*args[1:], **kwargs)
-        else:
-            moved = node.target(units, *args[1:], **kwargs)  # type: ignore[operator]
-        parts = value if isinstance(value, tuple | list) else [value]
-        return moved if all(isinstance(part, Tensor) for part in parts) else None
-
-    def _layer(self, layer: nn.Linear | _ConvNd, units: Tensor, dim: int, shape: Sequence[int]) -> Tensor:
-        """The new units of a layer with weights (out, in, ...)."""
-        self._bind(layer.weight, 1, self.units.row(units, dim))
-        return spread(self._affine(layer, self.units.new(len(layer.weight))), shape, dim)
-
-    def _affine(self, module: nn.Module, units: Tensor) -> Tensor:
-        """Bind the tensors of a module that have one entry, or one filter, for each unit (n,)."""
-        for tensor in module.state_dict(keep_vars=True).values():
-            if tensor.dim() > 0 and len(tensor) == len(units):
-                units = self._bind(tensor, 0, units)
-        return units
-
-    def _attention(self, node: fx.Node, module: nn.MultiheadAttention, value: Any) -> Any:
-        """Only the features outside change places; inside, the heads stay as they are."""
-        roles = ("query", "key", "value")
-        given: dict[str, Any] = dict(zip(roles, node.args, strict=False)) | node.kwargs
-        split = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
-        joint: Any = module.in_proj_weight
-        for role, weight in zip(roles, split if joint is None else (joint,) * 3, strict=True):
-            self._bind(weight, 1, self.units.row(self.found[given[role]], -1))
-        masks = set(node.all_input_nodes) - {given[role] for role in roles}
-        self.units.fix(*(self.found[mask] for mask in masks))
-        units = self._affine(module.out_proj, self.units.new(module.embed_dim))
-        return spread(units, value[0].shape, -1), _constant(value[1])
-
-    def _bind(self, tensor: Tensor, dim: int | None, units: Tensor) -> Tensor:
-        """Note the units along a dimension of a tensor of the state dict; a tensor that is used twice links them."""
-        if id(tensor) not in self.names:
-            raise refusal("it computes the weight of a layer from other tensors")
-        known = self.axes.setdefault(id(tensor), {})
-        if any((other is None) != (dim is None) for other in known):
-            raise refusal(f"{self.names[id(tensor)]} is the weight of a layer and used beside it")
-        self.units.link(known.setdefault(dim, units), units)
-        return known[dim]
-
-
-def _constant(value: Any) -> Any:
-    """The units of what does not move: a tensor, a tuple of these, or None for anything else."""
-    if isinstance(value, tuple | list):
-        return tuple(map(_constant, value))
-    return torch.tensor(FIXED).expand(value.shape) if isinstance(value, Tensor) else None
+    def _units(self, kind: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any) -> Any:
+        """The units of the value of a function of a known kind; None where it is of none, or used in another way."""
+        rule = getattr(self.known, kind, None) if kind else None
+        if rule is None:
+            return None
+        try:
+            return rule(func, value, *args, **kwargs) if kind in ON_NAMES else rule(value, *args, **kwargs)
+        except (TypeError, RuntimeError, IndexError, ValueError, AttributeError):
+            return None

@@ -63,18 +63,15 @@ class Units:
 
     def classes(self) -> Tensor:
         """For each unit (count,) the first of those that it moves together with."""
-        first = list(range(self.count))
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
 
-        def find(unit: int) -> int:
-            while first[unit] != unit:
-                first[unit] = first[first[unit]]
-                unit = first[unit]
-            return unit
-
-        for pair in torch.cat(self.links).unique(dim=0).tolist():
-            low, high = sorted(map(find, pair))
-            first[high] = low
-        return torch.tensor([find(unit) for unit in first])
+        pairs = torch.cat(self.links).unique(dim=0).numpy()
+        graph = coo_array((pairs[:, 0] >= 0, (pairs[:, 0], pairs[:, 1])), shape=(self.count, self.count))
+        number, labels = connected_components(graph, directed=False)
+        units, found = torch.arange(self.count), torch.from_numpy(labels).long()
+        first = torch.full((number,), self.count).scatter_reduce(0, found, units, "amin")
+        return first[found]
 
 
 def spread(units: Tensor, shape: Sequence[int], dim: int) -> Tensor:

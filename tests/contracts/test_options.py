@@ -117,7 +117,7 @@ SHARED = {
     "curve": {"barycentric", "bernstein", "box"},
     "dataset": {"augment", "batches", "classes", "decoding", "folder", "left_out", "split", "torchvision_source"},
     "injection": {"injected"},
-    "probe": {"answers", "divergence", "input_gradient", "input_hessian", "piecewise"},
+    "probe": {"answers", "divergence", "input_gradient", "input_hessian", "hessian_product", "piecewise"},
     "repair": {"bench", "held_out"},
     "selection": {"choice"},
 }
