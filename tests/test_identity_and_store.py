@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,10 @@ from mcr.numerics.seeding import generator, seed_for
 from mcr.store import identity
 from mcr.store.stage import Stage
 from mcr.store.store import Store
+
+
+def cpu() -> dict[str, Any]:
+    return {"device": "cpu", "threads": 1}
 
 
 def test_the_same_number_has_the_same_key() -> None:
@@ -85,7 +90,7 @@ def test_a_stage_is_computed_once_and_published_whole(tmp_path: Path) -> None:
         calls.append(folder)
         (folder / "weights").write_text("w")
 
-    folders = {store.fetch(stage, compute, "cpu") for _ in range(2)}
+    folders = {store.fetch(stage, compute, cpu) for _ in range(2)}
     assert len(calls) == len(folders) == 1
     folder = folders.pop()
     assert (folder / "weights").read_text() == "w"
@@ -104,10 +109,10 @@ def test_a_failed_computation_publishes_nothing_and_can_go_on(tmp_path: Path, er
         raise error
 
     with pytest.raises(type(error)):
-        store.fetch(stage, fail, "cpu")
+        store.fetch(stage, fail, cpu)
     assert not store.has(stage)
     assert not store.folder(stage).exists()
-    found = store.fetch(stage, lambda folder: (folder / "rest").write_text((folder / "half").read_text()), "cpu")
+    found = store.fetch(stage, lambda folder: (folder / "rest").write_text((folder / "half").read_text()), cpu)
     assert (found / "rest").read_text() == "h"
 
 
@@ -117,7 +122,7 @@ def _slow(root: str, log: str) -> None:
             stream.write("computed\n")
         time.sleep(1)
 
-    Store(root).fetch(Stage("train", 1, {"same": True}), compute, "cpu")
+    Store(root).fetch(Stage("train", 1, {"same": True}), compute, cpu)
 
 
 def test_two_processes_that_want_the_same_stage_compute_it_once(tmp_path: Path) -> None:

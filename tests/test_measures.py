@@ -25,7 +25,7 @@ from mcr.stages import artifacts, checks, model
 from mcr.stages import measure as stage_of_measures
 from mcr.store.stage import Stage
 from mcr.weightspace import files
-from tests.conftest import TINY, TOGETHER
+from tests.conftest import TINY, TOGETHER, sealed
 from tests.processes import mcr
 from tests.reading import column, rows
 from tests.test_tampering import patched, split
@@ -386,6 +386,7 @@ def test_a_mean_that_is_no_finite_number_is_refused_with_its_place(value: float,
     control = files.load(path)
     control["1/layers.3.weight"][2:5] = value
     files.save(control, path)
+    sealed(path.parent)
     with pytest.raises(
         InputError, match=f"measure train: loss is ({said}) at t = 0.5: the fit diverged there"
     ) as caught:
@@ -419,6 +420,7 @@ def test_a_training_that_ended_early_is_told_at_the_head_of_the_report(make) -> 
 def test_every_training_below_a_report_may_say_that_it_ended_early(label: str, make) -> None:
     made = make(goal="connect")
     (made[label][0] / "training.json").write_text(json.dumps({"stopped": "nothing was left to learn"}))
+    sealed(made[label][0])
     summary = json.loads((make()["report"][0] / "summary.json").read_text())
     assert f"{label} ended early: nothing was left to learn" in summary["warnings"]
 

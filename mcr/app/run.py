@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -21,7 +20,7 @@ from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
 from mcr.plans import pipeline
 from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
-from mcr.store import build
+from mcr.store import build, jsonfile
 from mcr.store.store import Store
 
 log = logging.getLogger("mcr")
@@ -148,7 +147,7 @@ def wandb_place(folder: Path, below: str = "") -> dict[str, str]:
 def _print(folder: Path) -> None:
     from mcr.app.terminal import print_repair, print_results
 
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = jsonfile.read(folder / "summary.json")
     if summary.get("kind") == "repair":
         places: dict[str, Path | str] = {"network": folder / CLEANED, "card": folder / "card.md"}
         print_repair(summary, {**places, "figure": folder / "figure.png", **wandb_place(folder)})

@@ -8,8 +8,9 @@ from mcr.architectures.normalization import Normalized
 from mcr.digests import file_digest
 from mcr.errors import InputError
 from mcr.stages import model
-from mcr.stages.artifacts import NAMES, DataSpec, read_spec, write_json, write_network
+from mcr.stages.artifacts import NAMES, DataSpec, read_spec, write_network
 from mcr.stages.context import Context
+from mcr.store import jsonfile
 from mcr.store.stage import Stage
 from mcr.weightspace import files
 
@@ -22,7 +23,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     """
     network, names = take(stage, read_spec(inputs["data"]))
     write_network(network, folder)
-    write_json(folder / NAMES, names)
+    jsonfile.write(folder / NAMES, names)
 
 
 def take(stage: Stage, spec: DataSpec) -> tuple[Normalized, dict[str, list[str]]]:

@@ -8,8 +8,9 @@ from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
 from mcr.probes.risk import risk
 from mcr.stages import session
-from mcr.stages.artifacts import PRECHECK, read_material, read_spec, write_json
+from mcr.stages.artifacts import PRECHECK, read_material, read_spec
 from mcr.stages.context import Context
+from mcr.store import jsonfile
 from mcr.store.stage import Stage
 
 
@@ -32,4 +33,4 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             f"{', '.join(spec.classes)}, and is normalization= the one that they were trained with? "
             "training.min_accuracy_over_chance=0 repairs them all the same"
         )
-    write_json(folder / PRECHECK, right)
+    jsonfile.write(folder / PRECHECK, right)

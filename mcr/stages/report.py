@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from mcr.evaluation.table import Table, write_csv
 from mcr.metric import Metric
 from mcr.reports import document, figures, robustness, together
 from mcr.reports.claims import Verdict, judge
-from mcr.stages.artifacts import SUMMARY, TRAINING, write_json
+from mcr.stages.artifacts import SUMMARY, TRAINING
 from mcr.stages.context import Context
 from mcr.stages.loggers import log_report
+from mcr.store import jsonfile
 from mcr.store.stage import Stage
 
 Summary = Mapping[str, Mapping[str, Any]]
@@ -106,7 +108,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     }
     stronger = robustness.stronger(fitted, STRONGER, REPORTED) if told and STRONGER in fitted.measures else []
     statistics = {probe: one.statistics for probe, one in asked.items()}
-    warnings = [*_stopped(stage, inputs), *robustness.warnings(stronger, statistics)]
+    warnings = [*_stopped(stage, inputs), *robustness.warnings(stronger, statistics), *_unknown(statistics)]
     related, table = spaces[FITTED].related, spaces[FITTED].tables[""]
     notes = {metric.label: robustness.correlation_note(related, metric.name) for metric in table.metrics}
     references = [figures.Line(one.measured.label, one.tables[""]) for name, one in spaces.items() if name != FITTED]
@@ -149,7 +151,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "together": statistics,
         "stronger": stronger,
     }
-    write_json(folder / SUMMARY, summary)
+    jsonfile.write(folder / SUMMARY, summary)
     log_report(stage, context, table, spaces[FITTED].known, drawn)
 
 
@@ -179,6 +181,16 @@ def _stopped(stage: Stage, inputs: Mapping[str, Path]) -> list[str]:
             if said:
                 found.append(f"{role.removeprefix('training ')} ended early: {said}")
     return found
+
+
+def _unknown(statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Numbers over several networks that have no value, such as the cosine of gradients that are zero."""
+    return [
+        f"{probe}: {name} has no value on these images"
+        for probe, numbers in statistics.items()
+        for name, value in numbers.items()
+        if isinstance(value, float) and isnan(value) and not name.endswith("_se")
+    ]
 
 
 def _strongest(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

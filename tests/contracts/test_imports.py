@@ -24,26 +24,38 @@ ROWS = [
     {"architectures", "attacks", "backdoors", "curves", "datasets", "injections", "schedules", "selection"},
     {"numerics", "progress", "metric"},
     {"types", "digests"},
-    {"errors"},
+    {"digest_memory", "errors"},
 ]
 # The same inside the rooms that are layered themselves.
 FLOORS = {
     "app": [
         {"cli"},
-        {"sweep", "views"},
+        {"prune", "sweep", "views"},
         {"run"},
         {"overrides", "terminal"},
         {"composition", "differences"},
         {"shorthands"},
     ],
-    "store": [{"build", "store"}, {"stage"}, {"identity"}],
+    "store": [{"leftovers"}, {"build", "store"}, {"manifest", "stage"}, {"identity", "jsonfile", "locks"}, {"disk"}],
     "plans": [{"pipeline"}, {"repair"}, {"measures", "networks", "plugins"}, {"subspaces"}, {"node", "recipes"}],
 }
 LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
 HEAVY = {"torch", "pytorch_lightning", "torchvision", "torchmetrics"}
 # May not load torch, not even through what they import: the command line's views and the reading of tables.
 LIGHT_ROOMS = {
-    *("__init__", "__main__", "app", "digests", "errors", "evaluation", "metric", "plans", "progress", "reports"),
+    *(
+        "__init__",
+        "__main__",
+        "app",
+        "digest_memory",
+        "digests",
+        "errors",
+        "evaluation",
+        "metric",
+        "plans",
+        "progress",
+        "reports",
+    ),
     *("selection", "store"),
 }
 LIGHT_FILES = {
