@@ -87,6 +87,8 @@ def source_digest(target: str) -> str:
         spec = None
     if spec is None or (spec.origin is None and not spec.submodule_search_locations):
         raise InputError(f"no module holds {target}: is its folder on PYTHONPATH?")
+    if not spec.has_location and not spec.submodule_search_locations:
+        raise InputError(f"{target} is a part of Python itself")
     folders = [Path(place) for place in spec.submodule_search_locations or ()]
     files = sorted(path for folder in folders for path in folder.rglob("*.py")) or [Path(str(spec.origin))]
     if {"site-packages", "dist-packages"} & set(files[0].parts):

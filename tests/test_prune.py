@@ -66,7 +66,7 @@ def test_what_may_go_is_shown_with_its_size_and_stays(root: Path, capsys, monkey
     assert files(root) == before
     assert "6 leftovers, 0.0 MB, may go: mcr prune --yes removes them" in said
     for name in (f".partial-{KILLED.key}", f".damaged-{DONE.key}", f".damaged-{DONE.key}-2", f".lock-{KILLED.key}"):
-        assert f"{name} " in said
+        assert f"{name}\n" in said.replace(" ", "")
     assert sum(one.bytes for one in leftovers.find(root, root / "store")) == 25
 
 
@@ -126,4 +126,5 @@ def test_a_finished_command_leaves_nothing_to_prune_nor_in_the_temporary_folder(
     assert done.returncode == 0, done.stderr[-2000:]
     assert leftovers.find(tmp_path / "root", tmp_path / "root" / "store") == []
     assert not list((tmp_path / "root" / "store").glob("*/.*"))
-    assert os.listdir(tmp_path / "tmpdir") == []
+    # torch keeps one cache there for all commands of a user.
+    assert not [name for name in os.listdir(tmp_path / "tmpdir") if not name.startswith("torchinductor_")]

@@ -14,10 +14,10 @@ from mcr.store import leftovers
 
 YES = "--yes"
 TOLD = {
-    "unfinished": "a training that was interrupted or diverged: its command would go on from here",
-    "damaged": "was moved aside, and made anew",
-    "lock": "of a process that was killed",
-    "temporary": "files of a command that was killed",
+    "unfinished": "interrupted or refused; where it is a training, its command would go on from there",
+    "damaged": "moved aside, and made anew",
+    "lock": "of a command that was killed",
+    "temporary": "of a command that was killed",
 }
 
 
@@ -33,11 +33,16 @@ def prune(paths: Mapping[str, Any], remove: bool) -> None:
     found = leftovers.find(root, Path(paths["store"]))
     if remove:
         found = [one for one in found if one.remove()]
-    table = Table("what", "MB", "place", "", box=None, pad_edge=False)
+    table = Table("what", box=None, pad_edge=False)
+    table.add_column("MB", justify="right")
+    table.add_column(f"below {root}", overflow="fold")
     for one in found:
-        table.add_row(one.what, f"{one.bytes / 1e6:.1f}", escape(str(one.place)), TOLD[one.what])
+        place = one.place.relative_to(root) if one.place.is_relative_to(root) else one.place
+        table.add_row(one.what, f"{one.bytes / 1e6:.1f}", escape(str(place)))
     if found:
         console.print(table)
+        for what in dict.fromkeys(one.what for one in found):
+            console.print(f"{what}: {TOLD[what]}", style="dim", highlight=False, soft_wrap=True)
     size = sum(one.bytes for one in found) / 1e6
     said = "removed" if remove else f"may go: mcr prune {YES} removes them"
     console.print(f"{len(found)} leftovers, {size:.1f} MB, {said}" if found else f"nothing to remove below {root}")

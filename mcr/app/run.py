@@ -95,7 +95,10 @@ def job(cfg: DictConfig) -> None:
         if not (swept or foreseen):
             raise
         text = str(error) if foreseen else traceback.format_exc()
-        (folder / FAILURE).write_text(f"{type(error).__name__}\n{text}\n")
+        try:
+            (folder / FAILURE).write_text(f"{type(error).__name__}\n{text}\n")
+        except OSError:  # a full disk has no room for this either
+            raise error from None
         if swept:
             log.error("job failed: %s", text)
 
