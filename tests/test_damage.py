@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import mcr
+from mcr.app import cli
 from mcr.errors import InputError
 from mcr.plans import pipeline
 from mcr.stages.context import Context
@@ -252,6 +253,19 @@ def test_files_are_on_the_disk_before_the_folder_has_its_name(tmp_path: Path, mo
     assert steps == [*(("sync", name) for name in written), ("name", SOURCE.key), ("sync", "chained")]
 
 
+def test_what_was_complete_when_its_process_was_killed_is_published(tmp_path: Path, computed, monkeypatch) -> None:
+    """Its checkpoints have gone by then: computing it again would begin at the beginning."""
+    store = Store(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            go(store, SOURCE)
+    assert not store.has(SOURCE)
+    assert go(store, SOURCE) == {"source": "hit"}
+    assert computed == ["source"]
+    assert store.has(SOURCE, contents=True)
+
+
 FULL = {
     "a number": OSError(errno.ENOSPC, "No space left on device"),
     "a quota": OSError(errno.EDQUOT, "Disk quota exceeded"),
@@ -319,6 +333,18 @@ def test_a_run_mends_its_store(make, tmp_path: Path) -> None:
     assert {"train start", "connect path", "report"} <= remade
     assert not {"train end", "data", "split"} & remade
     assert state() == before
+
+
+def test_a_damaged_stage_is_shown_and_nothing_is_written(make, tmp_path: Path, capsys, monkeypatch) -> None:
+    made = make("logger=none", goal="connect")
+    (made["train end"][0] / "network.safetensors").write_bytes(b"")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.dispatch(["show", "connect", *TINY, "logger=none", f"paths.root={tmp_path}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for label, state in (("train start", "hit"), ("train end", "damaged"), ("connect path", "hit")):
+        assert state in next(line for line in lines if line.startswith(label)).split()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_a_damaged_subspace_of_a_run_is_refused(make, tmp_path: Path) -> None:

@@ -120,6 +120,21 @@ def test_a_failed_computation_publishes_nothing_and_can_go_on(tmp_path: Path, er
     assert (found / "rest").read_text() == "h"
 
 
+def test_two_processes_that_find_the_same_damage_mend_it_once(tmp_path: Path) -> None:
+    context, log = multiprocessing.get_context("spawn"), tmp_path / "log"
+    _slow(str(tmp_path / "store"), str(log))
+    folder = Store(tmp_path / "store").folder(Stage("train", 1, {"same": True}))
+    (folder / "stage.json").unlink()
+    processes = [context.Process(target=_slow, args=(str(tmp_path / "store"), str(log))) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert log.read_text() == 2 * "computed\n"
+    assert sorted(path.name for path in folder.parent.iterdir()) == [f".damaged-{folder.name}", folder.name]
+
+
 def test_a_lock_is_there_only_while_it_is_held(tmp_path: Path) -> None:
     store, stage = Store(tmp_path), Stage("train", 1, {})
 

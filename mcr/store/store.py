@@ -77,28 +77,37 @@ class Store:
             if not wrong:
                 return folder
             aside = _set_aside(folder, wrong) if os.path.lexists(folder) else None
-            partial.mkdir(exist_ok=True)
-            begin = time.perf_counter()
-            try:
-                compute(partial)
-                record = {
-                    "stage": stage.name,
-                    "version": stage.version,
-                    "key": stage.key,
-                    "config": identity.numbers(stage.config),
-                    "needs": {role: {"stage": need.name, "key": need.key} for role, need in stage.needs.items()},
-                    "provenance": identity.provenance(time.perf_counter() - begin, device()),
-                }
-                manifest.write(partial, record)
-            except Exception as error:
-                if disk.is_full(error, partial):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(partial)) from error
-                raise
+            # A process may have been killed when all but the name was there.
+            if manifest.damage(partial, stage.key, contents=True):
+                self._make(stage, partial, compute, device)
             os.replace(partial, folder)
             disk.sync(folder.parent)
             if aside is not None:
                 _compare(aside, folder)
         return folder
+
+    @staticmethod
+    def _make(
+        stage: Stage, partial: Path, compute: Callable[[Path], None], device: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        """Compute an artifact, and write its record."""
+        partial.mkdir(exist_ok=True)
+        begin = time.perf_counter()
+        try:
+            compute(partial)
+            record = {
+                "stage": stage.name,
+                "version": stage.version,
+                "key": stage.key,
+                "config": identity.numbers(stage.config),
+                "needs": {role: {"stage": need.name, "key": need.key} for role, need in stage.needs.items()},
+                "provenance": identity.provenance(time.perf_counter() - begin, device()),
+            }
+            manifest.write(partial, record)
+        except Exception as error:
+            if disk.is_full(error, partial):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(partial)) from error
+            raise
 
 
 def _wrong(folder: Path, key: str, contents: bool) -> str:
