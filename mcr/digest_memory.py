@@ -55,7 +55,9 @@ class DigestMemory:
         rows = database.execute(
             "SELECT path, state, digest FROM digests WHERE path >= ? AND path < ?", (self.prefix, end)
         )
-        found = {(os.fsdecode(path), *map(int, state.split())): digest for path, state, digest in rows}
+        found: dict[State, str] = {}
+        for path, state, digest in rows:
+            found[(os.fsdecode(path), *(int(number) for number in state.split()))] = str(digest)
         if any(len(digest) != DIGITS for digest in found.values()):
             raise ValueError("a digest is no digest")
         self.known = found
