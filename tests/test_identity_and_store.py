@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import time
@@ -147,6 +148,21 @@ def test_a_lock_is_there_only_while_it_is_held(tmp_path: Path) -> None:
     folder = store.fetch(stage, compute, cpu)
     assert locks.is_free(folder)
     assert [path.name for path in folder.parent.iterdir()] == [stage.key]
+
+
+def test_a_lock_that_another_machine_removed_is_taken_anew(tmp_path: Path, monkeypatch) -> None:
+    calls, acquire = [], locks.FileLock.acquire
+
+    def stale_at_first(self: Any, *args: Any, **settings: Any) -> Any:
+        calls.append(self)
+        if len(calls) < 3:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return acquire(self, *args, **settings)
+
+    monkeypatch.setattr(locks.FileLock, "acquire", stale_at_first)
+    with locks.held(tmp_path / "folder", "train"):
+        assert len(calls) == 3
+        assert locks.lock_file(tmp_path / "folder").is_file()
 
 
 def _count(folder: str, place: str) -> None:

@@ -79,6 +79,14 @@ def test_results_stay_and_the_rest_goes(root: Path, capsys) -> None:
     assert "nothing to remove" in capsys.readouterr().out
 
 
+def test_what_cannot_be_removed_is_told(root: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("mcr.store.leftovers.shutil.rmtree", lambda *_, **__: None)
+    prune.prune(paths(root), remove=True)
+    said = capsys.readouterr().out
+    assert f".partial-{KILLED.key} stays:" in said.replace("\n", "")
+    assert "1 leftover, 0.0 MB, removed" in said  # the lock
+
+
 def _hold(folder: str, events: Any) -> None:
     with locks.held(Path(folder), "train"):
         events[0].set()

@@ -31,8 +31,8 @@ def prune(paths: Mapping[str, Any], remove: bool) -> None:
     console = Console()
     root = Path(paths["root"])
     found = leftovers.find(root, Path(paths["store"]))
-    if remove:
-        found = [one for one in found if one.remove()]
+    kept = [one for one in found if not one.remove()] if remove else []
+    found = [one for one in found if one not in kept]
     table = Table("what", box=None, pad_edge=False)
     table.add_column("MB", justify="right")
     table.add_column(f"below {root}", overflow="fold")
@@ -43,6 +43,9 @@ def prune(paths: Mapping[str, Any], remove: bool) -> None:
         console.print(table)
         for what in dict.fromkeys(one.what for one in found):
             console.print(f"{what}: {TOLD[what]}", style="dim", highlight=False, soft_wrap=True)
+    for one in kept:
+        console.print(f"{one.place} stays: a process has taken hold of it, or it cannot be removed", soft_wrap=True)
     size = sum(one.bytes for one in found) / 1e6
     said = "removed" if remove else f"may go: mcr prune {YES} removes them"
-    console.print(f"{len(found)} leftovers, {size:.1f} MB, {said}" if found else f"nothing to remove below {root}")
+    count = f"{len(found)} leftover{'s' if len(found) > 1 else ''}"
+    console.print(f"{count}, {size:.1f} MB, {said}" if found else f"nothing to remove below {root}")

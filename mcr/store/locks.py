@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 LOCK = ".lock-"  # before the name of the folder that is locked
+AT_ONCE, FOREVER = 0.0, -1.0  # seconds to wait, in the words of filelock
 log = logging.getLogger("mcr")
 
 
@@ -24,10 +26,10 @@ def held(folder: Path, label: str) -> Iterator[None]:
     """Hold a folder's lock, waiting for whoever has it. Raises OSError where it cannot be written."""
     lock = FileLock(lock_file(folder))
     try:
-        lock.acquire(timeout=0)
+        _acquire(lock, AT_ONCE)
     except Timeout:
         log.info("  %-20s %s  another process makes it: waiting", label, folder.name)
-        lock.acquire()
+        _acquire(lock, FOREVER)
     with _released(lock):
         yield
 
@@ -37,7 +39,7 @@ def claimed(folder: Path) -> Iterator[bool]:
     """Hold a folder's lock if nobody does; gives whether it is held now."""
     lock = FileLock(lock_file(folder))
     try:
-        lock.acquire(timeout=0)
+        _acquire(lock, AT_ONCE)
     except Timeout:
         yield False
         return
@@ -55,6 +57,18 @@ def is_free(folder: Path) -> bool:
             return True
     except Timeout:
         return False
+
+
+def _acquire(lock: FileLock, timeout: float) -> None:
+    while True:
+        try:
+            lock.acquire(timeout=timeout)
+        except OSError as error:
+            # On a network's file system: another machine has removed the file since this one opened it.
+            if error.errno != errno.ESTALE:
+                raise
+        else:
+            return
 
 
 @contextmanager
