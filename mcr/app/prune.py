@@ -35,7 +35,7 @@ def prune(paths: Mapping[str, Any], remove: bool) -> None:
     found = [one for one in found if one not in kept]
     table = Table("what", box=None, pad_edge=False)
     table.add_column("MB", justify="right")
-    table.add_column(f"below {root}", overflow="fold")
+    table.add_column(escape(f"below {root}"), overflow="fold")
     for one in found:
         place = one.place.relative_to(root) if one.place.is_relative_to(root) else one.place
         table.add_row(one.what, f"{one.bytes / 1e6:.1f}", escape(str(place)))
@@ -44,8 +44,10 @@ def prune(paths: Mapping[str, Any], remove: bool) -> None:
         for what in dict.fromkeys(one.what for one in found):
             console.print(f"{what}: {TOLD[what]}", style="dim", highlight=False, soft_wrap=True)
     for one in kept:
-        console.print(f"{one.place} stays: a process has taken hold of it, or it cannot be removed", soft_wrap=True)
+        console.print(
+            f"{one.place} stays: a process has taken hold of it, or it cannot be removed", markup=False, soft_wrap=True
+        )
     size = sum(one.bytes for one in found) / 1e6
     said = "removed" if remove else f"may go: mcr prune {YES} removes them"
     count = f"{len(found)} leftover{'s' if len(found) > 1 else ''}"
-    console.print(f"{count}, {size:.1f} MB, {said}" if found else f"nothing to remove below {root}")
+    console.print(f"{count}, {size:.1f} MB, {said}" if found else f"nothing to remove below {root}", markup=False)
