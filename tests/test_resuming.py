@@ -170,9 +170,7 @@ class Overflowing(Interrupted):
 
 
 def test_a_history_that_ends_without_a_finite_number_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"train end diverged: validation/odd is inf after .*learning rate"
-    ):
+    with pytest.raises(InputError, match=r"train end diverged: validation/odd is inf after .*learning rate"):
         fitted(tmp_path, Overflowing())
 
 
