@@ -311,7 +311,7 @@ def test_files_follow_the_umask(mask: int, make, tmp_path: Path) -> None:
 
 
 def test_a_run_mends_its_store(make, tmp_path: Path) -> None:
-    """Weights, control points and a table with a flipped bit, while all that was made of them is there or not."""
+    """Pixels, weights, control points and a table with a flipped bit; what was made of them is there or not."""
 
     def state() -> dict[str, bytes]:
         return {
@@ -325,13 +325,14 @@ def test_a_run_mends_its_store(make, tmp_path: Path) -> None:
     for label, file in (("train start", "network.safetensors"), ("connect path", "control.safetensors")):
         flip(made[label][0] / file)
     flip(made["report"][0] / "path.csv")
+    flip(next(made["data"][0].glob("*_images.npy")))
     for name in ("measure", "place", "connect"):
         label = next(label for label in made if label.startswith(name) and label != "connect path")
         shutil.rmtree(made[label][0])
     again = make("logger=none", *TINY)
     remade = {label for label, (_, how) in again.items() if how == "made"}
-    assert {"train start", "connect path", "report"} <= remade
-    assert not {"train end", "data", "split"} & remade
+    assert {"train start", "connect path", "report", "data"} <= remade
+    assert not {"train end", "split"} & remade
     assert state() == before
 
 
