@@ -10,8 +10,9 @@ from pathlib import Path
 from benchmarks import subject
 from benchmarks.paired import Row, publish, spread, timed
 from benchmarks.path_point import Path as Walked
+from mcr.store.manifest import RECORD
 from mcr.store.stage import Stage
-from mcr.store.store import RECORD, Store
+from mcr.store.store import Store
 
 POINTS = (3, 6, 12, 24)
 IMAGES = (500, 1000, 2000, 4000)

@@ -7,14 +7,18 @@ import importlib.util
 import os
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from math import inf
 from pathlib import Path
 
+from mcr.digest_memory import DigestMemory, State
 from mcr.errors import InputError
 
 SETTLED_SECONDS = 2.0  # after its last change: the coarsest clock of a file system
-_digests: dict[tuple[str | int, ...], str] = {}  # of the files that this process has read
+_digests: dict[State, str] = {}  # of the files that this process has read, or recalls
+_memories: dict[tuple[str, str], DigestMemory] = {}  # by store and folder: each is looked up once a process
 
 
 def file_digest(path: str, most_megabytes: float = inf) -> str:
@@ -50,10 +54,25 @@ def file_digest(path: str, most_megabytes: float = inf) -> str:
     return digest
 
 
-def _state(path: str, found: os.stat_result) -> tuple[str | int, ...]:
+def _state(path: str, found: os.stat_result) -> State:
     """What differs after each change of a file, without reading it."""
     times = (found.st_mtime_ns, found.st_ctime_ns)
     return (os.path.abspath(path), found.st_dev, found.st_ino, found.st_size, *times)
+
+
+@contextmanager
+def remembered(store: str, folder: Path) -> Iterator[None]:
+    """Within this, files below a folder that have not changed since an earlier command are not read again.
+
+    Args:
+        store: The folder that holds the memory; one that does not exist is not made.
+        folder: Of the files.
+    """
+    place = (os.path.abspath(store), os.path.abspath(folder))
+    memory = _memories.setdefault(place, DigestMemory(Path(store), folder))
+    _digests.update(memory.recall())
+    yield
+    memory.keep(_digests)
 
 
 def source_digest(target: str) -> str:
@@ -68,6 +87,8 @@ def source_digest(target: str) -> str:
         spec = None
     if spec is None or (spec.origin is None and not spec.submodule_search_locations):
         raise InputError(f"no module holds {target}: is its folder on PYTHONPATH?")
+    if not spec.has_location and not spec.submodule_search_locations:
+        raise InputError(f"{target} is a part of Python itself")
     folders = [Path(place) for place in spec.submodule_search_locations or ()]
     files = sorted(path for folder in folders for path in folder.rglob("*.py")) or [Path(str(spec.origin))]
     if {"site-packages", "dist-packages"} & set(files[0].parts):

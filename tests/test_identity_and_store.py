@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import time
+from math import isnan
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mcr import digests
 from mcr.errors import InputError
 from mcr.numerics.seeding import generator, seed_for
-from mcr.store import identity
+from mcr.store import identity, jsonfile, locks
 from mcr.store.stage import Stage
 from mcr.store.store import Store
+
+
+def cpu() -> dict[str, Any]:
+    return {"device": "cpu", "threads": 1}
 
 
 def test_the_same_number_has_the_same_key() -> None:
@@ -69,6 +76,9 @@ def test_editing_one_s_own_network_changes_its_identity(tmp_path: Path, monkeypa
     assert digests.source_digest("own_package.Net") != whole
     with pytest.raises(InputError, match="no module"):
         digests.source_digest("no_such_package.Net")
+    for target in ("sys.exit", "zipimport.zipimporter"):
+        with pytest.raises(InputError, match="is a part of Python itself"):
+            digests.source_digest(target)
 
 
 def test_seeds_are_named_by_their_use() -> None:
@@ -85,7 +95,7 @@ def test_a_stage_is_computed_once_and_published_whole(tmp_path: Path) -> None:
         calls.append(folder)
         (folder / "weights").write_text("w")
 
-    folders = {store.fetch(stage, compute, "cpu") for _ in range(2)}
+    folders = {store.fetch(stage, compute, cpu) for _ in range(2)}
     assert len(calls) == len(folders) == 1
     folder = folders.pop()
     assert (folder / "weights").read_text() == "w"
@@ -104,11 +114,109 @@ def test_a_failed_computation_publishes_nothing_and_can_go_on(tmp_path: Path, er
         raise error
 
     with pytest.raises(type(error)):
-        store.fetch(stage, fail, "cpu")
+        store.fetch(stage, fail, cpu)
     assert not store.has(stage)
     assert not store.folder(stage).exists()
-    found = store.fetch(stage, lambda folder: (folder / "rest").write_text((folder / "half").read_text()), "cpu")
+    found = store.fetch(stage, lambda folder: (folder / "rest").write_text((folder / "half").read_text()), cpu)
     assert (found / "rest").read_text() == "h"
+
+
+def test_two_processes_that_find_the_same_damage_mend_it_once(tmp_path: Path) -> None:
+    context, log = multiprocessing.get_context("spawn"), tmp_path / "log"
+    _slow(str(tmp_path / "store"), str(log))
+    folder = Store(tmp_path / "store").folder(Stage("train", 1, {"same": True}))
+    (folder / "stage.json").unlink()
+    processes = [context.Process(target=_slow, args=(str(tmp_path / "store"), str(log))) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert log.read_text() == 2 * "computed\n"
+    assert sorted(path.name for path in folder.parent.iterdir()) == [f".damaged-{folder.name}", folder.name]
+
+
+def test_a_lock_is_there_only_while_it_is_held(tmp_path: Path) -> None:
+    store, stage = Store(tmp_path), Stage("train", 1, {})
+
+    def compute(folder: Path) -> None:
+        assert locks.lock_file(store.folder(stage)).is_file()
+        assert not locks.is_free(store.folder(stage))
+        with locks.claimed(store.folder(stage)) as free:
+            assert not free
+
+    folder = store.fetch(stage, compute, cpu)
+    assert locks.is_free(folder)
+    assert [path.name for path in folder.parent.iterdir()] == [stage.key]
+
+
+def test_a_lock_that_another_machine_removed_is_taken_anew(tmp_path: Path, monkeypatch) -> None:
+    calls, acquire = [], locks.FileLock.acquire
+
+    def stale_at_first(self: Any, *args: Any, **settings: Any) -> Any:
+        calls.append(self)
+        if len(calls) < 3:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return acquire(self, *args, **settings)
+
+    monkeypatch.setattr(locks.FileLock, "acquire", stale_at_first)
+    with locks.held(tmp_path / "folder", "train"):
+        assert len(calls) == 3
+        assert locks.lock_file(tmp_path / "folder").is_file()
+
+
+def _count(folder: str, place: str) -> None:
+    for _ in range(40):
+        with locks.held(Path(folder), "count"):
+            number = int(Path(place).read_text())
+            time.sleep(0.001)
+            Path(place).write_text(str(number + 1))
+
+
+def test_who_waits_for_a_lock_that_was_removed_takes_the_next(tmp_path: Path) -> None:
+    """Each of four processes removes the file that the others wait for, many times; nobody is ever alone with it."""
+    context, place = multiprocessing.get_context("spawn"), tmp_path / "number"
+    place.write_text("0")
+    processes = [context.Process(target=_count, args=(str(tmp_path / "folder"), str(place))) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    assert place.read_text() == "160"
+    assert not locks.lock_file(tmp_path / "folder").exists()
+
+
+# ---------------------------------------------------------------------------------------- what is no finite number
+
+
+def test_json_has_no_value_where_there_is_none_and_reading_gives_it_back(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    jsonfile.write(path, {"se": float("nan"), "deep": [(1.5, float("nan"))], "text": "nan", "flag": True, "n": 3})
+    assert json.loads(path.read_text(), parse_constant=pytest.fail) == {
+        "se": None,
+        "deep": [[1.5, None]],
+        "text": "nan",
+        "flag": True,
+        "n": 3,
+    }
+    found = jsonfile.read(path)
+    assert isnan(found["se"])
+    assert isnan(found["deep"][0][1])
+    assert found["flag"] is True
+
+
+def test_an_infinite_result_is_refused_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"summary\.json path loss 1 is inf, no usable result"):
+        jsonfile.write(tmp_path / "summary.json", {"path": {"loss": [1.0, float("inf")]}})
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_json_is_written_in_one_place() -> None:
+    """Elsewhere only for digests and records, which hold no results."""
+    package = Path(jsonfile.__file__).parent.parent
+    users = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if "json.dump" in path.read_text()}
+    assert users == {"datasets/folder.py", "store/identity.py", "store/jsonfile.py", "store/manifest.py"}
 
 
 def _slow(root: str, log: str) -> None:
@@ -117,7 +225,7 @@ def _slow(root: str, log: str) -> None:
             stream.write("computed\n")
         time.sleep(1)
 
-    Store(root).fetch(Stage("train", 1, {"same": True}), compute, "cpu")
+    Store(root).fetch(Stage("train", 1, {"same": True}), compute, cpu)
 
 
 def test_two_processes_that_want_the_same_stage_compute_it_once(tmp_path: Path) -> None:

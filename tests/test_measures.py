@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mcr.app import run
+from mcr.app import run, terminal
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
 from mcr.numerics.seeding import generator
@@ -23,9 +23,13 @@ from mcr.probes.calibration import Calibration
 from mcr.probes.risk import risk
 from mcr.stages import artifacts, checks, model
 from mcr.stages import measure as stage_of_measures
+from mcr.stages.artifacts import spec_of
+from mcr.stages.report import _unknown
+from mcr.store import jsonfile
 from mcr.store.stage import Stage
+from mcr.types import LabelledImages, RawDataset
 from mcr.weightspace import files
-from tests.conftest import TINY, TOGETHER
+from tests.conftest import TINY, TOGETHER, sealed
 from tests.processes import mcr
 from tests.reading import column, rows
 from tests.test_tampering import patched, split
@@ -379,19 +383,63 @@ def test_the_calibration_error_is_its_definition(bins: int, scale: float) -> Non
 # What cannot be said
 
 
-@pytest.mark.parametrize(("value", "said"), [(math.nan, "nan"), (3e38, "nan|inf")])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (math.nan, "measure train: loss is nan at t = 0.5: the fit diverged there"),
+        (3e38, "places.json rows 1 arc_length is inf"),
+    ],
+)
 def test_a_mean_that_is_no_finite_number_is_refused_with_its_place(value: float, said: str, make) -> None:
     made = make(goal="connect")
     path = made["connect path"][0] / "control.safetensors"
     control = files.load(path)
     control["1/layers.3.weight"][2:5] = value
     files.save(control, path)
-    with pytest.raises(
-        InputError, match=f"measure train: loss is ({said}) at t = 0.5: the fit diverged there"
-    ) as caught:
+    sealed(path.parent)
+    with pytest.raises(InputError, match=said) as caught:
         make()
+    assert "lower the learning rate" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list((made["connect path"][0].parents[1] / "measure").glob("[!.]*"))
+
+
+def test_an_end_that_says_nothing_finite_as_it_was_given_is_refused(make) -> None:
+    """Its BatchNorm statistics are broken: estimated anew along the path they are not."""
+    words = [word for word in TINY if not word.startswith("architecture")]
+    words += ["architecture=small_vgg", "architecture.width=4", "attack=none"]
+    made = make(*words, goal="connect", tiny=False)
+    path = made["train end"][0] / "network.safetensors"
+    state = files.load(path)
+    name = next(name for name in state if name.endswith("running_var"))
+    state[name][:] = math.nan
+    files.save(state, path)
+    sealed(path.parent)
+    with pytest.raises(InputError, match="measure train: loss of network 1 as it was given is nan"):
+        make(*words, tiny=False)
+
+
+def test_a_report_of_a_single_image_is_json_without_nan(make) -> None:
+    """A standard error of one image has no value."""
+    folder = make("evaluation.test_images=1", "attack=none")["report"][0]
+    strict = json.loads((folder / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert strict["subspaces"]["path"]["metrics"]["test_loss"]["barrier_se"] is None
+    summary = jsonfile.read(folder / "summary.json")
+    assert math.isnan(summary["subspaces"]["path"]["metrics"]["test_loss"]["barrier_se"])
+    terminal.print_results([("one", summary)], [], {})
+
+
+def test_a_number_over_several_networks_that_has_no_value_is_told() -> None:
+    numbers = {"clean": math.nan, "gap": 0.5, "gap_se": math.nan, "note": "nan"}
+    assert _unknown({"gradients": numbers}) == ["gradients: clean has no value on these images"]
+
+
+def test_images_that_are_all_alike_are_refused() -> None:
+    part = LabelledImages(torch.full((6, 1, 4, 4), 7, dtype=torch.uint8), torch.arange(6) % 2)
+    with pytest.raises(InputError, match="all 6 images of the data are alike"):
+        spec_of(RawDataset({"all": part}, ("a", "b")))
+    part.images[3, 0, 1, 1] = 8
+    assert spec_of(RawDataset({"all": part}, ("a", "b"))).mean == [pytest.approx(7 / 255, abs=1e-4)]
 
 
 def test_a_fit_that_diverges_ends_the_command_in_one_line(tmp_path: Path) -> None:
@@ -419,6 +467,7 @@ def test_a_training_that_ended_early_is_told_at_the_head_of_the_report(make) -> 
 def test_every_training_below_a_report_may_say_that_it_ended_early(label: str, make) -> None:
     made = make(goal="connect")
     (made[label][0] / "training.json").write_text(json.dumps({"stopped": "nothing was left to learn"}))
+    sealed(made[label][0])
     summary = json.loads((make()["report"][0] / "summary.json").read_text())
     assert f"{label} ended early: nothing was left to learn" in summary["warnings"]
 

@@ -178,7 +178,7 @@ def test_one_good_network_is_enough_to_begin_with(root: Path, request_for) -> No
         "endpoints.end.min_accuracy_over_chance=0",
     )
     cfg = request_for(*WORDS, *words, f"paths.root={root}", verb="repair").jobs[0].config
-    (card,) = pipeline.plan(cfg, run.title(cfg))["repair"]
+    card, _ = pipeline.plan(cfg, run.title(cfg))["repair"]
     precheck = card.needs["choose"].needs["precheck"]
     store = Store(cfg["paths"]["store"])
     for _ in pipeline.make([precheck], store, Context(cfg["runtime"], cfg["logger"], "tests", root / "run")):

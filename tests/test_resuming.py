@@ -179,6 +179,19 @@ def test_a_checkpoint_of_another_version_is_none(tmp_path: Path) -> None:
     assert not usable(place, names - {"network.1.weight"})
 
 
+class Overflowing(Interrupted):
+    """Its weights stay finite, what is seen of it does not."""
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self.log("validation/odd", float("inf"))
+
+
+def test_a_history_that_ends_without_a_finite_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train end diverged: validation/odd is inf after .*learning rate"):
+        fitted(tmp_path, Overflowing())
+
+
 # ------------------------------------------------------------------------------------------------- ended early
 
 

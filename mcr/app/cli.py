@@ -10,13 +10,13 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from mcr.app import overrides, shorthands, views
+from mcr.app import overrides, prune, shorthands, views
 from mcr.app.composition import conf_folder
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, InputError
 from mcr.store.build import nearest
 
 VERBS = ("train", "connect", "evaluate", "report", "repair")
-VIEWS = ("show", "list")
+VIEWS = ("show", "list", "prune")
 # Hydra's options whose next word is a value.
 VALUE_FLAGS = frozenset(
     {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
@@ -61,7 +61,8 @@ def dispatch(words: list[str]) -> int:
     if view == "list":
         views.list_options(conf_folder(), overrides.parse_arguments(words))
         return 0
-    args = overrides.parse_arguments(words)
+    sure = view == "prune" and prune.YES in words
+    args = overrides.parse_arguments([word for word in words if not (sure and word == prune.YES)])
     if overrides.is_view(args):
         if not args.shell_completion:
             whole = overrides.check_names(conf_folder(), args)
@@ -76,6 +77,9 @@ def dispatch(words: list[str]) -> int:
     request = overrides.compose_jobs(conf_folder(), args, verb)
     if view == "show":
         views.show_plans(request)
+        return 0
+    if view == "prune":
+        prune.prune(request.jobs[0].config["paths"], sure)
         return 0
     from mcr.app import run, sweep
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -21,7 +20,7 @@ from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
 from mcr.plans import pipeline
 from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
-from mcr.store import build
+from mcr.store import build, jsonfile
 from mcr.store.store import Store
 
 log = logging.getLogger("mcr")
@@ -96,7 +95,10 @@ def job(cfg: DictConfig) -> None:
         if not (swept or foreseen):
             raise
         text = _ended(error) if isinstance(error, SystemExit) else str(error) if foreseen else traceback.format_exc()
-        (folder / FAILURE).write_text(f"{type(error).__name__}\n{text}\n")
+        try:
+            (folder / FAILURE).write_text(f"{type(error).__name__}\n{text}\n")
+        except OSError:  # a full disk has no room for this either
+            raise error from None
         if swept:
             log.error("job failed: %s", text)
 
@@ -154,7 +156,7 @@ def wandb_place(folder: Path, below: str = "") -> dict[str, str]:
 def _print(folder: Path) -> None:
     from mcr.app.terminal import print_repair, print_results
 
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = jsonfile.read(folder / "summary.json")
     if summary.get("kind") == "repair":
         places: dict[str, Path | str] = {"network": folder / CLEANED, "card": folder / "card.md"}
         print_repair(summary, {**places, "figure": folder / "figure.png", **wandb_place(folder)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -17,6 +16,7 @@ from mcr.evaluation.summary import over_replicates
 from mcr.evaluation.table import Table, metrics_of, write_csv
 from mcr.reports import document, figures, repair_figures, repairs, robustness
 from mcr.reports.claims import Verdict
+from mcr.store import jsonfile
 
 SHADED = "Lines are means over the seeds (replicates) of a path, shaded the range of the fitted path over them."
 
@@ -30,7 +30,7 @@ def finish(folder: Path, count: int) -> int:
     # A folder that the user names may hold the jobs of an earlier, longer sweep.
     jobs = [job for job in jobs if not job.name.isdigit() or int(job.name) < count]
     done = [job for job in jobs if (job / "summary.json").is_file()]
-    repaired = [job for job in done if json.loads((job / "summary.json").read_text()).get("kind") == "repair"]
+    repaired = [job for job in done if jsonfile.read(job / "summary.json").get("kind") == "repair"]
     if repaired:
         _compare(folder, repaired)
     elif done:
@@ -60,13 +60,13 @@ def labels(jobs: list[Path], ignoring: Collection[str] = ()) -> list[str]:
         return value.replace("_", "-") if value and value[0].isalpha() else f"{key.split('.')[-1]}={value}"
 
     if not varying:
-        return [json.loads((job / "summary.json").read_text())["title"] for job in jobs]
+        return [jsonfile.read(job / "summary.json")["title"] for job in jobs]
     return [", ".join(word(key, setting.get(key)) for key in varying) for setting in settings]
 
 
 def _report(folder: Path, jobs: list[Path]) -> None:
     names = labels(jobs)
-    summaries = [json.loads((job / "summary.json").read_text()) for job in jobs]
+    summaries = [jsonfile.read(job / "summary.json") for job in jobs]
     config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())
     panels = [_panel(job, name, summary) for job, name, summary in zip(jobs, names, summaries, strict=True)]
     groups = labels(jobs, ignoring=("replicate",))
@@ -108,7 +108,7 @@ def _report(folder: Path, jobs: list[Path]) -> None:
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     jobs_found = [{"name": name, **summary} for name, summary in zip(names, summaries, strict=True)]
     joint = {"jobs": jobs_found, "replicates": spread}
-    (folder / "summary.json").write_text(json.dumps(joint, indent=2) + "\n", encoding="utf-8")
+    jsonfile.write(folder / "summary.json", joint)
     places: dict[str, Path | str] = {"figure": folder / "figure.png", "tables": folder / "report.md"}
     places |= run.wandb_place(folder, "*/")
     if set(groups) == set(spread):
@@ -157,7 +157,7 @@ def _figure(panels: list[figures.Panel]) -> Any:
 
 def _compare(folder: Path, jobs: list[Path]) -> None:
     """The table and the figure of repairs side by side."""
-    summaries = [json.loads((job / "summary.json").read_text()) for job in jobs]
+    summaries = [jsonfile.read(job / "summary.json") for job in jobs]
     aside = ("replicate", "repair", "repair.budget.images")
     titles = [summary["title"] for summary in summaries]
     # Where nothing else varies, the labels are the titles, which end with the method and the number of images.
@@ -185,7 +185,7 @@ def _compare(folder: Path, jobs: list[Path]) -> None:
     ]
     sections += [document.claims_section(verdicts)] if verdicts else []
     (folder / "report.md").write_text("\n".join(sections))
-    (folder / "summary.json").write_text(json.dumps({"jobs": summaries, "rows": found}, indent=2) + "\n")
+    jsonfile.write(folder / "summary.json", {"jobs": summaries, "rows": found})
     places = {"figure": folder / "figure.png", "tables": folder / "report.md"}
     print_comparison(found, verdicts, {**places, **run.wandb_place(folder, "*/")})
 

@@ -18,6 +18,8 @@ from mcr.plans import pipeline
 from mcr.store.build import nearest
 from mcr.store.store import Store
 
+STYLES = {"hit": "green", "miss": "yellow", "damaged": "red"}
+
 
 def description(path: Path) -> str:
     """The first comment of a YAML file that is no Hydra directive."""
@@ -77,7 +79,7 @@ def _groups(conf: Path) -> dict[str, list[str]]:
 
 
 def show_plans(request: Request) -> None:
-    """Print every stage of every job with hit or miss; those that several jobs share, with the first of them."""
+    """Print every stage of every job with its state; those that several jobs share, with the first of them."""
     console = Console()
     above: dict[str, frozenset[str]] = {}  # key of a stage that was told to those of all that it needs
     for index, job in enumerate(request.jobs):
@@ -91,8 +93,9 @@ def show_plans(request: Request) -> None:
             # What a need needs itself is not told again.
             told = frozenset().union(*(above[need.key] for need in needs))
             above[stage.key] = told | {need.key for need in needs}
-            state = "[green]hit[/green]" if store.has(stage) else "[yellow]miss[/yellow]"
-            table.add_row(stage.label, stage.key, state, ", ".join(n.label for n in needs if n.key not in told))
+            state = store.state(stage)
+            shown = f"[{STYLES[state]}]{state}[/{STYLES[state]}]"
+            table.add_row(stage.label, stage.key, shown, ", ".join(n.label for n in needs if n.key not in told))
         heading = f"job {index}: {' '.join(job.overrides)}" if request.swept else name
         console.print(heading, style="italic", markup=False, highlight=False)
         if new:

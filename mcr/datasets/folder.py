@@ -7,12 +7,13 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mcr.datasets.classes import AUTO, Classes, classes
-from mcr.digests import file_digest
+from mcr.digests import file_digest, remembered
 from mcr.errors import InputError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff"})
@@ -142,32 +143,36 @@ def tiny_imagenet(root: Path, chosen: Any = AUTO) -> dict[str, Listing]:
     }
 
 
-def image_folder_fingerprint(root: str, chosen: Any = AUTO, hint: str = "") -> str:
+def image_folder_fingerprint(root: str, chosen: Any = AUTO, hint: str = "", store: str = "") -> str:
     """SHA-256 of all that ``image_folder`` lists: names of classes, and names and contents of images.
 
     Args:
         root: The folder; where it lies does not count.
         chosen: ``dataset.classes``; what it does not name is not read.
         hint: What to do where the folder is missing, for the message.
+        store: Remembers the digests of files, where it exists; "" for none.
 
     Raises:
         InputError: Where there is no such folder, or an image cannot be read.
     """
-    return _fingerprint(root, chosen, hint, image_folder)
+    return _fingerprint(root, chosen, hint, store, image_folder)
 
 
-def tiny_imagenet_fingerprint(root: str, chosen: Any = AUTO, hint: str = "") -> str:
+def tiny_imagenet_fingerprint(root: str, chosen: Any = AUTO, hint: str = "", store: str = "") -> str:
     """The same of what ``tiny_imagenet`` lists; the annotations count by the labels that they give."""
-    return _fingerprint(root, chosen, hint, tiny_imagenet)
+    return _fingerprint(root, chosen, hint, store, tiny_imagenet)
 
 
-def _fingerprint(root: str, chosen: Any, hint: str, listed: Callable[[Path, Any], Mapping[str, Listing]]) -> str:
+def _fingerprint(
+    root: str, chosen: Any, hint: str, store: str, listed: Callable[[Path, Any], Mapping[str, Listing]]
+) -> str:
     folder = Path(root)
     if not folder.is_dir():
         raise InputError(f"there is no folder {root}" + (f"; {hint}" if hint else ""))
     parts = listed(folder, chosen)
     files = [file for part in parts.values() for file in part.files]
-    digests = for_all(lambda path: file_digest(str(path)), [path for path, _ in files])
+    with remembered(store, folder) if store else nullcontext():
+        digests = for_all(lambda path: file_digest(str(path)), [path for path, _ in files])
     names = [[name, *part.classes.names] for name, part in parts.items()]
     # JSON, because a name may hold any character.
     rows = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from mcr.evaluation.summary import Grid
 from mcr.evaluation.table import Table
 from mcr.metric import Metric
 from mcr.numerics.statistics import Values
+from mcr.store import jsonfile
 
 # The files of the stages place and measure that are read here.
 PLACES, MEASURE, PER_IMAGE = "places.json", "measure.json", "per_image.safetensors"
@@ -57,7 +57,7 @@ class Measure:
             ends: Names of the ends.
             fitted: Whether the images are those that the subspace was fitted on.
         """
-        found, placed = (json.loads((folder / MEASURE).read_text()), json.loads((place / PLACES).read_text()))
+        found, placed = jsonfile.read(folder / MEASURE), jsonfile.read(place / PLACES)
         indices = found["indices"]
         rows = tuple(placed["rows"][index] for index in indices)
         grid = Grid(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from mcr.plans import recipes
 from mcr.stages import session
 from mcr.stages.context import Context
 from mcr.stages.declared import BatchNorm, validate
+from mcr.store import manifest
 from mcr.weightspace import batchnorm, subspace
 from mcr.weightspace.transform import Transform
 
@@ -96,13 +96,16 @@ class Subspace(subspace.Subspace):
             name: "path", or that of a reference.
 
         Raises:
-            InputError: Where no run lies there, or it has no such subspace.
+            InputError: Where no run lies there, it has no such subspace, or a file of it is damaged.
         """
         record = Path(folder) / "stages" / f"place-{name}" / "stage.json"
         if not record.is_file():
             raise InputError(f"{folder} holds no places of a subspace {name}: is it the folder of a run, made by mcr?")
-        stage, store = json.loads(record.read_text()), record.resolve().parent.parent.parent
+        folder = record.resolve().parent
+        stage, store = manifest.check(folder), folder.parent.parent
         inputs = {role: store / need["stage"] / need["key"] for role, need in stage["needs"].items()}
+        for used in inputs.values():
+            manifest.check(used)
         context = Context({**composed("runtime=cpu")["runtime"], "threads": 0}, {"kind": "none"}, "", Path())
         found = session.subspace(stage["config"], inputs, inputs["subspace"], context)
         self = cls.__new__(cls)

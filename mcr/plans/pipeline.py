@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,12 +60,14 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     # A report names what is left out of a user's own images; of other data there is nothing to say.
     own = dataset if "fingerprint" in cfg["dataset"] else {}
     report = node("report", "report", settings, **checked, **needs, **trained, **own)
+    report = replace(report, beyond=tuple(stage.needs["place"] for stage in asked))
+    card = repair.card(cfg, title, networks, ends) if cfg["verb"] == "repair" else None
     return {
         "train": list(ends.values()),
         "connect": [*checked.values(), *spaces.values()],
         "evaluate": [*checked.values(), *asked],
         "report": [report],
-        "repair": [repair.card(cfg, title, networks, ends)] if cfg["verb"] == "repair" else [],
+        "repair": [card, card.needs["choose"]] if card is not None else [],
     }
 
 
@@ -87,12 +90,18 @@ def ordered(goals: list[Stage]) -> list[Stage]:
 def make(goals: list[Stage], store: Store, context: Context) -> Iterator[tuple[Stage, Path, str]]:
     """Fetch or compute the goals and what they need; yields stage, folder and "hit" or "made" as they come.
 
-    What is only needed by a hit is not looked at.
+    What is only needed by a hit may be missing; where it is there and damaged it is made anew too. The files of the
+    goals, and of what a stage that is made will read, are compared with the digests that they were written with.
     """
-    wanted = {goal.key for goal in goals}
+    read = {goal.key for goal in goals}
+    wanted = set[str]()
     for stage in reversed(ordered(goals)):
-        if stage.key in wanted and not store.has(stage):
-            wanted |= {need.key for need in stage.needs.values()}
+        state = store.state(stage, contents=stage.key in read)
+        if stage.key not in read and state != "damaged":
+            continue
+        wanted.add(stage.key)
+        if state != "hit":
+            read |= {need.key for need in (*stage.needs.values(), *stage.beyond)}
     for stage in ordered(goals):
         if stage.key not in wanted:
             continue
@@ -105,5 +114,5 @@ def make(goals: list[Stage], store: Store, context: Context) -> Iterator[tuple[S
             importlib.import_module(f"mcr.stages.{stage.name}").compute(stage, inputs, folder, context)
             computed.append(stage.key)
 
-        folder = store.fetch(stage, compute, context.device_name)
+        folder = store.fetch(stage, compute, context.machine, contents=stage.key in read)
         yield stage, folder, "made" if computed else "hit"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from mcr.architectures.normalization import Normalized
 from mcr.backdoors.backdoor import Backdoor
 from mcr.datasets.split import home
 from mcr.errors import InputError
+from mcr.store import jsonfile
 from mcr.store.build import build
 from mcr.types import LabelledImages, RawDataset
 from mcr.weightspace import files
@@ -61,11 +61,13 @@ class DataSpec:
 
 
 def spec_of(source: RawDataset) -> DataSpec:
-    """The facts of a source. Raises InputError for a part with one class only."""
+    """The facts of a source. Raises InputError for a part with one class only, or images that are all alike."""
     for name, part in source.parts.items():
         if len(part.labels.unique()) < 2:
             raise InputError(f"the part {name} of the data holds a single class")
     first = source.parts["all" if "all" in source.parts else "train"].images
+    if all(bool((first[begin : begin + CHUNK] == first[:1]).all()) for begin in range(0, len(first), CHUNK)):
+        raise InputError(f"all {len(first)} images of the data are alike: nothing can be learned from them")
     sums = squares = torch.zeros(first.shape[1], dtype=torch.float64)
     pixels = first[:, 0].numel()
     for begin in range(0, len(first), CHUNK):
@@ -83,15 +85,12 @@ def spec_of(source: RawDataset) -> DataSpec:
 
 
 def write_source(source: RawDataset, folder: Path) -> None:
-    """Pixels as memory-mappable arrays, facts and checksums beside them."""
+    """Pixels as memory-mappable arrays, and the facts beside them."""
     spec = spec_of(source)
-    checksums = {}
     for name, part in source.parts.items():
         for kind, tensor in (("images", part.images), ("labels", part.labels)):
-            path = folder / f"{name}_{kind}.npy"
-            np.save(path, tensor.numpy(), allow_pickle=False)
-            checksums[path.name] = _checksum(path)
-    write_json(folder / DATA, {**asdict(spec), "sha256": checksums})
+            np.save(folder / f"{name}_{kind}.npy", tensor.numpy(), allow_pickle=False)
+    jsonfile.write(folder / DATA, asdict(spec))
 
 
 def read_spec(folder: Path) -> DataSpec:
@@ -111,22 +110,18 @@ def read_spec(folder: Path) -> DataSpec:
 
 
 def read_part(folder: Path, name: str) -> LabelledImages:
-    """A part of the pixels, memory-mapped. Raises InputError where the file is not what was written."""
+    """A part of the pixels, memory-mapped."""
     return LabelledImages(_read_array(folder, f"{name}_images.npy"), read_labels(folder, name))
 
 
 def read_labels(folder: Path, name: str) -> Tensor:
-    """The labels of a part, int64 (N,), without its pixels. Raises InputError like ``read_part``."""
+    """The labels of a part, int64 (N,), without its pixels."""
     return _read_array(folder, f"{name}_labels.npy")
 
 
 def _read_array(folder: Path, name: str) -> Tensor:
-    path = folder / name
-    expected = json.loads((folder / DATA).read_text())["sha256"][name]
-    if not path.is_file() or _checksum(path) != expected:
-        raise InputError(f"{path} is damaged (its checksum differs): remove {folder}, it will be made again")
     # Copy-on-write: torch wants writable memory, the file stays as it is.
-    return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+    return torch.from_numpy(np.load(folder / name, mmap_mode="c", allow_pickle=False))
 
 
 def read_split(inputs: dict[str, Path], name: str, device: str, limit: int | str = "all") -> LabelledImages:
@@ -206,7 +201,7 @@ class Poison:
 def write_poison(poison: Poison, facts: Mapping[str, Any], folder: Path) -> None:
     """The poisoned images' numbers and labels, and the facts that people ask for."""
     files.save({"indices": poison.indices, "labels": poison.labels}, folder / POISON)
-    write_json(folder / POISON_FACTS, {"stamp": poison.stamp, **facts})
+    jsonfile.write(folder / POISON_FACTS, {"stamp": poison.stamp, **facts})
 
 
 def read_poison(folder: Path) -> Poison:
@@ -220,12 +215,3 @@ def read_edits(folder: Path) -> dict[str, Any]:
     path = folder / EDIT
     found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     return found
-
-
-def write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

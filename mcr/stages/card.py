@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +22,6 @@ from mcr.stages.artifacts import (
     TOLD,
     read_network,
     read_spec,
-    write_json,
 )
 from mcr.stages.choose import PLACE, RATE, make_bench, read_cleaned
 from mcr.stages.context import Context
@@ -31,6 +29,7 @@ from mcr.stages.injected import injection_report
 from mcr.stages.loggers import log_card
 from mcr.stages.reactivated import reactivated
 from mcr.stages.scorecard import Answers, Scorecard
+from mcr.store import jsonfile
 from mcr.store.build import build
 from mcr.store.stage import Stage
 from mcr.weightspace.states import load_state
@@ -40,7 +39,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     """card.md, card.json, along.csv (the candidates of the chosen learning rate), the figure, summary.json."""
     config, recipe = stage.config, stage.needs["choose"].config
     context.prepare()
-    choice = json.loads((inputs["choose"] / CHOICE).read_text())
+    choice = jsonfile.read(inputs["choose"] / CHOICE)
     chosen = choice["chosen"]
     rate = f"{chosen['rate']:g}" if "rate" in chosen else ""
     unused = [role for role in inputs if role.startswith((RATE, PLACE)) and role.split(" ", 1)[1] != rate]
@@ -98,7 +97,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     figure = repair_figures.card_figure(rows, card)
     figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
     write_csv(folder / "along.csv", rows)
-    write_json(folder / "card.json", card)
+    jsonfile.write(folder / "card.json", card)
     (folder / "card.md").write_text(cards.document(card, rows, claims))
     kept = (
         "title",
@@ -114,7 +113,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "reactivation",
         "warnings",
     )
-    write_json(folder / "summary.json", {"kind": "repair", **{name: card[name] for name in kept}, "claims": claims})
+    jsonfile.write(folder / "summary.json", {"kind": "repair", **{name: card[name] for name in kept}, "claims": claims})
     log_card(stage, context, metrics, rows, figure)
 
 

@@ -144,7 +144,7 @@ def check_with_data(missing: list[Stage], store: Store) -> None:
 
 def _spec(data: Stage, store: Store) -> DataSpec | None:
     """The facts of the data; None where they may have to be downloaded first."""
-    if store.has(data):
+    if store.has(data, contents=True):
         return read_spec(store.folder(data))
     if data.places and "fingerprint" not in data.config["dataset"]:
         return None

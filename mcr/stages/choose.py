@@ -26,10 +26,10 @@ from mcr.stages.artifacts import (
     read_material,
     read_network,
     read_spec,
-    write_json,
     write_network,
 )
 from mcr.stages.context import Context
+from mcr.store import jsonfile
 from mcr.store.build import build
 from mcr.store.stage import Stage
 from mcr.types import LabelledImages
@@ -60,7 +60,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     repaired = method.rebuild(bench, chosen)
     write_network(repaired, folder)
     files.save(as_given(repaired, inputs.get("file")), folder / CLEANED)
-    write_json(
+    jsonfile.write(
         folder / CHOICE,
         {
             "chosen": chosen,

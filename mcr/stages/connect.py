@@ -18,12 +18,12 @@ from mcr.stages.artifacts import (
     TRAINING,
     read_spec,
     read_split,
-    write_json,
     write_network,
 )
 from mcr.stages.context import Context
 from mcr.stages.loggers import training_loggers
 from mcr.stages.train import batches, fitting, parts
+from mcr.store import jsonfile
 from mcr.store.build import build
 from mcr.store.stage import Stage
 from mcr.training.fit import fit
@@ -41,7 +41,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     config = stage.config
     if "recipe" not in config:
         files.save({}, folder / CONTROL)
-        write_json(folder / TRAINING, {"stopped": "", "warnings": []})
+        jsonfile.write(folder / TRAINING, {"stopped": "", "warnings": []})
         return
     recipe = config["recipe"]
     context.prepare()
@@ -73,7 +73,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     if config["free"] == "all":
         _write_ends(module, network, training, folder)
     write_csv(folder / HISTORY, fitted.rows)
-    write_json(folder / TRAINING, {"stopped": fitted.stopped, "warnings": warnings})
+    jsonfile.write(folder / TRAINING, {"stopped": fitted.stopped, "warnings": warnings})
     shutil.rmtree(folder / "checkpoints")  # kept until now, so that an interrupted stage goes on from them
 
 

@@ -51,6 +51,12 @@ class Context:
         """Where training images lie: on the device, or in memory that several processes can share."""
         return self.device_name if self.processes == 1 else "cpu"
 
+    def machine(self) -> dict[str, Any]:
+        """What may move the last digits of a result: the device, and the number of CPU threads."""
+        import torch
+
+        return {"device": self.device_name, "threads": torch.get_num_threads()}
+
     def memory_format(self, name: str) -> Any:
         """torch's memory format of that name."""
         import torch

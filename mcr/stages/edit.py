@@ -8,8 +8,9 @@ import torch
 
 from mcr.numerics.seeding import generator
 from mcr.stages import session
-from mcr.stages.artifacts import EDIT, read_edits, read_network, read_spec, read_split, write_json, write_network
+from mcr.stages.artifacts import EDIT, read_edits, read_network, read_spec, read_split, write_network
 from mcr.stages.context import Context
+from mcr.store import jsonfile
 from mcr.store.build import build_tree
 from mcr.store.stage import Stage
 from mcr.types import LabelledImages
@@ -33,4 +34,4 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     load_state(network, edited.tensors, strict=False)
     write_network(network, folder)
     # What earlier edits did is still true of the network.
-    write_json(folder / EDIT, {**read_edits(inputs["init"]), **edited.report})
+    jsonfile.write(folder / EDIT, {**read_edits(inputs["init"]), **edited.report})

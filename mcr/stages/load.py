@@ -11,8 +11,9 @@ from mcr.foreign.fit import Taken
 from mcr.foreign.fit import take as take_from
 from mcr.foreign.shards import weights_digest
 from mcr.stages import model, trial
-from mcr.stages.artifacts import NAMES, TOLD, DataSpec, read_spec, write_json, write_network
+from mcr.stages.artifacts import NAMES, TOLD, DataSpec, read_spec, write_network
 from mcr.stages.context import Context
+from mcr.store import jsonfile
 from mcr.store.stage import Stage
 
 log = logging.getLogger("mcr")
@@ -28,8 +29,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     network, taken = take(stage, spec)
     trial.warned(network, spec, stage.config["architecture"]["_target_"], stage.label)
     write_network(network, folder)
-    write_json(folder / NAMES, taken.names)
-    write_json(folder / TOLD, taken.told)
+    jsonfile.write(folder / NAMES, taken.names)
+    jsonfile.write(folder / TOLD, taken.told)
     for line in taken.told:
         log.info("  %-22s %s", stage.label, line)
 

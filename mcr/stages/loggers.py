@@ -11,6 +11,7 @@ from typing import Any
 from mcr.errors import InputError
 from mcr.evaluation.table import Table
 from mcr.stages.context import Context
+from mcr.stages.staging import temporary_files
 from mcr.store.stage import Stage
 
 
@@ -18,12 +19,13 @@ from mcr.store.stage import Stage
 def wandb_run(stage: Stage, context: Context) -> Iterator[Any]:
     """A W&B run whose id is the stage's key, in the command's group; always finished, with the exit code."""
     os.environ.setdefault("WANDB_SILENT", "true")
-    folder = context.folder / "wandb"
+    cache = context.folder / "wandb" / ".cache"
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         # Staging and caches go beside the runs, not into the home folder.
-        os.environ.setdefault(name, str(folder / ".cache"))
-    folder.mkdir(parents=True, exist_ok=True)
-    import wandb
+        os.environ.setdefault(name, str(cache))
+    # It keeps to folders that it makes when it is imported.
+    with temporary_files(cache):
+        import wandb
 
     settings = wandb.Settings(console="off", x_disable_stats=True, x_save_requirements=False, disable_git=True)
     try:

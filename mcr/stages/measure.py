@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from torch import Tensor
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
 from mcr.evaluation.measured import MEASURE, PER_IMAGE, PLACES
-from mcr.probes.answers import ask, ask_together
+from mcr.probes.answers import Answers, ask, ask_together
 from mcr.progress import bar
 from mcr.stages import session
-from mcr.stages.artifacts import read_split, write_json
+from mcr.stages.artifacts import read_split
 from mcr.stages.context import Context
 from mcr.stages.injected import injected_images
+from mcr.store import jsonfile
 from mcr.store.build import build_tree
 from mcr.store.stage import Stage
 from mcr.weightspace import files
@@ -48,12 +50,12 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             given = [partial(space.end_as_given, end) for end in range(len(space.ends))]
             answers = ask(probe, at, given, data, config["seed"], lambda count, row: progress.reach(count, _note(row)))
     metrics = [metric.of(config["name"]) for metric in probe.metrics]
-    _refuse_infinite(stage, answers.values, found, indices)
+    _refuse_infinite(stage, answers, found, indices)
     named, given_named = (
         {f"{config['name']}_{name}": value for name, value in part.items()} for part in (answers.values, answers.given)
     )
     files.save(named | {f"given/{name}": value for name, value in given_named.items()}, folder / PER_IMAGE)
-    write_json(
+    jsonfile.write(
         folder / MEASURE,
         {
             "metrics": [asdict(metric) for metric in metrics],
@@ -71,7 +73,7 @@ def _asked(config: Mapping[str, Any], found: Mapping[str, Any], inputs: Mapping[
     shares = found["shares"]
     if config["at"] != WORST:
         return list(range(len(shares)))
-    means = json.loads((inputs["worst"] / MEASURE).read_text())["means"][config["worst"]]
+    means = jsonfile.read(inputs["worst"] / MEASURE)["means"][config["worst"]]
     ends = [index for index, row in enumerate(shares) if max(row) == 1]
     inner = max((index for index in range(len(shares)) if index not in ends), key=lambda index: means[index])
     return sorted({*ends, inner})
@@ -100,13 +102,17 @@ def _note(row: Mapping[str, Tensor]) -> str:
     return "  ".join(f"{name} {float(value.double().mean()):.3f}" for name, value in list(row.items())[:2])
 
 
-def _refuse_infinite(stage: Stage, values: Mapping[str, Tensor], found: Mapping[str, Any], indices: list[int]) -> None:
-    for name, value in values.items():
-        if value.dim() == 2:
-            for index, mean in zip(indices, value.double().mean(1).tolist(), strict=True):
-                if mean - mean != 0:
-                    where = dict(zip(found["coordinates"], found["places"][index], strict=True))
-                    raise InputError(
-                        f"{stage.label}: {name} is {mean} at {', '.join(f'{k} = {v:g}' for k, v in where.items())}: "
-                        "the fit diverged there; lower the learning rate"
-                    )
+def _refuse_infinite(stage: Stage, answers: Answers, found: Mapping[str, Any], indices: list[int]) -> None:
+    """Of single networks, at the places or as they were given; what pairs of them have may be unknown, and is told."""
+    hint = "the fit diverged there; lower the learning rate"
+    single = {name: value for name, value in answers.values.items() if value.dim() == 2}
+    for name, value in single.items():
+        for index, mean in zip(indices, value.double().mean(1).tolist(), strict=True):
+            if not isfinite(mean):
+                where = dict(zip(found["coordinates"], found["places"][index], strict=True))
+                at = ", ".join(f"{coordinate} = {value:g}" for coordinate, value in where.items())
+                raise InputError(f"{stage.label}: {name} is {mean} at {at}: {hint}")
+    for name, value in answers.given.items():
+        for end, mean in enumerate(value.double().mean(-1).tolist()):
+            if not isfinite(mean):
+                raise InputError(f"{stage.label}: {name} of network {end} as it was given is {mean}: {hint}")

@@ -7,8 +7,9 @@ from pathlib import Path
 from mcr.evaluation.measured import PLACES
 from mcr.progress import bar
 from mcr.stages import session
-from mcr.stages.artifacts import STATISTICS, write_json
+from mcr.stages.artifacts import STATISTICS
 from mcr.stages.context import Context
+from mcr.store import jsonfile
 from mcr.store.stage import Stage
 from mcr.weightspace import files, locus
 from mcr.weightspace.survey import Survey
@@ -29,4 +30,4 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "shares": found.shares(space),
         "rows": found.rows,
     }
-    write_json(folder / PLACES, written)
+    jsonfile.write(folder / PLACES, written)

@@ -17,8 +17,9 @@ from mcr.errors import InputError
 from mcr.evaluation.class_order import ClassOrder, more_often_right
 from mcr.probes.risk import predictions
 from mcr.stages import session
-from mcr.stages.artifacts import PRECHECK, read_material, read_spec, write_json
+from mcr.stages.artifacts import PRECHECK, read_material, read_spec
 from mcr.stages.context import Context
+from mcr.store import jsonfile
 from mcr.store.stage import Stage
 from mcr.types import LabelledImages
 from mcr.weightspace.states import load_state
@@ -61,7 +62,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     lines += _lower(others, len(spec.classes), which, config)
     for line in lines:
         log.warning("  %-22s %s", stage.label, line)
-    write_json(folder / PRECHECK, {"accuracy": right, "warnings": lines})
+    jsonfile.write(folder / PRECHECK, {"accuracy": right, "warnings": lines})
 
 
 def _reordered(

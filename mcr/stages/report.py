@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from mcr.metric import Metric
 from mcr.reports import curvature, document, figures, robustness, together
 from mcr.reports.claims import Verdict, judge
 from mcr.stages import own_images
-from mcr.stages.artifacts import PRECHECK, SUMMARY, TRAINING, write_json
+from mcr.stages.artifacts import PRECHECK, SUMMARY, TRAINING
 from mcr.stages.context import Context
 from mcr.stages.loggers import log_report
+from mcr.store import jsonfile
 from mcr.store.stage import Stage
 
 Summary = Mapping[str, Mapping[str, Any]]
@@ -107,7 +109,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     }
     stronger = robustness.stronger(fitted, STRONGER, REPORTED) if told and STRONGER in fitted.measures else []
     statistics = {probe: one.statistics for probe, one in asked.items()}
-    warnings = [*_given(inputs), *_trainings(inputs), *robustness.warnings(stronger, statistics)]
+    warnings = [*_given(inputs), *_trainings(inputs), *robustness.warnings(stronger, statistics), *_unknown(statistics)]
     related, table = spaces[FITTED].related, spaces[FITTED].tables[""]
     notes = {metric.label: robustness.correlation_note(related, metric.name) for metric in table.metrics}
     references = [figures.Line(one.measured.label, one.tables[""]) for name, one in spaces.items() if name != FITTED]
@@ -153,7 +155,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "together": statistics,
         "stronger": stronger,
     }
-    write_json(folder / SUMMARY, summary)
+    jsonfile.write(folder / SUMMARY, summary)
     log_report(stage, context, table, spaces[FITTED].known, drawn)
 
 
@@ -191,6 +193,16 @@ def _trainings(inputs: Mapping[str, Path]) -> list[str]:
     early = [f"{name} ended early: {found['stopped']}" for name, found in told.items() if found["stopped"]]
     # Those of the network are the same for all of them; a training of an earlier version has none.
     return [*early, *dict.fromkeys(line for found in told.values() for line in found.get("warnings", ()))]
+
+
+def _unknown(statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Numbers over several networks that have no value, such as the cosine of gradients that are zero."""
+    return [
+        f"{probe}: {name} has no value on these images"
+        for probe, numbers in statistics.items()
+        for name, value in numbers.items()
+        if isinstance(value, float) and isnan(value) and not name.endswith("_se")
+    ]
 
 
 def _strongest(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -24,11 +24,11 @@ from mcr.stages.artifacts import (
     read_poison,
     read_spec,
     read_split,
-    write_json,
     write_network,
 )
 from mcr.stages.context import Context
 from mcr.stages.loggers import training_loggers
+from mcr.store import jsonfile
 from mcr.store.build import build
 from mcr.store.stage import Stage
 from mcr.training.fit import fit
@@ -89,9 +89,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         )
     write_network(module.scored, folder)
     write_csv(folder / HISTORY, rows)
-    write_json(folder / TRAINING, {"stopped": fitted.stopped, "warnings": warnings})
+    jsonfile.write(folder / TRAINING, {"stopped": fitted.stopped, "warnings": warnings})
     if "init" in inputs:
-        write_json(folder / EDIT, read_edits(inputs["init"]))
+        jsonfile.write(folder / EDIT, read_edits(inputs["init"]))
     shutil.rmtree(folder / "checkpoints")
 
 

@@ -74,6 +74,17 @@ def key(tree: Any) -> str:
     return hashlib.sha256(canonical(tree).encode()).hexdigest()[:KEY_LENGTH]
 
 
+def stage_key(record: Mapping[str, Any]) -> str:
+    """The key that a stage's record must have: of its name, version, recipe, and the keys of what it needs.
+
+    Args:
+        record: ``stage``, ``version``, ``config``, and ``needs``: role to a mapping with the ``key``.
+    """
+    needs = {role: need["key"] for role, need in record["needs"].items()}
+    parts = {"stage": record["stage"], "version": record["version"], "config": record["config"], "needs": needs}
+    return key(parts)
+
+
 @cache
 def _version(package: str) -> str:
     try:
@@ -82,8 +93,24 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def provenance(seconds: float, device: str) -> dict[str, Any]:
-    """What a result came from besides its recipe: commit, versions, device, seconds."""
+@cache
+def processor() -> str:
+    """The model of this machine's processor, as it calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def provenance(seconds: float, device: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result came from besides its recipe: commit, versions, machine, seconds.
+
+    Args:
+        seconds: That it took.
+        device: What it was computed on: ``device`` and ``threads``.
+    """
     root = Path(__file__).resolve().parent.parent.parent
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
@@ -95,6 +122,7 @@ def provenance(seconds: float, device: str) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "versions": {name: _version(name) for name in PACKAGES},
-        "device": device,
+        "processor": processor(),
+        **device,
         "seconds": round(seconds, 3),
     }

@@ -21,6 +21,7 @@ class Stage:
         needs: Role to stage.
         label: What people read ("train start"); not part of the identity.
         places: Where files from outside lie; not part of the identity, their content is (in the recipe, as a digest).
+        beyond: Stages that are read though they are needed by a need only; the identity holds them through that.
     """
 
     name: str
@@ -29,9 +30,11 @@ class Stage:
     needs: Mapping[str, Stage] = field(default_factory=dict)
     label: str = ""
     places: Mapping[str, str] = field(default_factory=dict)
+    beyond: tuple[Stage, ...] = ()
 
     @cached_property
     def key(self) -> str:
         # Kept: a stage is reached on many ways through the plan, and each would hash all that lies below it.
-        needs = {role: stage.key for role, stage in self.needs.items()}
-        return identity.key({"stage": self.name, "version": self.version, "config": self.config, "needs": needs})
+        needs = {role: {"key": stage.key} for role, stage in self.needs.items()}
+        recipe = {"stage": self.name, "version": self.version, "config": self.config, "needs": needs}
+        return identity.stage_key(recipe)

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from mcr.store.disk import sync
+
 # What Lightning reads back when a training goes on.
 ENTRIES = frozenset(
     {"state_dict", "callbacks", "loops", "optimizer_states", "lr_schedulers", "epoch", "global_step"}
@@ -38,11 +40,7 @@ class WholeFiles(TorchCheckpointIO):
             partial.unlink(missing_ok=True)
             raise
         os.replace(partial, place)
-        folder = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(place.parent)
 
 
 def load(path: Path) -> Any:

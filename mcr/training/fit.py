@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,6 +134,9 @@ def fit(
         if not torch.isfinite(tensor).all():
             raise InputError(f"{label} diverged: {name} is not finite after the last epoch; lower the learning rate")
     rows: list[Row] = checkpoints.load(places["last"])["callbacks"]["History"]["rows"]
+    for name, value in rows[-1].items() if keep == "last" else ():
+        if not isfinite(value):
+            raise InputError(f"{label} diverged: {name} is {value} after the last epoch; lower the learning rate")
     verdict = watcher.verdict(rows, module)
     stopped = verdict.sentence if verdict and (verdict.collapsed or len(rows) < stop) else ""
     return Fitted(rows, stopped)

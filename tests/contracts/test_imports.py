@@ -24,20 +24,20 @@ ROWS = [
     {"architectures", "attacks", "backdoors", "curves", "datasets", "injections", "schedules", "selection"},
     {"numerics", "progress", "metric"},
     {"types", "digests", "text"},
-    {"errors"},
+    {"digest_memory", "errors"},
 ]
 # The same inside the rooms that are layered themselves.
 FLOORS = {
     "app": [
         {"cli"},
-        {"sweep", "views"},
+        {"prune", "sweep", "views"},
         {"run"},
         {"overrides", "terminal"},
         {"composition", "differences"},
         {"shorthands"},
     ],
     "foreign": [{"fit"}, {"part"}, {"reading"}, {"child", "shards"}, {"container"}, {"tensors"}, {"pickled"}],
-    "store": [{"build", "store"}, {"stage"}, {"identity"}],
+    "store": [{"leftovers"}, {"build", "store"}, {"manifest", "stage"}, {"identity", "jsonfile", "locks"}, {"disk"}],
     "plans": [
         {"pipeline"},
         {"repair"},
@@ -51,8 +51,8 @@ LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
 HEAVY = {"torch", "pytorch_lightning", "torchvision", "torchmetrics"}
 # May not load torch, not even through what they import: the command line's views and the reading of tables.
 LIGHT_ROOMS = {
-    *("__init__", "__main__", "app", "digests", "errors", "evaluation", "metric", "plans", "progress", "reports"),
-    *("selection", "store", "text"),
+    *("__init__", "__main__", "app", "digest_memory", "digests", "errors", "evaluation", "metric", "plans"),
+    *("progress", "reports", "selection", "store", "text"),
 }
 LIGHT_FILES = {
     *("datasets/__init__.py", "datasets/classes.py", "datasets/folder.py", "datasets/left_out.py"),
