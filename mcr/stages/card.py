@@ -89,7 +89,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             "one_model": _copied(stage),
         },
     }
-    checked = json.loads((inputs["precheck"] / PRECHECK).read_text())["warnings"]
+    checked = jsonfile.read(inputs["precheck"] / PRECHECK)["warnings"]
     own = own_images.warnings(inputs) if "fingerprint" in stage.needs["data"].config["dataset"] else []
     card["warnings"] = [*checked, *cards.warnings(card), *own]
     verdicts = [judge(claim, metrics) for claim in config["claims"] if _about(claim, config["method"])]
@@ -128,7 +128,7 @@ def _read(inputs: Mapping[str, Path], ends: Sequence[str]) -> dict[str, list[str
     if "file" in inputs:  # of the first, even where it was edited
         folders[ends[0]] = inputs["file"]
     files = {name: folder / TOLD for name, folder in folders.items() if (folder / TOLD).is_file()}
-    found = {name: json.loads(file.read_text()) for name, file in files.items()}
+    found = {name: jsonfile.read(file) for name, file in files.items()}
     return {name: told for name, told in found.items() if told}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from math import isnan
@@ -179,20 +178,20 @@ def _drawn(panel: figures.Panel) -> Any:
 def _given(inputs: Mapping[str, Path]) -> list[str]:
     """What was seen of the user's networks and images before anything was made with them."""
     own = own_images.warnings(inputs) if "data" in inputs else []
-    checked = json.loads((inputs["precheck"] / PRECHECK).read_text())["warnings"] if "precheck" in inputs else []
+    checked = jsonfile.read(inputs["precheck"] / PRECHECK)["warnings"] if "precheck" in inputs else []
     return [*checked, *own]
 
 
 def _trainings(inputs: Mapping[str, Path]) -> list[str]:
     """What trainings have to say: an early end, a fault of the network; it changes every number of the report."""
     told = {
-        role.removeprefix("training "): json.loads((place / TRAINING).read_text())
+        role.removeprefix("training "): jsonfile.read(place / TRAINING)
         for role, place in inputs.items()
         if role.startswith("training ")
     }
     early = [f"{name} ended early: {found['stopped']}" for name, found in told.items() if found["stopped"]]
-    # Those of the network are the same for all of them; a training of an earlier version has none.
-    return [*early, *dict.fromkeys(line for found in told.values() for line in found.get("warnings", ()))]
+    # Those of the network are the same for all of them.
+    return [*early, *dict.fromkeys(line for found in told.values() for line in found["warnings"])]
 
 
 def _unknown(statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
