@@ -54,8 +54,11 @@ def check(request: overrides.Request) -> None:
     Raises:
         InputError: For a missing file or folder, an unknown import path, or a value out of its range.
     """
+    from mcr.stages import checks, settings
+
     checked: set[str] = set()
     for job in request.jobs:
+        settings.check(job.config)
         store = Store(job.config["paths"]["store"])
         goals = pipeline.plan(job.config, title(job.config))[job.config["verb"]]
         if any("_target_" in word for word in job.overrides):
@@ -64,8 +67,6 @@ def check(request: overrides.Request) -> None:
         missing = [s for s in pipeline.ordered(goals) if s.key not in checked and not store.has(s)]
         checked |= {stage.key for stage in missing}
         if missing:
-            from mcr.stages import checks
-
             # A launcher may carry the job to another machine; there it is checked again.
             if not any(word.startswith("hydra/launcher=") for word in job.overrides):
                 Context(job.config["runtime"], job.config["logger"], "", Path()).check()

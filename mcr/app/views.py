@@ -76,9 +76,8 @@ def _groups(conf: Path) -> dict[str, list[str]]:
     return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 
-def show_plans(request: Request) -> None:
+def show_plans(request: Request, console: Console) -> None:
     """Print every stage of every job with hit or miss; those that several jobs share, with the first of them."""
-    console = Console()
     above: dict[str, frozenset[str]] = {}  # key of a stage that was told to those of all that it needs
     for index, job in enumerate(request.jobs):
         store = Store(job.config["paths"]["store"])

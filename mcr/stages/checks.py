@@ -49,6 +49,7 @@ def _build(stage: Stage) -> None:
     if stage.name == "data":
         build.build({**config["dataset"], **stage.places})
     if "architecture" in config:
+        build.locate_network(config["architecture"]["_target_"])
         build.check_arguments(config["architecture"])
     if "augmentation" in config:
         Augmentation(**config["augmentation"])

@@ -24,6 +24,7 @@ ROWS = [
     {"architectures", "attacks", "backdoors", "curves", "datasets", "injections", "schedules", "selection"},
     {"numerics", "progress", "metric"},
     {"types", "digests"},
+    {"modules"},
     {"errors"},
 ]
 # The same inside the rooms that are layered themselves.
@@ -33,8 +34,9 @@ FLOORS = {
         {"sweep", "views"},
         {"run"},
         {"overrides", "terminal"},
-        {"composition", "differences"},
-        {"shorthands"},
+        {"composition", "hints", "trust"},
+        {"differences", "synonyms"},
+        {"faults", "shorthands"},
     ],
     "store": [{"build", "store"}, {"stage"}, {"identity"}],
     "plans": [{"pipeline"}, {"repair"}, {"measures", "networks", "plugins"}, {"subspaces"}, {"node", "recipes"}],
@@ -43,7 +45,19 @@ LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
 HEAVY = {"torch", "pytorch_lightning", "torchvision", "torchmetrics"}
 # May not load torch, not even through what they import: the command line's views and the reading of tables.
 LIGHT_ROOMS = {
-    *("__init__", "__main__", "app", "digests", "errors", "evaluation", "metric", "plans", "progress", "reports"),
+    *(
+        "__init__",
+        "__main__",
+        "app",
+        "digests",
+        "errors",
+        "evaluation",
+        "metric",
+        "modules",
+        "plans",
+        "progress",
+        "reports",
+    ),
     *("selection", "store"),
 }
 LIGHT_FILES = {
