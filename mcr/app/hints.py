@@ -33,11 +33,16 @@ def explained(conf: Path, overrides: list[str]) -> Iterator[None]:
         raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise InputError(_one_line(error, conf, overrides)) from error
+    except (TypeError, OSError) as error:  # of Hydra, for what is no name of an option
+        said = _no_name(conf, _groups(conf), overrides)
+        if not said:
+            raise
+        raise InputError(said) from error
 
 
 def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:
     text = str(error)
-    groups = sorted(str(path.relative_to(conf)) for path in conf.rglob("*") if path.is_dir())
+    groups = _groups(conf)
     option = re.search(r"Could not (?:find|load) '([\w/.@-]+)/([^/']*)'", text)
     if option:
         return _no_option(conf, *option.groups())
@@ -52,7 +57,8 @@ def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:
     if twice:
         return f"+{twice.group(1).rstrip(':')}: there is one already: leave out the +"
     if "Config group override must be" in text:
-        return _no_name(conf, groups, overrides)
+        said = _no_name(conf, groups, overrides)
+        return said or f"{differences.said(' '.join(overrides))}: an override is KEY=VALUE or GROUP=OPTION"
     for word in overrides:
         key, _, value = word.partition("=")
         if "interval(" in value:
@@ -68,15 +74,19 @@ def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:
 
 
 def _no_name(conf: Path, groups: list[str], overrides: list[str]) -> str:
-    """The line for a group that is given a number, or null."""
+    """The line for a group that is given something else than a name; empty where none is."""
     for word in overrides:
         group, _, value = word.partition("=")
         group = group.lstrip("+").partition("@")[0]
-        if group in groups and not re.fullmatch(r"(?!null$|true$|false$)[A-Za-z_][\w/-]*|\[.*", value):
+        if group in groups and not re.fullmatch(r"(?!null$|true$|false$)[A-Za-z_][\w/-]{0,99}", value):
             names = sorted(path.stem for path in (conf / group).glob("*.yaml"))
             nothing = f"for nothing write {group}=none" if value == "null" and "none" in names else ""
             return f"{differences.said(word)}: {nothing or 'it takes one of ' + ', '.join(names)}"
-    return f"{differences.said(' '.join(overrides))}: an override is KEY=VALUE or GROUP=OPTION"
+    return ""
+
+
+def _groups(conf: Path) -> list[str]:
+    return sorted(str(path.relative_to(conf)) for path in conf.rglob("*") if path.is_dir())
 
 
 def _no_option(conf: Path, group: str, name: str) -> str:

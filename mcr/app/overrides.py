@@ -92,6 +92,9 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
     Raises:
         InputError: For an unknown key, group, option or a value of the wrong type, naming the nearest valid names.
     """
+    for word in args.overrides:
+        if word.partition("=")[0].lstrip("+") == "verb":
+            raise InputError(f"{word}: the verb is a word of its own: mcr {word.partition('=')[2] or verb} ...")
     with Composer(conf, args) as composer, hints.explained(conf, args.overrides):
         whole = composer.first([*args.overrides, f"verb={verb}"])
         trust.check(whole.chosen.hydra)

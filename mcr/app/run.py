@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from mcr.app import overrides
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
-from mcr.plans import pipeline
+from mcr.plans import pipeline, plugins
 from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
 from mcr.store import build
@@ -59,6 +59,7 @@ def check(request: overrides.Request) -> None:
     checked: set[str] = set()
     for job in request.jobs:
         settings.check(job.config)
+        checks.check_choices(plugins.marked(job.config))
         store = Store(job.config["paths"]["store"])
         goals = pipeline.plan(job.config, title(job.config))[job.config["verb"]]
         if any("_target_" in word for word in job.overrides):
@@ -97,7 +98,7 @@ def job(cfg: DictConfig) -> None:
         if not (swept or foreseen):
             raise
         text = str(error) if foreseen else traceback.format_exc()
-        (folder / FAILURE).write_text(f"{type(error).__name__}\n{text}\n")
+        (folder / FAILURE).write_text(f"{type(error).__name__}\n{text}\n", encoding="utf-8")
         if swept:
             log.error("job failed: %s", text)
 
@@ -116,7 +117,7 @@ def failure(folder: Path) -> tuple[int, str]:
     """The exit status of a job and the last line of its failure: 0, 1 (failed) or 2 (bad input)."""
     if not (folder / FAILURE).is_file():
         return 0, ""
-    kind, *lines = (folder / FAILURE).read_text().strip().splitlines()
+    kind, *lines = (folder / FAILURE).read_text(encoding="utf-8").strip().splitlines()
     return (STATUS_INPUT if kind == InputError.__name__ else STATUS_FAILED), lines[-1]
 
 
@@ -149,7 +150,7 @@ def wandb_place(folder: Path, below: str = "") -> dict[str, str]:
 def _print(folder: Path) -> None:
     from mcr.app.terminal import print_repair, print_results
 
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     if summary.get("kind") == "repair":
         places: dict[str, Path | str] = {"network": folder / CLEANED, "card": folder / "card.md"}
         print_repair(summary, {**places, "figure": folder / "figure.png", **wandb_place(folder)})

@@ -30,7 +30,7 @@ def finish(folder: Path, count: int) -> int:
     # A folder that the user names may hold the jobs of an earlier, longer sweep.
     jobs = [job for job in jobs if not job.name.isdigit() or int(job.name) < count]
     done = [job for job in jobs if (job / "summary.json").is_file()]
-    repaired = [job for job in done if json.loads((job / "summary.json").read_text()).get("kind") == "repair"]
+    repaired = [job for job in done if _summary(job).get("kind") == "repair"]
     if repaired:
         _compare(folder, repaired)
     elif done:
@@ -44,13 +44,18 @@ def finish(folder: Path, count: int) -> int:
     return worst
 
 
+def _summary(job: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((job / "summary.json").read_text(encoding="utf-8"))
+    return found
+
+
 def _number(path: Path) -> tuple[int, str]:
     return (int(path.name) if path.name.isdigit() else 10**9, path.name)
 
 
 def labels(jobs: list[Path], ignoring: Collection[str] = ()) -> list[str]:
     """What tells the jobs apart: their values of the overrides that vary, save those that are to be ignored."""
-    lines = [yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text()) for job in jobs]
+    lines = [yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")) for job in jobs]
     settings = [dict(line.split("=", 1) for line in overrides if "=" in line) for overrides in lines]
     keys = list(dict.fromkeys(key for setting in settings for key in setting))
     varying = [key for key in keys if len({setting.get(key) for setting in settings}) > 1 and key not in ignoring]
@@ -60,14 +65,14 @@ def labels(jobs: list[Path], ignoring: Collection[str] = ()) -> list[str]:
         return value.replace("_", "-") if value and value[0].isalpha() else f"{key.split('.')[-1]}={value}"
 
     if not varying:
-        return [json.loads((job / "summary.json").read_text())["title"] for job in jobs]
+        return [_summary(job)["title"] for job in jobs]
     return [", ".join(word(key, setting.get(key)) for key in varying) for setting in settings]
 
 
 def _report(folder: Path, jobs: list[Path]) -> None:
     names = labels(jobs)
-    summaries = [json.loads((job / "summary.json").read_text()) for job in jobs]
-    config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())
+    summaries = [_summary(job) for job in jobs]
+    config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
     panels = [_panel(job, name, summary) for job, name, summary in zip(jobs, names, summaries, strict=True)]
     groups = labels(jobs, ignoring=("replicate",))
     figure = _figure(_means(groups, panels))
@@ -157,7 +162,7 @@ def _figure(panels: list[figures.Panel]) -> Any:
 
 def _compare(folder: Path, jobs: list[Path]) -> None:
     """The table and the figure of repairs side by side."""
-    summaries = [json.loads((job / "summary.json").read_text()) for job in jobs]
+    summaries = [_summary(job) for job in jobs]
     aside = ("replicate", "repair", "repair.budget.images")
     titles = [summary["title"] for summary in summaries]
     # Where nothing else varies, the labels are the titles, which end with the method and the number of images.
@@ -165,7 +170,7 @@ def _compare(folder: Path, jobs: list[Path]) -> None:
         label.rsplit(", ", 1)[0] if label == title else label
         for label, title in zip(labels(jobs, ignoring=aside), titles, strict=True)
     ]
-    config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())
+    config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
     level = config["statistics"]["level"]
     found = repairs.rows(names, summaries, level)
     write_csv(folder / "repairs.csv", found)
@@ -184,8 +189,10 @@ def _compare(folder: Path, jobs: list[Path]) -> None:
         for name in dict.fromkeys(names)
     ]
     sections += [document.claims_section(verdicts)] if verdicts else []
-    (folder / "report.md").write_text("\n".join(sections))
-    (folder / "summary.json").write_text(json.dumps({"jobs": summaries, "rows": found}, indent=2) + "\n")
+    (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
+    (folder / "summary.json").write_text(
+        json.dumps({"jobs": summaries, "rows": found}, indent=2) + "\n", encoding="utf-8"
+    )
     places = {"figure": folder / "figure.png", "tables": folder / "report.md"}
     print_comparison(found, verdicts, {**places, **run.wandb_place(folder, "*/")})
 

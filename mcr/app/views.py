@@ -21,7 +21,7 @@ from mcr.store.store import Store
 
 def description(path: Path) -> str:
     """The first comment of a YAML file that is no Hydra directive."""
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("#") and not line.startswith("# @"):
             return line.lstrip("# ")
     return ""

@@ -57,7 +57,8 @@ class Measure:
             ends: Names of the ends.
             fitted: Whether the images are those that the subspace was fitted on.
         """
-        found, placed = (json.loads((folder / MEASURE).read_text()), json.loads((place / PLACES).read_text()))
+        found = json.loads((folder / MEASURE).read_text(encoding="utf-8"))
+        placed = json.loads((place / PLACES).read_text(encoding="utf-8"))
         indices = found["indices"]
         rows = tuple(placed["rows"][index] for index in indices)
         grid = Grid(

@@ -101,7 +101,7 @@ class Subspace(subspace.Subspace):
         record = Path(folder) / "stages" / f"place-{name}" / "stage.json"
         if not record.is_file():
             raise InputError(f"{folder} holds no places of a subspace {name}: is it the folder of a run, made by mcr?")
-        stage, store = json.loads(record.read_text()), record.resolve().parent.parent.parent
+        stage, store = json.loads(record.read_text(encoding="utf-8")), record.resolve().parent.parent.parent
         inputs = {role: store / need["stage"] / need["key"] for role, need in stage["needs"].items()}
         context = Context({**composed("runtime=cpu")["runtime"], "threads": 0}, {"kind": "none"}, "", Path())
         found = session.subspace(stage["config"], inputs, inputs["subspace"], context)

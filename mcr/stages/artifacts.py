@@ -87,7 +87,7 @@ def write_source(source: RawDataset, folder: Path) -> None:
 
 
 def read_spec(folder: Path) -> DataSpec:
-    facts = json.loads((folder / DATA).read_text())
+    facts = json.loads((folder / DATA).read_text(encoding="utf-8"))
     height, width = facts["image_size"]
     return DataSpec(
         tuple(facts["classes"]), facts["channels"], (height, width), facts["mean"], facts["std"], facts["counts"]
@@ -99,7 +99,7 @@ def read_part(folder: Path, name: str) -> LabelledImages:
     tensors = []
     for kind in ("images", "labels"):
         path = folder / f"{name}_{kind}.npy"
-        expected = json.loads((folder / DATA).read_text())["sha256"][path.name]
+        expected = json.loads((folder / DATA).read_text(encoding="utf-8"))["sha256"][path.name]
         if not path.is_file() or _checksum(path) != expected:
             raise InputError(f"{path} is damaged (its checksum differs): remove {folder}, it will be made again")
         # Copy-on-write: torch wants writable memory, the file stays as it is.
@@ -189,19 +189,19 @@ def write_poison(poison: Poison, facts: Mapping[str, Any], folder: Path) -> None
 
 def read_poison(folder: Path) -> Poison:
     """The poison of a stage's folder."""
-    found, facts = files.load(folder / POISON), json.loads((folder / POISON_FACTS).read_text())
+    found, facts = files.load(folder / POISON), json.loads((folder / POISON_FACTS).read_text(encoding="utf-8"))
     return Poison(found["indices"], found["labels"], facts["stamp"], build(facts["backdoor"]))
 
 
 def read_edits(folder: Path) -> dict[str, Any]:
     """What the edits of a network told; nothing of one without."""
     path = folder / EDIT
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return found
 
 
 def write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _checksum(path: Path) -> str:

@@ -36,7 +36,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     """card.md, card.json, along.csv (the candidates of the chosen learning rate), the figure, summary.json."""
     config, recipe = stage.config, stage.needs["choose"].config
     context.prepare()
-    choice = json.loads((inputs["choose"] / CHOICE).read_text())
+    choice = json.loads((inputs["choose"] / CHOICE).read_text(encoding="utf-8"))
     chosen = choice["chosen"]
     rate = f"{chosen['rate']:g}" if "rate" in chosen else ""
     unused = [role for role in inputs if role.startswith((RATE, PLACE)) and role.split(" ", 1)[1] != rate]
@@ -87,7 +87,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
     write_csv(folder / "along.csv", rows)
     write_json(folder / "card.json", card)
-    (folder / "card.md").write_text(cards.document(card, rows, claims))
+    (folder / "card.md").write_text(cards.document(card, rows, claims), encoding="utf-8")
     kept = (
         "title",
         "repair",

@@ -14,7 +14,7 @@ from mcr.datasets.split import split_indices
 from mcr.errors import InputError
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.numerics.precision import PRECISIONS
-from mcr.stages import claimable, recipes
+from mcr.stages import claimable, model, recipes
 from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
 from mcr.stages.load import take
 from mcr.stages.train import parts
@@ -87,6 +87,20 @@ def _build(stage: Stage) -> None:
         _check_recipe(stage, config["recipe"])
 
 
+def check_choices(cfg: Mapping[str, Any]) -> None:
+    """Build what is chosen at the root, also where no stage of this run has it.
+
+    Args:
+        cfg: The whole configuration, with the digests of plugins.
+
+    Raises:
+        InputError: For the first that cannot be built.
+    """
+    for group in ("attack", "backdoor", "injection", "selection", "transform"):
+        if cfg[group]:
+            build.build({name: value for name, value in cfg[group].items() if name != "numbers"})
+
+
 def _check_card(stage: Stage) -> None:
     for probe in stage.config["probes"].values():
         build.build_tree(probe["probe"])
@@ -134,6 +148,13 @@ def check_with_data(missing: list[Stage], store: Store) -> None:
             backdoor.aim(torch.arange(len(spec.classes)), len(spec.classes))
             backdoor.stamp(torch.zeros(1, spec.channels, *spec.image_size, dtype=torch.uint8))
             attackable(torch.arange(len(spec.classes)), torch.arange(len(spec.classes)) + 1, sources)
+        if "augmentation" in config and config["augmentation"]["padding"] > min(spec.image_size):
+            raise InputError(
+                f"dataset.augmentation.padding={config['augmentation']['padding']}: the images have "
+                f"{min(spec.image_size)} pixels, and a crop would lie outside of them"
+            )
+        if config.get("recipe", {}).get("batch_size") == 1:
+            model.refuse_single(config, spec, stage.config["seed"])
         if "material" in config and "split" in stage.needs:
             owned = len(split_indices(spec.counts, stage.needs["split"].config)[config["material"]["split"]])
             check_material(config["material"], owned)

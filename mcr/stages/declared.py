@@ -51,6 +51,7 @@ class Optimizer(Declared):
     """What optimizers have in common; the other arguments are checked against the constructor."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    partial: Literal[True] = Field(default=True, alias="_partial_")
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     momentum: Share = 0.0
     weight_decay: Size = 0.0

@@ -33,7 +33,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     """
     config, placed = stage.config, stage.needs["place"].config
     space = session.subspace(placed, inputs, inputs["subspace"], context)
-    found = json.loads((inputs["place"] / PLACES).read_text())
+    found = json.loads((inputs["place"] / PLACES).read_text(encoding="utf-8"))
     places, statistics = session.read_places(inputs["place"])
     indices = _asked(config, found, inputs)
     probe = build_tree(config["probe"])
@@ -71,7 +71,7 @@ def _asked(config: Mapping[str, Any], found: Mapping[str, Any], inputs: Mapping[
     shares = found["shares"]
     if config["at"] != WORST:
         return list(range(len(shares)))
-    means = json.loads((inputs["worst"] / MEASURE).read_text())["means"][config["worst"]]
+    means = json.loads((inputs["worst"] / MEASURE).read_text(encoding="utf-8"))["means"][config["worst"]]
     ends = [index for index, row in enumerate(shares) if max(row) == 1]
     inner = max((index for index in range(len(shares)) if index not in ends), key=lambda index: means[index])
     return sorted({*ends, inner})

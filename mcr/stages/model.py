@@ -50,6 +50,19 @@ def make(config: Mapping[str, Any], spec: DataSpec, seed: str) -> Normalized:
     return model
 
 
+def refuse_single(config: Mapping[str, Any], spec: DataSpec, seed: str) -> None:
+    """Raises InputError where the network cannot be trained on one image at a time: BatchNorm has no spread then."""
+    model = make(config, spec, seed).train()
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, spec.channels, *spec.image_size))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"batch_size=1: {config['architecture']['_target_']} cannot be trained on single images: "
+            f"{str(error).splitlines()[0]}"
+        ) from None
+
+
 def _check(model: Normalized, spec: DataSpec, name: str) -> None:
     """A forward pass in both modes; lazy layers get their shapes here, buffers are put back."""
     if any(isinstance(m, _InstanceNorm) and m.track_running_stats for m in model.modules()):

@@ -115,7 +115,7 @@ class Measure(Declared):
 
 
 class Statistics(Declared):
-    draws: Whole
+    draws: Annotated[int, Field(ge=1, le=1_000_000)]
     level: Annotated[float, Field(gt=0, lt=1)]
     correlations: list[list[str]]
 

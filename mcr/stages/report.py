@@ -175,7 +175,7 @@ def _stopped(stage: Stage, inputs: Mapping[str, Path]) -> list[str]:
     found = []
     for role, place in inputs.items():
         if role.startswith("training "):
-            said = json.loads((place / TRAINING).read_text())["stopped"]
+            said = json.loads((place / TRAINING).read_text(encoding="utf-8"))["stopped"]
             if said:
                 found.append(f"{role.removeprefix('training ')} ended early: {said}")
     return found

@@ -113,6 +113,7 @@ class Evaluation(Open):
 
 class Probe(Open):
     images: Counted
+    precision: Precision = "fp32"
 
 
 class Dataset(Open):

@@ -160,8 +160,9 @@ def network(config: Mapping[str, Any], facts: Mapping[str, Any]) -> Any:
 
 
 def _parameters(target: str) -> Mapping[str, inspect.Parameter]:
+    found = locate(target)
     try:
-        return inspect.signature(locate(target)).parameters
+        return inspect.signature(found).parameters
     except (TypeError, ValueError):
         raise InputError(f"_target_={target} is nothing that can be built with arguments") from None
 

@@ -60,7 +60,7 @@ class Store:
                 "needs": {role: {"stage": need.name, "key": need.key} for role, need in stage.needs.items()},
                 "provenance": identity.provenance(time.perf_counter() - begin, device),
             }
-            (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+            (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
             os.replace(partial, folder)
         return folder
 

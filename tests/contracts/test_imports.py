@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,26 @@ def test_nothing_is_unpickled() -> None:
         if name.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
     }
     assert found == {("weightspace/files.py", "pickle.UnpicklingError")}
+
+
+def _text_files(path: Path) -> list[str]:
+    """Calls that read or write text without saying how it is encoded."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or "encoding" in {keyword.arg for keyword in node.keywords}:
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        texts = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+        modes = [text for text in texts if isinstance(text, str) and re.fullmatch(r"[rwaxbt+]{1,3}", text)]
+        others = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") in ("os", "Image", "wandb")
+        if name in ("read_text", "write_text") or (
+            name in ("open", "fdopen", "NamedTemporaryFile") and not others and not any("b" in mode for mode in modes)
+        ):
+            found.append(f"{path.name}:{node.lineno}: {name}")
+    return found
+
+
+@pytest.mark.parametrize("folder", ["mcr", "torture"])
+def test_every_text_file_says_its_encoding(folder: str) -> None:
+    """Without it a result depends on the machine's locale."""
+    assert [call for path in sorted(PACKAGE.parent.joinpath(folder).rglob("*.py")) for call in _text_files(path)] == []
