@@ -56,7 +56,7 @@ def _command(words: list[str], folder: str, out: str, err: str, env: dict[str, s
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
-    sys.path[:0] = [folder, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.path[:0] = [*filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = ["mcr", *words]
     from mcr.app.cli import main
 

@@ -43,7 +43,7 @@ def paths(words: Iterable[str], swept: bool) -> list[str]:
 
     Args:
         words: Of the command line.
-        swept: A comma separates paths, unless all of it is one; functions such as ``glob(...)`` are Hydra's.
+        swept: A comma separates paths to read, unless all of it is one; functions such as ``glob(...)`` are Hydra's.
     """
     return [_path(word, swept) for word in words]
 
@@ -53,9 +53,10 @@ def _path(word: str, swept: bool) -> str:
     if not (equals and identity.is_place(key.lstrip("+"))) or value in ("", "null", "???") or value[0] in "'\"":
         return word
     there = Path(os.path.expanduser(value)).exists()
-    if swept and not there and re.match(r"\w+\(", value):
+    if swept and not there and re.match(r"(choice|range|glob|sort|shuffle|interval)\(", value):
         return word
-    several = value.split(",") if not there else [value]
+    # Results of all jobs lie in one place.
+    several = [value] if there or key.lstrip("+").startswith(("paths.", "hydra.")) else value.split(",")
     if len(several) > 1 and (swept or all(Path(os.path.expanduser(one)).exists() for one in several)):
         return f"{key}={','.join(_literal(one) for one in several)}"
     return f"{key}={_literal(value)}"
@@ -80,4 +81,4 @@ def unquoted(text: str) -> str:
     """What a value in Hydra's quotes means; other text is left as it is."""
     if len(text) < 2 or text[0] not in "'\"" or text[-1] != text[0]:
         return text
-    return re.sub(rf"(\\*)\\{text[0]}", lambda found: found[1][: len(found[1]) // 2] + text[0], text[1:-1])
+    return re.sub(rf"(\\+)({text[0]}|$)", lambda found: found[1][: len(found[1]) // 2] + found[2], text[1:-1])
