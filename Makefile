@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install demo reproduce-small bench test lint format clean
+.PHONY: help install demo reproduce-small bench readme torture test lint format clean
 
 help:
 	@echo "make demo    install, then the main job on a real data set that ships inside scikit-learn (minutes)"
 	@echo "make reproduce-small   the tables and figures of the other experiments on the same data (20 minutes for the repairs, then some)"
 	@echo "make bench   timings against straightforward forms, into benchmarks/results (half an hour)"
+	@echo "make readme  every command of README and docs at its real settings (hours)"
+	@echo "make torture odd values for every key of the configuration (minutes)"
 	@echo "make test    install, then style, types and the whole test-suite (minutes)"
 	@echo "make lint    style and types only"
 	@echo "make clean   remove the environment; results stay in multirun/"
@@ -46,6 +48,12 @@ reproduce-small: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+readme: install
+	$(BIN)/python -m torture.readme
+
+torture: install
+	$(BIN)/python -m torture.configuration --seconds 600
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

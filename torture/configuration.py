@@ -1,9 +1,14 @@
-"""Every key of the configuration with values that nobody would mean: each is refused in one line, or does no harm."""
+"""Every key of the configuration with values that nobody would mean: each is refused in one line, or does no harm.
+
+Nothing is trained: a command is composed, planned and checked against an empty store, as before each run. Which keys
+and values come is drawn by a seed; all of them take an hour.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import random
 import signal
@@ -12,10 +17,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mcr.app import composition, differences, overrides, run, shorthands
+from mcr.app import cli, composition, differences, faults, overrides, shorthands
 from mcr.errors import InputError
 
 VALUES = (
@@ -23,12 +29,13 @@ VALUES = (
     *("-1", "0", "1", "2", "1.5", "-0.5", "nan", "inf", "1e30", "1000000000000", "true", "false"),
     *("[1,2]", "[null]", "[text]", "{a: 1}", "'1/2'", "'2024-01-01'", "x" * 10_000),
 )
-LONGEST = 20  # seconds of one value
+LONGEST = 60  # seconds of one value
+LINE = 1000  # characters of what is said
 TINY = (
     *("dataset=synthetic", "dataset.image_size=8", "dataset.channels=1", "dataset.images=160"),
     *("dataset.split.test=32", "architecture=mlp", "architecture.hidden=[16]", "debug=default", "runtime.threads=1"),
 )
-# What is not in the main job: chosen, so that their keys are tried as well.
+# Verbs and choices, so that the keys of more options than those of the main job are tried.
 CHOICES = (
     ("report", ()),
     ("report", ("ends=backdoored", "backdoor=badnets", "backdoor.size=2")),
@@ -36,28 +43,63 @@ CHOICES = (
     ("report", ("ends=robust_robust", "objective=adversarial", "curve=polychain", "transform=magnitude")),
     ("repair", ("ends=backdoored", "backdoor=badnets", "backdoor.size=2")),
 )
+# What may not happen. "net" is the last net's line: right for the user, and a check that is missing.
+WRONG = ("traceback", "fault", "several lines", "hang")
+
+
+class HangError(BaseException):
+    """A value that is not answered in time; not for the last net."""
 
 
 class Kept(composition.Composer):
     """What was chosen is composed once, not once a value."""
 
-    known_to_all: ClassVar[dict[tuple[str, ...], composition.Chosen]] = {}
-    trees_of_all: ClassVar[dict[tuple[str, ...], Any]] = {}
-    read_by_all: ClassVar[dict[str, Any]] = {}
+    chosen: ClassVar[dict[tuple[str, ...], composition.Chosen]] = {}
+    base: ClassVar[dict[tuple[str, ...], Any]] = {}
+    files: ClassVar[dict[str, Any]] = {}
 
     def __enter__(self) -> composition.Composer:
         super().__enter__()
-        self.known, self.trees = self.known_to_all, self.trees_of_all
-        self.loader.repository.read = self.read_by_all
+        self.known, self.trees, self.loader.repository.read = self.chosen, self.base, self.files
         return self
 
 
-class HangError(Exception):
-    """A value that nothing answers."""
+@dataclass(frozen=True)
+class Trial:
+    """A command with one odd word at its end."""
+
+    verb: str
+    words: tuple[str, ...]
+    key: str
+    value: str
+
+    @property
+    def name(self) -> tuple[str, str, str]:
+        return self.verb, self.key, self.value
+
+    def outcome(self) -> tuple[str, str]:
+        """What became of it, and what was said."""
+        try:
+            with _at_most(LONGEST), contextlib.redirect_stdout(io.StringIO()):
+                args = overrides.parse_arguments([*self.words, f"{self.key}={self.value}"])
+                args.overrides = shorthands.imported_architecture(shorthands.paths(args.overrides, swept=False))
+                cli.planned(args, self.verb, "")
+        except InputError as error:
+            text = str(error)
+            if "\n" in text or len(text) > LINE:
+                return "several lines", text
+            return ("net" if faults.HOW in text else "refused"), text
+        except HangError:
+            return "hang", ""
+        except OSError as error:
+            return "refused", str(error)
+        except Exception as error:
+            return ("fault" if faults.HOW in str(error) else "traceback"), f"{type(error).__name__}: {error}"
+        return "taken", ""
 
 
 @contextlib.contextmanager
-def at_most(seconds: int) -> Iterator[None]:
+def _at_most(seconds: int) -> Iterator[None]:
     def stop(*_: object) -> None:
         raise HangError
 
@@ -70,65 +112,51 @@ def at_most(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def planned(verb: str, words: list[str]) -> None:
-    """Compose, plan and check a command against an empty store, as the command line does before it starts."""
-    args = overrides.parse_arguments(words)
-    args.overrides = shorthands.imported_architecture(args.overrides)
-    run.check(overrides.compose_jobs(composition.conf_folder(), args, verb))
-
-
-def outcome(verb: str, words: list[str]) -> tuple[str, str]:
-    """What became of a command, and what was said."""
-    try:
-        with at_most(LONGEST):
-            planned(verb, words)
-    except InputError as error:
-        text = str(error)
-        return ("refused" if "\n" not in text and len(text) < 1000 else "many lines"), text
-    except HangError:
-        return "hang", ""
-    except OSError as error:
-        return "failed", f"{type(error).__name__}: {error}"
-    except Exception as error:
-        return "traceback", f"{type(error).__name__}: {error}"
-    return "clean", ""
+def trials(root: str, seed: int) -> list[Trial]:
+    """Each key and value once, in a random order."""
+    found: dict[tuple[str, str, str], Trial] = {}
+    for verb, chosen in CHOICES:
+        words = (*TINY, *chosen, f"paths.root={root}/results")
+        args = overrides.parse_arguments(list(words))
+        tree = overrides.compose_jobs(composition.conf_folder(), args, verb).jobs[0].config
+        keys = [key for key in differences.keys(tree) if key.partition(".")[0] not in ("choices", "verb")]
+        every = [Trial(verb, words, key, value) for key in keys for value in VALUES]
+        found |= {trial.name: trial for trial in every if trial.name not in found}
+    order = list(found.values())
+    random.Random(seed).shuffle(order)
+    return order
 
 
 def main(seconds: float, seed: int, log: Path | None) -> int:
+    """Print the counts; the exit status is 1 where something happened that may not."""
     overrides.register_resolvers()
-    overrides.Composer = Kept
-    counts: Counter[str] = Counter()
-    lines = []
+    overrides.Composer = Kept  # type: ignore[misc]
+    log = log.absolute() if log else None
+    counts, lines = Counter[str](), []
     with tempfile.TemporaryDirectory() as root:
         os.chdir(root)
-        trials = []
-        for verb, chosen in CHOICES:
-            words = [*TINY, *chosen, f"paths.root={root}/store"]
-            args = overrides.parse_arguments(words)
-            tree = overrides.compose_jobs(composition.conf_folder(), args, verb).jobs[0].config
-            found = [key for key in differences.keys(tree) if not key.startswith("choices")]
-            trials += [(verb, words, key, value) for key in found for value in VALUES]
-        known = set()
-        trials = [t for t in trials if not ((t[0], t[2], t[3]) in known or known.add((t[0], t[2], t[3])))]
-        random.Random(seed).shuffle(trials)
-        print(f"{len(trials)} trials")
+        every = trials(root, seed)
         end = time.monotonic() + seconds
-        for verb, words, key, value in trials:
+        for trial in every:
             if time.monotonic() > end:
                 break
-            kind, said = outcome(verb, [*words, f"{key}={value}"])
+            kind, said = trial.outcome()
             counts[kind] += 1
-            lines.append(f"{kind}\t{verb} {key}={value[:60]}\t{said[:300]}")
+            line = f"{kind}\t{trial.verb} {trial.key}={trial.value[:60]}\t{said[:300]!r}"
+            lines.append(line)
+            if kind in (*WRONG, "net"):
+                print(line, flush=True)
+        os.chdir("/")
+    print(f"{counts.total()} of {len(every)} values, seed {seed}: {dict(counts.most_common())}")
     if log:
-        log.write_text("\n".join(sorted(lines)), encoding="utf-8")
-    print(dict(counts))
-    return 0
+        log.write_text("\n".join(sorted(lines)) + "\n", encoding="utf-8")
+    return int(any(counts[kind] for kind in WRONG))
 
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser()
-    p.add_argument("--seconds", type=float, default=60)
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--log", type=Path)
-    a = p.parse_args()
-    sys.exit(main(a.seconds, a.seed, a.log))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log", type=Path, help="all trials with what was said")
+    given = parser.parse_args()
+    sys.exit(main(given.seconds, given.seed, given.log))

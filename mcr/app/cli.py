@@ -86,7 +86,7 @@ def dispatch(words: list[str]) -> int:
         return 0
     flags = [word for word in words if word not in args.overrides]
     args.overrides = shorthands.imported_architecture(args.overrides)
-    request = _planned(args, verb, view)
+    request = planned(args, verb, view)
     if view == "show":
         return 0
     from mcr.app import sweep
@@ -102,7 +102,7 @@ def dispatch(words: list[str]) -> int:
     return sweep.finish(folder, len(request.jobs)) if request.swept else run.finish(folder)
 
 
-def _planned(args: argparse.Namespace, verb: str, view: str) -> overrides.Request:
+def planned(args: argparse.Namespace, verb: str, view: str) -> overrides.Request:
     """What a command line asks for, planned and checked, or shown.
 
     Raises:
@@ -110,7 +110,7 @@ def _planned(args: argparse.Namespace, verb: str, view: str) -> overrides.Reques
         FaultError: Where none does.
     """
 
-    def planned(words: list[str], console: Console | None) -> overrides.Request:
+    def tried(words: list[str], console: Console | None) -> overrides.Request:
         request = overrides.compose_jobs(conf_folder(), argparse.Namespace(**vars(args) | {"overrides": words}), verb)
         if view == "show":
             views.show_plans(request, console or Console(quiet=True))
@@ -119,11 +119,11 @@ def _planned(args: argparse.Namespace, verb: str, view: str) -> overrides.Reques
         return request
 
     try:
-        return planned(args.overrides, Console())
+        return tried(args.overrides, Console())
     except (InputError, OSError):
         raise
     except Exception as error:
-        raise faults.explained(error, args.overrides, lambda words: planned(words, None)) from error
+        raise faults.explained(error, args.overrides, lambda words: tried(words, None)) from error
 
 
 def _new_folder(parent: Path) -> Path:
