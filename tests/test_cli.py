@@ -167,6 +167,13 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["runtime.strategy=null"], "is no text"),
         (["runtime.devices=0"], "at least 1"),
         (["statistics.level=1.5"], "below 1"),
+        (["dataset.augmentation.padding=9"], "padding=9: the images have 8 pixels"),
+        (["dataset.augmentation.padding=100000"], "at most 256"),
+        (["dataset=synthetic", "dataset.channels=0"], "channels=0 must be at least 1"),
+        (["probes.transfer.precision=fp8"], "fp32 or bf16"),
+        (["verb=train"], "mcr train"),
+        (["optimizer._partial_=false"], "_partial_"),
+        (["attack=[null]"], "it takes one of"),
         (["attack.eps=8"], "8/255"),
         (["attack.eps=8x)"], "cannot be read"),
         (["seed=1"], "replicate"),
@@ -206,6 +213,19 @@ def test_a_mistake_is_refused_before_anything_is_written(words, expected, tmp_pa
         cli.dispatch(words)
     one_line(str(caught.value), expected)
     assert not list(tmp_path.iterdir())
+
+
+def test_single_images_are_refused_where_batchnorm_has_no_spread(tmp_path: Path, monkeypatch) -> None:
+    source = "from torch import nn\n\n\nclass Net(nn.Sequential):\n    def __init__(self, num_classes):\n        "
+    source += "super().__init__(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Linear(4, num_classes))\n"
+    (tmp_path / "my_normed.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    words = [word for word in TINY if not word.startswith("architecture")]
+    words += ["architecture._target_=my_normed.Net", "training.batch_size=1"]
+    with pytest.raises(InputError, match="batch_size=1: my_normed.Net cannot be trained on single"):
+        cli.dispatch(["train", *words])
+    assert {path.name for path in tmp_path.iterdir()} <= {"my_normed.py", "__pycache__"}
 
 
 def test_evaluate_stands_alone_from_checkpoints_and_finds_what_it_found_after_training(tmp_path: Path) -> None:
