@@ -184,8 +184,6 @@ def _check_recipe(stage: Stage, recipe: dict) -> None:
             refuse_coupled(made["optimizer"])  # before its ends are trained
     except (TypeError, ValueError) as error:
         raise InputError(f"{stage.label}: optimizer: {error}") from None
-    if recipe["optimizer"]["lr"] <= 0:
-        raise InputError(f"{stage.label}: the learning rate {recipe['optimizer']['lr']} must be above 0")
     module = recipe.get("module", {})
     if not 0 < module.get("share", 0.5) < 1:
         raise InputError(f"repair.module.share={module['share']} must lie between 0 and 1")
