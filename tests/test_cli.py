@@ -172,6 +172,8 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["dataset=synthetic", "dataset.channels=0"], "channels=0 must be at least 1"),
         (["probes.transfer.precision=fp8"], "fp32 or bf16"),
         (["verb=train"], "mcr train"),
+        (["evaluation.grid=1000000000000"], "more than 1,000,000 places"),
+        (["optimizer=adamw", "optimizer.betas=[]"], "optimizer: list index"),
         (["optimizer._partial_=false"], "_partial_"),
         (["attack=[null]"], "it takes one of"),
         (["attack.eps=8"], "8/255"),

@@ -182,7 +182,7 @@ def _check_recipe(stage: Stage, recipe: dict) -> None:
         made["optimizer"]([torch.nn.Parameter(torch.zeros(1, 1))])
         if stage.name == "connect":
             refuse_coupled(made["optimizer"])  # before its ends are trained
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise InputError(f"{stage.label}: optimizer: {error}") from None
     module = recipe.get("module", {})
     if not 0 < module.get("share", 0.5) < 1:
