@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install demo reproduce-small bench torture test lint format clean
+.PHONY: help install demo reproduce-small bench readme torture test lint format clean
 
 help:
 	@echo "make demo    install, then the main job on a real data set that ships inside scikit-learn (minutes)"
 	@echo "make reproduce-small   the tables and figures of the other experiments on the same data (20 minutes for the repairs, then some)"
 	@echo "make bench   timings against straightforward forms, into benchmarks/results (half an hour)"
+	@echo "make readme  every command of README and docs at its real settings (hours)"
 	@echo "make torture kills, damaged stores, hostile files and senseless values, a quarter of an hour of them, counted"
 	@echo "make test    install, then style, types and the whole test-suite (minutes)"
 	@echo "make lint    style and types only"
@@ -47,6 +48,9 @@ reproduce-small: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+readme: install
+	$(BIN)/python -m torture.readme
 
 torture: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m torture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import stat
 import time
@@ -13,6 +12,7 @@ from importlib import metadata
 from math import inf
 from pathlib import Path
 
+from mcr import modules
 from mcr.digest_memory import DigestMemory, State
 from mcr.errors import InputError
 
@@ -81,15 +81,14 @@ def source_digest(target: str) -> str:
     A user's own network is edited between runs; without this, an old result would be taken for the new code's.
     """
     top = target.split(".")[0]
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        spec = None
+    spec = modules.find(top)
     if spec is None or (spec.origin is None and not spec.submodule_search_locations):
         raise InputError(f"no module holds {target}: is its folder on PYTHONPATH?")
     if not spec.has_location and not spec.submodule_search_locations:
         raise InputError(f"{target} is a part of Python itself")
     folders = [Path(place) for place in spec.submodule_search_locations or ()]
+    if not folders and not Path(str(spec.origin)).is_file():  # built into Python, or frozen
+        raise InputError(f"{target} is a part of Python, no network or class of your own")
     files = sorted(path for folder in folders for path in folder.rglob("*.py")) or [Path(str(spec.origin))]
     if {"site-packages", "dist-packages"} & set(files[0].parts):
         names = metadata.packages_distributions().get(top, [])

@@ -1,4 +1,4 @@
-"""The one error that a user can cause, and the exit statuses."""
+"""The one error that a user can cause, the one that none should, and the exit statuses."""
 
 STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED = 1, 2, 130
 
@@ -8,3 +8,7 @@ class InputError(ValueError):
 
     The command line prints the line and exits with status 2.
     """
+
+
+class FaultError(RuntimeError):
+    """A fault of this program that no input explains, in one line; the command line exits with status 1."""

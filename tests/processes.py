@@ -67,7 +67,7 @@ def _command(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
-    sys.path[:0] = [folder, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.path[:0] = [*filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = ["mcr", *words]
     before()
     from mcr.app.cli import main

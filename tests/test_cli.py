@@ -118,7 +118,7 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["repair", "repair.budget.held_out=0"], "no image to choose"),
         (["repair", "repair.budget.held_out=1.5"], "must be below 1"),
         (["repair", "repair.budget.rates=[]"], "list of learning rates"),
-        (["repair", "repair.budget.rates=[fast]"], "list of learning rates"),
+        (["repair", "repair.budget.rates=[fast]"], "is no list of numbers"),
         (["repair", "repair.budget.rates=[0.1,0.1]"], "twice"),
         (["repair", "curve=linear"], "curve=bezier"),
         (["repair", "repair=path_piont"], "path_point"),
@@ -138,18 +138,63 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["objective=adversarial_warmup", "objective.warmup=2"], "share of the training"),
         (["endpoint@endpoints.end=adversarial", "endpoints.end.patience=-1"], "patience=-1"),
         (["evaluation.attack_precision=fp16"], "fp32 or bf16"),
-        (["evaluation.hessian_images=-1"], "at least 1"),
+        (["evaluation.hessian_images=-1"], "at least 0 or all"),
         (["probes.stronger.images=-1"], "probes.stronger.images"),
         (["probes.stronger.attacks.longer.steps=0"], "steps=0"),
         (["evaluation.group_grid=2"], "at least one point between"),
         (["ends=four_regular", "curve=bezier"], "joins 2 networks, endpoints has 4"),
         (["+endpoint@endpoints.third=standard"], "joins 2 networks, endpoints has 3"),
-        (["fit.weight_decay=-1"], "connect path: weight_decay=-1 must be at least 0$"),
+        (["fit.weight_decay=-1"], "^fit.weight_decay=-1 must be at least 0$"),
         (["fit.images=0.5"], "images=0.5 must be a whole number or all$"),
         (["training.memory_format=nchw"], "memory_format=nchw must be channels_last or contiguous$"),
         (["evaluation.batchnorm_images=0"], "evaluation.batchnorm_images=0 must be at least 1 or all$"),
         (["report.dpi=0"], "report.dpi=0 must be at least 1$"),
-        (["fit.batch_size=null"], "batch_size=None"),
+        (["fit.batch_size=null"], "^fit.batch_size=null is no whole number: the configuration has fit.batch_size=64$"),
+        (["endpoints.start.epochs=null"], "is no whole number"),
+        (["evaluation.test_images=[]"], "is no number or all"),
+        (["training.epochs=${oc.env:HOME}"], "is no whole number"),
+        (["endpoints.end.schedule=${training.epochs}"], "is no mapping"),
+        (["probes.test._target_=null"], "is no text"),
+        (["optimizer.lr=nan"], "is no number"),
+        (["logger.project=''"], "is no text"),
+        (["repair.weight_decay=-0.5"], "at least 0"),
+        (["repair.name=''"], "is no text"),
+        (["training.min_accuracy_over_chance=-1e30"], "at least 0"),
+        (["dataset.split.validation=1.5"], "a whole number, a share below 1 or all"),
+        (["optimizer.momentum=5"], "below 1"),
+        (["runtime.threads=-3"], "at least 0"),
+        (["runtime.accelerator=mps"], "cpu, gpu or cuda"),
+        (["runtime.strategy=null"], "is no text"),
+        (["runtime.devices=0"], "at least 1"),
+        (["statistics.level=1.5"], "below 1"),
+        (["dataset.augmentation.padding=9"], "padding=9: the images have 8 pixels"),
+        (["dataset.augmentation.padding=100000"], "at most 256"),
+        (["dataset=synthetic", "dataset.channels=0"], "channels=0 must be at least 1"),
+        (["probes.transfer.precision=fp8"], "fp32 or bf16"),
+        (["verb=train"], "mcr train"),
+        (["evaluation.grid=1000000000000"], "more than 1,000,000 places"),
+        (["optimizer=adamw", "optimizer.betas=[]"], "optimizer: list index"),
+        (["optimizer._partial_=false"], "_partial_"),
+        (["attack=[null]"], "it takes one of"),
+        (["attack.eps=8"], "8/255"),
+        (["attack.eps=8x)"], "cannot be read"),
+        (["seed=1"], "replicate"),
+        (["trainer.max_epochs=3"], "training.epochs"),
+        (["defense.images=3"], "repair.budget.images"),
+        (["endpoints.start.floor=3"], "endpoints.start.min_accuracy_over_chance"),
+        (["+experiment=zhao2020_fig4_barrier_digits"], "leave out the +"),
+        (["logger=null"], "logger=none"),
+        (["-m", "optimizer.lr=interval(0.01,0.1)"], "a sweeper that searches"),
+        (["hydra/launcher=ray"], "launchers"),
+        (["hydra.job.chdir=true"], "leave it out"),
+        (["+hydra.callbacks.mine._target_=os.system"], "callbacks"),
+        (["hydra.sweeper._target_=os.system"], "none of Hydra's"),
+        (["+hydra.job_logging.handlers.mine.class=os.system"], "no log handler"),
+        (["architecture._target_=numpy.load", "+architecture.file=evil.pkl"], "a function of numpy"),
+        (["architecture._target_=subprocess.Popen"], "no torch.nn.Module"),
+        (["attack._target_=mcr.store.identity.subprocess.getoutput"], "is subprocess.getoutput, which is not of mcr"),
+        (["attack._target_=mcr.digests.file_digest"], "nothing that a configuration names"),
+        (["optimizer._target_=torch.optim.sgd.torch.load"], "not of torch.optim"),
         (["runtime.compile=fast"], "runtime.compile"),
         (["ends=backdoored", "backdoor.target=10"], "target"),
         (["ends=backdoored", "backdoor.size=9"], "size|patch"),
@@ -170,6 +215,19 @@ def test_a_mistake_is_refused_before_anything_is_written(words, expected, tmp_pa
         cli.dispatch(words)
     one_line(str(caught.value), expected)
     assert not list(tmp_path.iterdir())
+
+
+def test_single_images_are_refused_where_batchnorm_has_no_spread(tmp_path: Path, monkeypatch) -> None:
+    source = "from torch import nn\n\n\nclass Net(nn.Sequential):\n    def __init__(self, num_classes):\n        "
+    source += "super().__init__(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Linear(4, num_classes))\n"
+    (tmp_path / "my_normed.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    words = [word for word in TINY if not word.startswith("architecture")]
+    words += ["architecture._target_=my_normed.Net", "training.batch_size=1"]
+    with pytest.raises(InputError, match=r"batch_size=1: my_normed\.Net cannot be trained"):
+        cli.dispatch(["train", *words])
+    assert {path.name for path in tmp_path.iterdir()} <= {"my_normed.py", "__pycache__"}
 
 
 def test_evaluate_stands_alone_from_checkpoints_and_finds_what_it_found_after_training(tmp_path: Path) -> None:

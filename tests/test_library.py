@@ -332,7 +332,7 @@ def floats(low: float, high: float) -> Tensor:
         (lambda: mcr.fit(space("linear"), TRAIN), "nothing to fit"),
         (lambda: mcr.fit(space(), TRAIN, memory_format="contiguous"), "no setting memory_format"),
         (lambda: mcr.fit("network", TRAIN), "no str"),
-        (lambda: mcr.fit(network(1), TRAIN, lr=0), "learning rate 0 must be above 0"),
+        (lambda: mcr.fit(network(1), TRAIN, lr=0), "lr=0 must be above 0"),
         (lambda: mcr.fit(network(1), TRAIN, min_accuracy_over_chance=0.5), "no setting min_accuracy_over_chance"),
         (
             lambda: mcr.Subspace([network(1), network(2)], "bezier", TRAIN, memory_format="c"),

@@ -46,7 +46,7 @@ def at(number: int, moment: str, counted: str) -> None:
         counted: The file.
     """
     writes = _Writes(number, moment, counted)
-    save, write_text = torch.save, pathlib.Path.write_text
+    save, write = torch.save, pathlib.Path.write_text
 
     def half_saved(found: Any, stream: Any, *args: Any, **kwargs: Any) -> None:
         whole = io.BytesIO()
@@ -59,10 +59,10 @@ def at(number: int, moment: str, counted: str) -> None:
             pathlib.Path(stream).write_bytes(part)
 
     def half_written(path: pathlib.Path, text: str, *args: Any, **kwargs: Any) -> None:
-        write_text(path, text[: len(text) // 2], *args, **kwargs)
+        write(path, text[: len(text) // 2], *args, **kwargs)
 
     torch.save = writes.wrap(save, half_saved)
-    pathlib.Path.write_text = writes.wrap(write_text, half_written)  # type: ignore[method-assign]
+    pathlib.Path.write_text = writes.wrap(write, half_written)  # type: ignore[method-assign]
     os.replace = writes.wrap(os.replace)
     os.fsync = writes.wrap(os.fsync)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import io
 import os
 import sys
 from datetime import datetime
@@ -9,10 +11,12 @@ from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
+from rich.console import Console
 
-from mcr.app import overrides, prune, shorthands, views
+import mcr
+from mcr.app import faults, overrides, prune, run, shorthands, views
 from mcr.app.composition import conf_folder
-from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, InputError
+from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, FaultError, InputError
 from mcr.store.build import nearest
 
 VERBS = ("train", "connect", "evaluate", "report", "repair")
@@ -27,8 +31,7 @@ VALUE_FLAGS = frozenset(
 @hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")
 def job(cfg: DictConfig) -> None:
     """One run, or one job of a sweep, maybe in another process."""
-    from mcr.app import run
-
+    _print_anything()
     overrides.register_resolvers()
     run.job(cfg)
 
@@ -36,6 +39,7 @@ def job(cfg: DictConfig) -> None:
 def main() -> None:
     """Entry point of ``mcr`` and ``python -m mcr``; exits with 0, 1 (failed), 2 (bad input) or 130 (interrupted)."""
     full_traceback = "HYDRA_FULL_ERROR" in os.environ
+    _print_anything()
     # Without this Hydra prints errors itself and exits with 1; they are to arrive below.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -43,7 +47,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("mcr: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         status = STATUS_INTERRUPTED
-    except (InputError, OSError) as error:
+    except (InputError, FaultError, OSError) as error:
         if full_traceback:
             raise
         print(f"mcr: {error}", file=sys.stderr)
@@ -51,13 +55,22 @@ def main() -> None:
     sys.exit(status)
 
 
+def _print_anything() -> None:
+    """A console of few characters shows others as question marks, instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def dispatch(words: list[str]) -> int:
     """Carry out one command line; returns the exit status."""
+    if "--version" in words:
+        print(f"mcr {mcr.__version__}")
+        return 0
     overrides.register_resolvers()
-    # A network or package beside the user is importable by the console script too, as it is by python -m.
-    sys.path.insert(0, str(Path.cwd()))
     view, verb, files, words = _split_verbs(words)
-    words = [*shorthands.checkpoints(files), *words]
+    swept = bool({"-m", "--multirun"} & set(words)) or any(w.startswith("hydra.mode=") for w in words)
+    words = [*shorthands.checkpoints(files), *shorthands.paths(words, swept)]
     if view == "list":
         views.list_options(conf_folder(), overrides.parse_arguments(words))
         return 0
@@ -74,21 +87,47 @@ def dispatch(words: list[str]) -> int:
         return 0
     flags = [word for word in words if word not in args.overrides]
     args.overrides = shorthands.imported_architecture(args.overrides)
-    request = overrides.compose_jobs(conf_folder(), args, verb)
+    request = planned(args, verb, view)
     if view == "show":
-        views.show_plans(request)
         return 0
     if view == "prune":
         prune.prune(request.jobs[0].config["paths"], sure)
         return 0
-    from mcr.app import run, sweep
+    from mcr.app import sweep
 
-    run.check(request)
     kind, key = ("sweeps", "hydra.sweep.dir") if request.swept else ("runs", "hydra.run.dir")
     given = [word.split("=", 1)[1] for word in args.overrides if word.startswith(f"{key}=")]
-    folder = Path(given[-1]) if given else _new_folder(Path(request.jobs[0].config["paths"]["root"]) / kind)
+    parent = Path(request.jobs[0].config["paths"]["root"]) / kind
+    place = Path(shorthands.unquoted(given[-1])) if given else parent
+    if "${" in str(place.absolute()):
+        raise InputError(f"{place}: Hydra takes ${{ in the name of a run's folder for an interpolation; name another")
+    folder = place if given else _new_folder(parent)
     _start_hydra([*flags, *args.overrides, f"{key}={shorthands.quoted(str(folder))}", f"verb={verb}"])
     return sweep.finish(folder, len(request.jobs)) if request.swept else run.finish(folder)
+
+
+def planned(args: argparse.Namespace, verb: str, view: str) -> overrides.Request:
+    """What a command line asks for, planned and checked, or shown.
+
+    Raises:
+        InputError: For a mistake; also for an error that nobody foresaw, where an override causes it.
+        FaultError: Where none does.
+    """
+
+    def tried(words: list[str], console: Console | None) -> overrides.Request:
+        request = overrides.compose_jobs(conf_folder(), argparse.Namespace(**vars(args) | {"overrides": words}), verb)
+        if view == "show":
+            views.show_plans(request, console or Console(quiet=True))
+        else:
+            run.check(request)
+        return request
+
+    try:
+        return tried(args.overrides, Console())
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        raise faults.explained(error, args.overrides, lambda words: tried(words, None)) from error
 
 
 def _new_folder(parent: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,16 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import DictConfig, OmegaConf, base
+from omegaconf import DictConfig, ListConfig, OmegaConf, base
+from omegaconf.errors import OmegaConfBaseException
 
+from mcr.app.differences import TEXT
 from mcr.app.shorthands import quoted
 from mcr.errors import InputError
+from mcr.store import identity
 
 PARSE = vars(base)["parse"]  # from the text of an interpolation to its syntax tree, which nobody changes
+OF_CONTENT = re.compile(r"\$\{\w+_(digest|fingerprint):")  # interpolations that read files
 OVERLAYS = ("ends", "experiment", "debug")  # groups whose options only override others
 
 
@@ -34,6 +39,25 @@ def conf_folder() -> Path:
     package = Path(__file__).resolve().parent.parent
     checkout = package.parent / "conf"
     return checkout if (package.parent / "pyproject.toml").is_file() and checkout.is_dir() else package / "conf"
+
+
+def _resolved(tree: Any) -> Any:
+    """Plain containers with the values of interpolations, and TEXT for those that only a user or the data give."""
+    if isinstance(tree, ListConfig):
+        return OmegaConf.to_container(tree, resolve=True)
+    if not isinstance(tree, DictConfig):
+        return tree
+    found = {}
+    for key in tree:
+        written = tree._get_node(key)._value()  # type: ignore[union-attr]
+        if OmegaConf.is_missing(tree, key) or (isinstance(written, str) and OF_CONTENT.search(written)):
+            found[str(key)] = TEXT
+            continue
+        try:
+            found[str(key)] = _resolved(tree[key])
+        except OmegaConfBaseException:
+            found[str(key)] = TEXT
+    return found
 
 
 @dataclass(frozen=True)
@@ -101,7 +125,7 @@ class _Loader(ConfigLoaderImpl):
         self.files: Sequence[ResultDefault] = []
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
-        # Only a composition comes with a repository that caches, not a call of ``base_tree``.
+        # Only a composition comes with a repository that caches, not a call of ``base_trees``.
         if isinstance(repo, CachingConfigRepository) and isinstance(repo.delegate, _Files):
             self.files, self.reader = defaults, repo.delegate
         return super()._compose_config_from_defaults_list(defaults, repo)
@@ -123,7 +147,7 @@ class Composer:
         self.conf, self.folder = conf, args.config_dir
         self.extra: list[str] = []
         self.known: dict[tuple[str, ...], Chosen] = {}
-        self.trees: dict[tuple[str, ...], Any] = {}
+        self.trees: dict[tuple[str, ...], tuple[Any, Any]] = {}
 
     def __enter__(self) -> Composer:
         if self.folder is not None and not Path(self.folder).is_dir():
@@ -165,15 +189,15 @@ class Composer:
         files = [file for file in self.loader.files if not str(file.config_path).startswith("hydra/")]
         return Chosen(words, whole.hydra, choices, files, self.loader.reader, config)
 
-    def base_tree(self, chosen: Chosen) -> Any:
+    def base_trees(self, chosen: Chosen) -> tuple[Any, Any]:
         """The merged YAML of the chosen options without overlays and overrides: what keys and types are checked with.
 
-        Plain containers; interpolations are left as text.
+        Plain containers; of the first interpolations are left as text, in the second they are resolved.
         """
         if chosen.words not in self.trees:
             files = [file for file in chosen.files if str(file.config_path).partition("/")[0] not in OVERLAYS]
             tree = self.loader._compose_config_from_defaults_list(files, chosen.reader)
-            self.trees[chosen.words] = OmegaConf.to_container(tree, resolve=False)
+            self.trees[chosen.words] = OmegaConf.to_container(tree, resolve=False), identity.numbers(_resolved(tree))
         return self.trees[chosen.words]
 
     def _is_value(self, override: Override) -> bool:

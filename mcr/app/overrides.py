@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from hydra import compose
 from hydra._internal.utils import get_args_parser
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mcr.app import differences
+from mcr.app import differences, hints, trust
 from mcr.app.composition import Composed, Composer
 from mcr.datasets import folder
 from mcr.errors import InputError
@@ -35,10 +33,22 @@ VIEW_FLAGS = ("cfg", "info", "help", "hydra_help", "shell_completion", "experime
 def register_resolvers() -> None:
     """Interpolations that the configuration uses: contents of files and folders as identity, and numbers of entries."""
     # Plain functions: launchers send the resolvers to their workers, and what a decorator made cannot be pickled.
-    OmegaConf.register_new_resolver("weights_digest", shards.weights_digest, replace=True)
-    OmegaConf.register_new_resolver("folder_fingerprint", folder.image_folder_fingerprint, replace=True)
-    OmegaConf.register_new_resolver("tiny_imagenet_fingerprint", folder.tiny_imagenet_fingerprint, replace=True)
+    OmegaConf.register_new_resolver("weights_digest", _weights_digest, replace=True)
+    OmegaConf.register_new_resolver("folder_fingerprint", _folder_fingerprint, replace=True)
+    OmegaConf.register_new_resolver("tiny_imagenet_fingerprint", _tiny_imagenet_fingerprint, replace=True)
     OmegaConf.register_new_resolver("count", len, replace=True)
+
+
+def _weights_digest(path: str, *most_megabytes: float) -> str:
+    return shards.weights_digest(os.path.expanduser(path), *most_megabytes)
+
+
+def _folder_fingerprint(root: str, *rest: Any) -> str:
+    return folder.image_folder_fingerprint(os.path.expanduser(root), *rest)
+
+
+def _tiny_imagenet_fingerprint(root: str, *rest: Any) -> str:
+    return folder.tiny_imagenet_fingerprint(os.path.expanduser(root), *rest)
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -82,8 +92,12 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
     Raises:
         InputError: For an unknown key, group, option or a value of the wrong type, naming the nearest valid names.
     """
-    with Composer(conf, args) as composer, _explained(conf, args.overrides):
+    for word in args.overrides:
+        if word.partition("=")[0].lstrip("+") == "verb":
+            raise InputError(f"{word}: the verb is a word of its own: mcr {word.partition('=')[2] or verb} ...")
+    with Composer(conf, args) as composer, hints.explained(conf, args.overrides):
         whole = composer.first([*args.overrides, f"verb={verb}"])
+        trust.check(whole.chosen.hydra)
         mode = whole.chosen.hydra.mode
         swept = args.multirun or (mode is not None and "MULTIRUN" in str(mode))
         if not swept:
@@ -94,8 +108,8 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
         for line in composer.jobs(whole.chosen, args.overrides) if swept else [args.overrides]:
             words = [*line, f"verb={verb}"]
             composed = composer.compose(words) if swept else whole
-            checker.check(composed, words)
-            found.append(Job(tuple(line), with_choices(plain(composed.config), composed.chosen.choices)))
+            config = checker.check(composed, words)
+            found.append(Job(tuple(line), with_choices(config, composed.chosen.choices)))
         return Request(tuple(found), bool(swept))
 
 
@@ -105,19 +119,10 @@ def check_names(conf: Path, args: argparse.Namespace) -> DictConfig:
     Raises:
         InputError: For an unknown key, group or option.
     """
-    with Composer(conf, args) as composer, _explained(conf, args.overrides):
-        return composer.first(args.overrides).chosen.hydra
-
-
-@contextmanager
-def _explained(conf: Path, overrides: list[str]) -> Iterator[None]:
-    """Hydra's errors as one line with the nearest valid names."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise InputError(_one_line(error, conf, overrides)) from error
+    with Composer(conf, args) as composer, hints.explained(conf, args.overrides):
+        own = composer.first(args.overrides).chosen.hydra
+        trust.check(own)
+        return own
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -134,7 +139,15 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         if "Missing mandatory value" in str(error):
             raise InputError(f"{key} has no value: add {key}=... to the command") from None
         raise InputError(f"{key}: {str(error).splitlines()[0]}") from None
-    return cast(dict[str, Any], identity.numbers(tree))
+    return cast(dict[str, Any], _placed(identity.numbers(tree)))
+
+
+def _placed(tree: Any, where: str = "") -> Any:
+    """A configuration with the home folder for ``~`` in its paths."""
+    if isinstance(tree, Mapping):
+        return {key: _placed(value, f"{where}.{key}" if where else key) for key, value in tree.items()}
+    is_path = isinstance(tree, str) and tree.startswith("~") and identity.is_place(where)
+    return os.path.expanduser(tree) if is_path else tree
 
 
 def with_choices(config: dict[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,25 +166,37 @@ class _Checker:
         self.composer = composer
         self.compared: set[tuple[str, ...]] = set()  # choices of which a line was compared whole
 
-    def check(self, composed: Composed, line: list[str]) -> None:
-        """Raises InputError for a key that nothing reads, or a value of another type than the YAML's."""
+    def check(self, composed: Composed, line: list[str]) -> dict[str, Any]:
+        """The resolved configuration. Raises InputError for a key that nothing reads, or a value of another type."""
         chosen = composed.chosen
         for word in line:
             if word.startswith("+") and "@" in word.partition("=")[0]:
                 _check_added(word[1:].partition("=")[0], chosen.choices)
-        before = self.composer.base_tree(chosen)
+        written, meant = self.composer.base_trees(chosen)
         if chosen.words not in self.compared or any(isinstance(new, dict) for new in composed.values.values()):
             self.compared.add(chosen.words)
             after = OmegaConf.to_container(composed.config, resolve=False)
-            changed = differences.changes(before, after, before)
+            changed = list(_read(differences.changes(written, after, written), written))
         else:
             # Only values differ from a line that was compared whole.
-            changed = ((key, differences.at(before, key), new) for key, new in composed.values.items())
-        for key, old, new in changed:
-            if old is differences.ABSENT:
-                raise InputError(f"nothing reads {key}; {build.nearest(key, list(differences.keys(before)))}")
-            if not differences.fits(key, old, new):
-                raise InputError(f"{key}={new} is no {differences.kind(old)}: the configuration has {key}={old}")
+            new = ((key, differences.at(written, key), value) for key, value in composed.values.items())
+            changed = list(_read(new, written))
+        config = plain(composed.config)
+        for key, _, _ in changed:
+            # A value that is an interpolation may be a whole mapping.
+            found = differences.changes(differences.at(meant, key), differences.at(config, key), meant, key)
+            for name, old, value in _read(found, meant):
+                if not differences.fits(name, old, value):
+                    raise InputError(differences.refusal(name, old, value))
+        return config
+
+
+def _read(changed: Iterable[tuple[str, Any, Any]], tree: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The differences. Raises InputError for a key that is not in the tree."""
+    for key, old, new in changed:
+        if old is differences.ABSENT:
+            raise InputError(f"nothing reads {key}; {build.nearest(key, list(differences.keys(tree)))}")
+        yield key, old, new
 
 
 def _check_added(group: str, choices: Mapping[str, Any]) -> None:
@@ -183,25 +208,3 @@ def _check_added(group: str, choices: Mapping[str, Any]) -> None:
     if len(others) > 1 and f"{kind}@{whole}" not in choices:
         known = [name.partition("@")[2] for name in choices if name.startswith(f"{kind}@{first}.")]
         raise InputError(f"nothing reads +{group}: there is no {whole}; {build.nearest(whole, known)}")
-
-
-def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:
-    """Hydra's message in one line, with the nearest valid names."""
-    text = str(error)
-    groups = sorted(str(path.relative_to(conf)) for path in conf.rglob("*") if path.is_dir())
-    option = re.search(r"Could not find '([\w/.@-]+)/([^/']+)'", text)
-    if option:
-        group, name = option.groups()
-        names = sorted(path.stem for path in (conf / group).glob("*.yaml"))
-        return f"{group}={name}: there is no such option; {build.nearest(name, names)}"
-    group_match = re.search(r"Could not override '([^']+)'", text) or re.search(r"could not override '([^']+)'", text)
-    unknown = re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", f"{text} {error.__cause__ or ''}")
-    if unknown or group_match:
-        wanted = unknown.group(2) if unknown else group_match.group(1)  # type: ignore[union-attr]
-        tree = OmegaConf.to_container(compose("config"), resolve=False)
-        places = ["endpoint@endpoints.start", "endpoint@endpoints.end", "reference@references.straight"]
-        hint = build.nearest(wanted, [*differences.keys(tree), *groups, *places])
-        extra = f" (an argument of your own network: +{wanted}=...)" if wanted.startswith("architecture.") else ""
-        return f"there is no {wanted} to override; {hint}{extra}"
-    first = next(line for line in text.splitlines() if line.strip())
-    return f"{first} (in: {' '.join(overrides)})"

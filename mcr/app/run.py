@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from mcr.app import overrides
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
-from mcr.plans import pipeline
+from mcr.plans import pipeline, plugins
 from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
 from mcr.store import build, jsonfile
@@ -53,8 +53,12 @@ def check(request: overrides.Request) -> None:
     Raises:
         InputError: For a missing file or folder, an unknown import path, or a value out of its range.
     """
+    from mcr.stages import checks, settings
+
     checked: set[str] = set()
     for job in request.jobs:
+        settings.check(job.config)
+        checks.check_choices(plugins.marked(job.config))
         store = Store(job.config["paths"]["store"])
         goals = pipeline.plan(job.config, title(job.config))[job.config["verb"]]
         if any("_target_" in word for word in job.overrides):
@@ -63,8 +67,6 @@ def check(request: overrides.Request) -> None:
         missing = [s for s in pipeline.ordered(goals) if s.key not in checked and not store.has(s)]
         checked |= {stage.key for stage in missing}
         if missing:
-            from mcr.stages import checks
-
             # A launcher may carry the job to another machine; there it is checked again.
             if not any(word.startswith("hydra/launcher=") for word in job.overrides):
                 Context(job.config["runtime"], job.config["logger"], "", Path()).check()
@@ -96,7 +98,7 @@ def job(cfg: DictConfig) -> None:
             raise
         text = _ended(error) if isinstance(error, SystemExit) else str(error) if foreseen else traceback.format_exc()
         try:
-            (folder / FAILURE).write_text(f"{type(error).__name__}\n{text}\n")
+            (folder / FAILURE).write_text(f"{type(error).__name__}\n{text}\n", encoding="utf-8")
         except OSError:  # a full disk has no room for this either
             raise error from None
         if swept:
@@ -123,7 +125,7 @@ def failure(folder: Path) -> tuple[int, str]:
     """The exit status of a job and the last line of its failure: 0, 1 (failed) or 2 (bad input)."""
     if not (folder / FAILURE).is_file():
         return 0, ""
-    kind, *lines = (folder / FAILURE).read_text().strip().splitlines()
+    kind, *lines = (folder / FAILURE).read_text(encoding="utf-8").strip().splitlines()
     return (STATUS_INPUT if kind == InputError.__name__ else STATUS_FAILED), lines[-1]
 
 

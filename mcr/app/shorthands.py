@@ -1,10 +1,14 @@
-"""What short words of the command line stand for: files after ``repair``, the import path of a user's network."""
+"""What words of the command line stand for: files after ``repair``, the import path of a user's network, paths."""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from mcr.errors import InputError
+from mcr.store import identity
 
 ONE_MODEL = "permuted_copy"  # how the second network is made where a user has one
 
@@ -34,6 +38,49 @@ def checkpoints(files: list[str]) -> list[str]:
     return [*words, f"endpoint@endpoints.end={ONE_MODEL}"] if len(files) == 1 else words
 
 
+def paths(words: Iterable[str], swept: bool) -> list[str]:
+    """Overrides with paths as they stand in a file system: blanks, brackets, commas, quotes and ``~`` mean themselves.
+
+    What has quotes of its own, or is null, is left as it is; interpolations such as ``${oc.env:DATA}/photos`` are kept.
+
+    Args:
+        words: Of the command line.
+        swept: A comma separates paths to read, unless all of it is one; functions such as ``glob(...)`` are Hydra's.
+    """
+    return [_path(word, swept) for word in words]
+
+
+def _path(word: str, swept: bool) -> str:
+    key, equals, value = word.partition("=")
+    if not (equals and identity.is_place(key.lstrip("+"))) or value in ("", "null", "???") or value[0] in "'\"":
+        return word
+    there = Path(os.path.expanduser(value)).exists()
+    if swept and not there and re.match(r"(choice|range|glob|sort|shuffle|interval)\(", value):
+        return word
+    # Results of all jobs lie in one place.
+    several = [value] if there or key.lstrip("+").startswith(("paths.", "hydra.")) else value.split(",")
+    if len(several) > 1 and (swept or all(Path(os.path.expanduser(one)).exists() for one in several)):
+        return f"{key}={','.join(_literal(one) for one in several)}"
+    return f"{key}={_literal(value)}"
+
+
+def _literal(path: str) -> str:
+    path = os.path.expanduser(path)
+    return quoted(path) if os.path.exists(path) else _in_quotes(path)
+
+
 def quoted(text: str) -> str:
-    """Text as a value in Hydra's grammar, whatever characters it has."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """Text as a value in Hydra's grammar that means itself, whatever characters it has."""
+    return _in_quotes(re.sub(r"(\\*)\$\{", lambda found: f"{2 * found[1]}\\${{", text))
+
+
+def _in_quotes(text: str) -> str:
+    # Only before a quote and at the end a backslash stands for something.
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
+
+
+def unquoted(text: str) -> str:
+    """What a value in Hydra's quotes means; other text is left as it is."""
+    if len(text) < 2 or text[0] not in "'\"" or text[-1] != text[0]:
+        return text
+    return re.sub(rf"(\\+)({text[0]}|$)", lambda found: found[1][: len(found[1]) // 2] + found[2], text[1:-1])

@@ -50,7 +50,7 @@ def _number(path: Path) -> tuple[int, str]:
 
 def labels(jobs: list[Path], ignoring: Collection[str] = ()) -> list[str]:
     """What tells the jobs apart: their values of the overrides that vary, save those that are to be ignored."""
-    lines = [yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text()) for job in jobs]
+    lines = [yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")) for job in jobs]
     settings = [dict(line.split("=", 1) for line in overrides if "=" in line) for overrides in lines]
     keys = list(dict.fromkeys(key for setting in settings for key in setting))
     varying = [key for key in keys if len({setting.get(key) for setting in settings}) > 1 and key not in ignoring]
@@ -67,7 +67,7 @@ def labels(jobs: list[Path], ignoring: Collection[str] = ()) -> list[str]:
 def _report(folder: Path, jobs: list[Path]) -> None:
     names = labels(jobs)
     summaries = [jsonfile.read(job / "summary.json") for job in jobs]
-    config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())
+    config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
     panels = [_panel(job, name, summary) for job, name, summary in zip(jobs, names, summaries, strict=True)]
     groups = labels(jobs, ignoring=("replicate",))
     figure = _figure(_means(groups, panels))
@@ -165,7 +165,7 @@ def _compare(folder: Path, jobs: list[Path]) -> None:
         label.rsplit(", ", 1)[0] if label == title else label
         for label, title in zip(labels(jobs, ignoring=aside), titles, strict=True)
     ]
-    config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())
+    config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
     level = config["statistics"]["level"]
     found = repairs.rows(names, summaries, level)
     write_csv(folder / "repairs.csv", found)
@@ -184,7 +184,7 @@ def _compare(folder: Path, jobs: list[Path]) -> None:
         for name in dict.fromkeys(names)
     ]
     sections += [document.claims_section(verdicts)] if verdicts else []
-    (folder / "report.md").write_text("\n".join(sections))
+    (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     jsonfile.write(folder / "summary.json", {"jobs": summaries, "rows": found})
     places = {"figure": folder / "figure.png", "tables": folder / "report.md"}
     print_comparison(found, verdicts, {**places, **run.wandb_place(folder, "*/")})

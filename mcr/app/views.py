@@ -23,7 +23,7 @@ STYLES = {"hit": "green", "miss": "yellow", "damaged": "red"}
 
 def description(path: Path) -> str:
     """The first comment of a YAML file that is no Hydra directive."""
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("#") and not line.startswith("# @"):
             return line.lstrip("# ")
     return ""
@@ -78,9 +78,8 @@ def _groups(conf: Path) -> dict[str, list[str]]:
     return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 
-def show_plans(request: Request) -> None:
+def show_plans(request: Request, console: Console) -> None:
     """Print every stage of every job with its state; those that several jobs share, with the first of them."""
-    console = Console()
     above: dict[str, frozenset[str]] = {}  # key of a stage that was told to those of all that it needs
     for index, job in enumerate(request.jobs):
         store = Store(job.config["paths"]["store"])

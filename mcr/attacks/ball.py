@@ -12,11 +12,13 @@ TINY = 1e-12  # keeps the direction of a zero gradient finite
 
 
 def check(name: str, eps: float, norm: str) -> None:
-    """Raises InputError for a radius outside [0, inf) or an unknown norm."""
+    """Raises InputError for an unknown norm, or a radius outside [0, inf), of linf [0, 1]."""
     if norm not in NORMS:
         raise InputError(f"{name}: norm={norm} must be {' or '.join(NORMS)}")
     if not 0 <= eps < float("inf"):
         raise InputError(f"{name}: eps={eps} must be a radius of at least 0, in [0, 1] pixel units")
+    if norm == "linf" and eps > 1:
+        raise InputError(f"{name}: eps={eps:g} is more than all of [0, 1], in which pixels lie: write {eps:g}/255")
 
 
 def _lengths(delta: Tensor) -> Tensor:

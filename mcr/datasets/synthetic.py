@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import interpolate
 
+from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 from mcr.types import LabelledImages, RawDataset
 
@@ -26,6 +27,12 @@ class Synthetic:
     image_size: int
     noise: float
     seed: int
+
+    def __post_init__(self) -> None:
+        least = {"images": 1, "classes": 2, "channels": 1, "image_size": 1, "noise": 0}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise InputError(f"dataset.{name}={getattr(self, name)} must be at least {value}")
 
     def load(self) -> RawDataset:
         """One part, "all"."""

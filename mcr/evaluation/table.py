@@ -44,7 +44,7 @@ class Table:
             name: Of the table.
             described: ``coordinates``, ``metrics`` and ``fitted``, as ``describe`` gives them.
         """
-        with (folder / f"{name}.csv").open(newline="") as stream:
+        with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
             rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
         metrics = tuple(Metric(**metric) for metric in described["metrics"])
         return cls(tuple(described["coordinates"]), metrics, tuple(rows), frozenset(described["fitted"]))
@@ -82,7 +82,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Rows as CSV; the columns are those of all rows, in order of appearance."""
     rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="") as stream:
+    with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -54,6 +54,4 @@ def recipe_of(
     recipe = recipes.training(config, known, config["objective"])
     kind_of = NetworkTraining if space is None else SubspaceTraining
     validate(kind_of, "fit", recipe)
-    if recipe["optimizer"]["lr"] <= 0:
-        raise InputError(f"the learning rate {recipe['optimizer']['lr']} must be above 0")
     return recipe

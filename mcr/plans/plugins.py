@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mcr import digests
+from mcr import digests, modules
 from mcr.errors import InputError
 from mcr.plans.node import Config
 from mcr.store.build import OWN_TARGETS, SOURCE
@@ -22,11 +21,7 @@ def marked(cfg: Config) -> dict[str, Any]:
     """
     plugins = cfg["plugins"]
     for name in plugins:
-        try:
-            found = importlib.util.find_spec(name)
-        except (ImportError, ValueError):
-            found = None
-        if found is None:
+        if modules.find(name) is None:
             raise InputError(f"plugins={list(plugins)}: there is no module {name}; is its folder on PYTHONPATH?")
     marks = {group: _marked(part, plugins) for group, part in cfg.items() if isinstance(part, Mapping)}
     return {**cfg, **marks, "architecture": _architecture(cfg["architecture"])}

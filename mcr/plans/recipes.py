@@ -8,6 +8,7 @@ from typing import Any
 from mcr.errors import InputError
 
 Config = Mapping[str, Any]
+MOST = 80  # characters of a value in a message
 
 
 def without(config: Config, *names: str) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def without(config: Config, *names: str) -> dict[str, Any]:
 def one_of(name: str, value: object, choices: tuple[str, ...]) -> str:
     """The value. Raises InputError where it is none of the choices."""
     if value not in choices:
-        raise InputError(f"{name}={value} must be {' or '.join(choices)}")
+        raise InputError(f"{name}={str(value)[:MOST]} must be {' or '.join(choices)}")
     return str(value)
 
 

@@ -94,7 +94,7 @@ def write_source(source: RawDataset, folder: Path) -> None:
 
 
 def read_spec(folder: Path) -> DataSpec:
-    facts = json.loads((folder / DATA).read_text())
+    facts = json.loads((folder / DATA).read_text(encoding="utf-8"))
     height, width = facts["image_size"]
     return DataSpec(
         tuple(facts["classes"]),
@@ -206,12 +206,12 @@ def write_poison(poison: Poison, facts: Mapping[str, Any], folder: Path) -> None
 
 def read_poison(folder: Path) -> Poison:
     """The poison of a stage's folder."""
-    found, facts = files.load(folder / POISON), json.loads((folder / POISON_FACTS).read_text())
+    found, facts = files.load(folder / POISON), json.loads((folder / POISON_FACTS).read_text(encoding="utf-8"))
     return Poison(found["indices"], found["labels"], facts["stamp"], build(facts["backdoor"]))
 
 
 def read_edits(folder: Path) -> dict[str, Any]:
     """What the edits of a network told; nothing of one without."""
     path = folder / EDIT
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return found

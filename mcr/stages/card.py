@@ -98,7 +98,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
     write_csv(folder / "along.csv", rows)
     jsonfile.write(folder / "card.json", card)
-    (folder / "card.md").write_text(cards.document(card, rows, claims))
+    (folder / "card.md").write_text(cards.document(card, rows, claims), encoding="utf-8")
     kept = (
         "title",
         "repair",

@@ -14,7 +14,7 @@ from mcr.datasets.split import split_indices
 from mcr.errors import InputError
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.numerics.precision import PRECISIONS
-from mcr.stages import claimable, recipes
+from mcr.stages import claimable, model, recipes
 from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
 from mcr.stages.load import take
 from mcr.stages.train import parts
@@ -49,6 +49,7 @@ def _build(stage: Stage) -> None:
     if stage.name == "data":
         build.build({**config["dataset"], **stage.places})
     if "architecture" in config:
+        build.locate_network(config["architecture"]["_target_"])
         build.check_arguments(config["architecture"])
     if "augmentation" in config:
         Augmentation(**config["augmentation"])
@@ -84,6 +85,20 @@ def _build(stage: Stage) -> None:
         _check_card(stage)
     if "recipe" in config:
         _check_recipe(stage, config["recipe"])
+
+
+def check_choices(cfg: Mapping[str, Any]) -> None:
+    """Build what is chosen at the root, also where no stage of this run has it.
+
+    Args:
+        cfg: The whole configuration, with the digests of plugins.
+
+    Raises:
+        InputError: For the first that cannot be built.
+    """
+    for group in ("attack", "backdoor", "injection", "selection", "transform"):
+        if cfg[group]:
+            build.build({name: value for name, value in cfg[group].items() if name != "numbers"})
 
 
 def _check_card(stage: Stage) -> None:
@@ -137,6 +152,13 @@ def check_with_data(missing: list[Stage], store: Store) -> None:
             for source in [] if isinstance(sources, str) else sources:
                 if source not in labels:
                     raise InputError(f"poisoning.sources={sources}: there is no image of class {source}")
+        if "augmentation" in config and config["augmentation"]["padding"] > min(spec.image_size):
+            raise InputError(
+                f"dataset.augmentation.padding={config['augmentation']['padding']}: the images have "
+                f"{min(spec.image_size)} pixels, and a crop would lie outside of them"
+            )
+        if config.get("recipe", {}).get("batch_size") == 1:
+            model.refuse_single(config, spec, stage.config["seed"])
         if "material" in config and "split" in stage.needs:
             owned = len(split_indices(spec.counts, stage.needs["split"].config)[config["material"]["split"]])
             check_material(config["material"], owned)
@@ -164,10 +186,8 @@ def _check_recipe(stage: Stage, recipe: dict) -> None:
         made["optimizer"]([torch.nn.Parameter(torch.zeros(1, 1))])
         if stage.name == "connect":
             refuse_coupled(made["optimizer"])  # before its ends are trained
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise InputError(f"{stage.label}: optimizer: {error}") from None
-    if recipe["optimizer"]["lr"] <= 0:
-        raise InputError(f"{stage.label}: the learning rate {recipe['optimizer']['lr']} must be above 0")
     module = recipe.get("module", {})
     if not 0 < module.get("share", 0.5) < 1:
         raise InputError(f"repair.module.share={module['share']} must lie between 0 and 1")

@@ -97,7 +97,7 @@ def make_bench(config: Mapping[str, Any], inputs: Mapping[str, Path], context: C
             continue
         rate = role.removeprefix(RATE)
         if f"{PLACE}{rate}" in inputs:
-            placed = json.loads((inputs[f"{PLACE}{rate}"] / "stage.json").read_text())["config"]
+            placed = json.loads((inputs[f"{PLACE}{rate}"] / "stage.json").read_text(encoding="utf-8"))["config"]
             space = session.subspace(placed, inputs, folder, context, network)
             trained[float(rate)] = Walked(space, *session.read_places(inputs[f"{PLACE}{rate}"]))
         else:
@@ -132,7 +132,7 @@ def _names(file: Path | None, state: Mapping[str, Tensor]) -> dict[str, tuple[st
     """The network's names to those in the user's file and their types there; to themselves without a file."""
     if file is None:
         return {name: (name, str(tensor.dtype).removeprefix("torch.")) for name, tensor in state.items()}
-    found: dict[str, tuple[str, str]] = json.loads((file / NAMES).read_text())
+    found: dict[str, tuple[str, str]] = json.loads((file / NAMES).read_text(encoding="utf-8"))
     return found
 
 

@@ -14,6 +14,8 @@ Whole = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=1)] | Literal["all"]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Counted = Annotated[int, Field(ge=0)] | Literal["all"]  # of images, 0 asks nothing
+Name = Annotated[str, Field(min_length=1)]
 Precision = Literal["fp32", "bf16"]
 Format = Literal["channels_last", "contiguous"]
 Part = dict[str, Any]  # a choice of a group, checked against the constructor that it names
@@ -45,6 +47,16 @@ class Watch(Declared):
     clean_tolerance: Share
 
 
+class Optimizer(Declared):
+    """What optimizers have in common; the other arguments are checked against the constructor."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    partial: Literal[True] = Field(default=True, alias="_partial_")
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    momentum: Share = 0.0
+    weight_decay: Size = 0.0
+
+
 class Training(Declared):
     epochs: Whole | None = None
     steps: Whole | None = None
@@ -59,7 +71,7 @@ class Training(Declared):
     compile: str
     watch: Watch
     objective: Part
-    optimizer: Part
+    optimizer: Optimizer
     schedule: Part
 
 
@@ -95,6 +107,7 @@ SAID = {
     "literal_error": "{expected}",
     "finite_number": "finite",
     "too_short": "not empty",
+    "string_too_short": "not empty",
     "int_type": "a whole number",
     "float_type": "a number",
     "string_type": "text",
@@ -111,19 +124,26 @@ KEYS = {
 
 
 def validate(declared: type[Declared], label: str, config: Mapping[str, Any]) -> None:
-    """Raises InputError for a key that is not declared, is missing, or whose value has a wrong type or range."""
+    """Raises InputError for a key that is not declared, is missing, or whose value has a wrong type or range.
+
+    Args:
+        declared: The keys, their types and ranges.
+        label: Of whom, for the message; empty where the keys say it themselves.
+        config: Has the values.
+    """
+    of = f"{label}: " if label else ""
     try:
         declared.model_validate(dict(config))
     except ValidationError as error:
         found = [(_key(one["loc"], config), one) for one in error.errors()]
         where, first = found[0]
         if first["type"] == "extra_forbidden":
-            raise InputError(f"{label}: nothing reads {where}") from None
+            raise InputError(f"{of}nothing reads {where}") from None
         if first["type"] == "missing":
-            raise InputError(f"{label}: {where} is missing") from None
+            raise InputError(f"{of}{where} is missing") from None
         # One for each type that the value may have.
         said = dict.fromkeys(_said(one) for key, one in found if key == where)
-        raise InputError(f"{label}: {where}={str(first['input'])[:MOST]} must be {' or '.join(said)}") from None
+        raise InputError(f"{of}{where}={str(first['input'])[:MOST]} must be {' or '.join(said)}") from None
 
 
 def _key(place: tuple[int | str, ...], config: Mapping[str, Any]) -> str:
@@ -138,4 +158,4 @@ def _said(error: ErrorDetails) -> str:
 
 def _is_alternative(part: int | str) -> bool:
     """Whether a part of a place is the name of one of several types, as pydantic puts it."""
-    return isinstance(part, str) and ("[" in part or part in ("int", "float", "str", "constrained-int"))
+    return isinstance(part, str) and ("[" in part or part.startswith("constrained-") or part in ("int", "float", "str"))

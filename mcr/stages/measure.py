@@ -35,7 +35,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     """
     config, placed = stage.config, stage.needs["place"].config
     space = session.subspace(placed, inputs, inputs["subspace"], context)
-    found = json.loads((inputs["place"] / PLACES).read_text())
+    found = json.loads((inputs["place"] / PLACES).read_text(encoding="utf-8"))
     places, statistics = session.read_places(inputs["place"])
     indices = _asked(config, found, inputs)
     probe = build_tree(config["probe"])

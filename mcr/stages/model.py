@@ -53,3 +53,16 @@ def make(config: Mapping[str, Any], spec: DataSpec, seed: str) -> Normalized:
         raise
     Layout.of(model, "contiguous")
     return model
+
+
+def refuse_single(config: Mapping[str, Any], spec: DataSpec, seed: str) -> None:
+    """Raises InputError where the network cannot be trained on one image at a time: BatchNorm has no spread then."""
+    model = make(config, spec, seed).train()
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, spec.channels, *spec.image_size))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"batch_size=1: {config['architecture']['_target_']} cannot be trained on single images: "
+            f"{str(error).splitlines()[0]}"
+        ) from None

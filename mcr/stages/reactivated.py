@@ -37,7 +37,7 @@ def reactivated(
     The few triggered images are validation images, or clean ones where there is no validation split.
     """
     config, part, recipe = stage.config, stage.config["card"]["reactivation"], stage.needs["choose"].config
-    counts = json.loads((inputs["split"] / SPLIT_SUMMARY).read_text())
+    counts = json.loads((inputs["split"] / SPLIT_SUMMARY).read_text(encoding="utf-8"))
     if not config["backdoor"] or not part["images"]:
         return {}
     if counts["validation"]:

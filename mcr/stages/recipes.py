@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from mcr.stages.declared import (
     Augmented,
@@ -24,21 +25,32 @@ from mcr.stages.declared import (
     validate,
 )
 
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
 
 class Data(Declared):
     dataset: Part
 
 
+def _divides(size: float) -> float:
+    if size > 1 and not float(size).is_integer():
+        raise PydanticCustomError("share", "a whole number, a share below 1")
+    return size
+
+
+Portion = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_divides)] | Literal["all"]
+
+
 class Split(Declared):
     seed: int | str
-    train: Size | Literal["all"]
-    validation: Size | Literal["all", "given"]
-    clean: Size | Literal["all"]
-    test: Size | Literal["all", "given"]
+    train: Portion
+    validation: Portion | Literal["given"]
+    clean: Portion
+    test: Portion | Literal["given"]
 
 
 class Poisoning(Declared):
-    ratio: FiniteFloat
+    ratio: Fraction
     sources: list[int] | Literal["all"]
     stamp: Literal["before", "after"]
 
@@ -105,7 +117,7 @@ class Measure(Declared):
 
 
 class Statistics(Declared):
-    draws: Whole
+    draws: Annotated[int, Field(ge=1, le=1_000_000)]
     level: Annotated[float, Field(gt=0, lt=1)]
     correlations: list[list[str]]
 
@@ -155,8 +167,8 @@ class Reactivation(Declared):
 
 class CardSettings(Declared):
     reactivation: Reactivation
-    repaired: dict[str, FiniteFloat]
-    warn: dict[str, FiniteFloat]
+    repaired: dict[str, Fraction]
+    warn: dict[str, Fraction]
 
 
 class Asked(Declared):

@@ -58,7 +58,7 @@ class Scorecard:
             inputs: Folders of data, split and the ends.
             context: Names the device.
         """
-        counts = json.loads((inputs["split"] / SPLIT_SUMMARY).read_text())
+        counts = json.loads((inputs["split"] / SPLIT_SUMMARY).read_text(encoding="utf-8"))
         limit = config["probes"].get("test", {"images": "all"})["images"]
         if counts["test"]:
             part, source = read_split(inputs, "test", context.device_name, limit), "test images"

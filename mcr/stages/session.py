@@ -89,7 +89,7 @@ def subspace(
 
 def read_places(folder: Path) -> tuple[Tensor, list[dict[str, Tensor]]]:
     """The places of a ``place`` stage, float64 (T, dim), and BatchNorm's statistics at each."""
-    places = torch.tensor(json.loads((folder / PLACES).read_text())["places"], dtype=torch.float64)
+    places = torch.tensor(json.loads((folder / PLACES).read_text(encoding="utf-8"))["places"], dtype=torch.float64)
     statistics: list[dict[str, Tensor]] = [{} for _ in places]
     for name, tensor in files.load(folder / STATISTICS).items():
         index, buffer = name.split("/", 1)

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from mcr import modules
 from mcr.errors import InputError
 from mcr.store.identity import numbers
 
 OWN_TARGETS = ("mcr.", "torch.optim.")
 SOURCE = "_source_"  # beside an import path outside of them: the digest of what stands behind it
+ROOMS = (  # of this package, that have what a configuration names
+    *("architectures", "attacks", "backdoors", "curves", "datasets", "edits", "injections", "objectives", "probes"),
+    *("repairs", "schedules", "selection", "training", "transforms"),
+)
+# Packages whose functions make no networks; many read files that run code, or reach the system.
+NO_NETWORKS = sys.stdlib_module_names | {
+    *("torch", "numpy", "scipy", "sklearn", "joblib", "pandas", "yaml", "dill", "cloudpickle", "hydra", "omegaconf"),
+    *("wandb", "matplotlib", "pytorch_lightning", "lightning", "PIL", "pip", "setuptools", "IPython", "fsspec"),
+}
+MOST = 200  # characters of a value in a message
 MOST_NAMES = 20  # a longer list helps nobody in an error line
 
 
@@ -25,10 +37,30 @@ def nearest(word: str, names: list[str]) -> str:
 
 
 def locate(target: str) -> Any:
-    """The object behind an import path. Raises InputError naming the closest names."""
+    """The class or function behind an import path.
+
+    Raises:
+        InputError: Naming the closest names where there is none; where it is neither class nor function, or one that a
+            module has only imported from elsewhere (``mcr.store.identity.subprocess.run``).
+    """
     parts = target.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        raise InputError(f"_target_={target} is no import path: write package.module.Name")
+        raise InputError(f"_target_={target[:MOST]} is no import path: write package.module.Name")
+    found = _found(target, parts)
+    if not (inspect.isclass(found) or inspect.isroutine(found)):
+        raise InputError(f"_target_={target} is a {type(found).__name__}, no class or function")
+    home = str(getattr(found, "__module__", None))
+    place = next((own for own in OWN_TARGETS if target.startswith(own)), f"{parts[0]}.")
+    if not f"{home}.".startswith(place):
+        raise InputError(f"_target_={target} is {home}.{found.__name__}, which is not of {place[:-1]}")
+    if place == "mcr." and home.split(".")[1] not in ROOMS:
+        raise InputError(f"_target_={target} is nothing that a configuration names; it may be of {', '.join(ROOMS)}")
+    return found
+
+
+def _found(target: str, parts: list[str]) -> Any:
+    if modules.find(parts[0]) is None:
+        raise InputError(f"_target_={target}: there is no module {parts[0]}; is its folder on PYTHONPATH?")
     for length in range(len(parts) - 1, 0, -1):
         name = ".".join(parts[:length])
         try:
@@ -53,6 +85,25 @@ def locate(target: str) -> Any:
             found = getattr(found, part)
         return found
     raise InputError(f"_target_={target}: there is no module {parts[0]}; is its folder on PYTHONPATH?")
+
+
+def locate_network(target: str) -> Any:
+    """The class of a network, or the function that makes it, behind an import path: judged by what was found there.
+
+    Raises:
+        InputError: As ``locate``; for a class that is no torch.nn.Module, a function of a package that makes none.
+    """
+    found = locate(target)
+    from torch import nn
+
+    if inspect.isclass(found) and not issubclass(found, nn.Module):
+        raise InputError(f"architecture._target_={target} is a class, but no torch.nn.Module")
+    if not inspect.isclass(found) and target.partition(".")[0] in NO_NETWORKS:
+        raise InputError(
+            f"architecture._target_={target} is a function of {target.partition('.')[0]}: a network is a "
+            "torch.nn.Module, or a function of a package of networks or of your own that makes one"
+        )
+    return found
 
 
 def build(config: Mapping[str, Any], **values: Any) -> Any:
@@ -97,6 +148,7 @@ def network(config: Mapping[str, Any], facts: Mapping[str, Any]) -> Any:
     Raises:
         InputError: Where the constructor refuses its arguments.
     """
+    locate_network(config["_target_"])
     try:
         return _instantiate(config, told(config, facts))
     except (TypeError, ValueError, RuntimeError, AssertionError, SystemExit) as error:
@@ -123,8 +175,9 @@ def open_ended(parameters: Mapping[str, inspect.Parameter]) -> bool:
 
 def parameters(target: str) -> Mapping[str, inspect.Parameter]:
     """What stands behind an import path takes. Raises InputError where it is nothing that can be called."""
+    found = locate(target)
     try:
-        return inspect.signature(locate(target)).parameters
+        return inspect.signature(found).parameters
     except (TypeError, ValueError):
         raise InputError(f"_target_={target} is nothing that can be built with arguments") from None
 

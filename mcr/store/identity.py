@@ -25,6 +25,17 @@ PLACES = frozenset({"root", "path", "store", "data"})
 _FRACTION = re.compile(r"\s*\d+(\.\d+)?\s*/\s*\d+(\.\d+)?\s*")
 
 
+def is_place(key: str) -> bool:
+    """Whether a dotted key of the configuration, or of Hydra's part of it, holds a path of the file system.
+
+    >>> is_place("dataset.root"), is_place("paths.data"), is_place("hydra.run.dir"), is_place("probes.test.data")
+    (True, True, True, False)
+    """
+    *above, last = key.split(".")
+    first = above[0] if above else ""
+    return first == "paths" or (last in PLACES and last != "data") or (first == "hydra" and last == "dir")
+
+
 def number(value: Any) -> Any:
     """A fraction written as text ("8/255") as a float; everything else unchanged.
 

@@ -48,8 +48,7 @@ def damage(folder: Path, key: str, contents: bool = False) -> str:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         said = {record["key"], identity.stage_key(record) if contents else key}
-        # A record of before files were listed is taken at its word.
-        files = [(name, wanted["bytes"], wanted["sha256"]) for name, wanted in record.get("files", {}).items()]
+        files = [(name, wanted["bytes"], wanted["sha256"]) for name, wanted in record["files"].items()]
     except FileNotFoundError:
         return f"{RECORD} is missing"
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):

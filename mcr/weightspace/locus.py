@@ -10,6 +10,7 @@ from torch import Tensor
 from mcr.curves.curve import Curve
 from mcr.errors import InputError
 
+MOST_PLACES = 1_000_000
 Wanted = int | Sequence[float] | Sequence[Sequence[float]]
 
 
@@ -35,6 +36,8 @@ def places(curve: Curve, wanted: Wanted, name: str) -> Tensor:
         InputError: For a place outside the domain, or where nothing lies between the ends.
     """
     corners = curve.grid(2)
+    if isinstance(wanted, int) and wanted**curve.dim > MOST_PLACES:
+        raise InputError(f"{name}={wanted}: more than {MOST_PLACES:,} places")
     if isinstance(wanted, int):
         found = curve.grid(wanted) if wanted > 1 else corners
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ ROWS = [
     {"architectures", "attacks", "backdoors", "curves", "datasets", "injections", "schedules", "selection"},
     {"numerics", "progress", "metric"},
     {"types", "digests", "text"},
-    {"digest_memory", "errors"},
+    {"digest_memory", "modules"},
+    {"errors"},
 ]
 # The same inside the rooms that are layered themselves.
 FLOORS = {
@@ -33,8 +35,9 @@ FLOORS = {
         {"prune", "sweep", "views"},
         {"run"},
         {"overrides", "terminal"},
-        {"composition", "differences"},
-        {"shorthands"},
+        {"composition", "hints", "trust"},
+        {"differences", "synonyms"},
+        {"faults", "shorthands"},
     ],
     "foreign": [{"fit"}, {"part"}, {"reading"}, {"child", "shards"}, {"container"}, {"tensors"}, {"pickled"}],
     "store": [{"leftovers"}, {"build", "store"}, {"manifest", "stage"}, {"identity", "jsonfile", "locks"}, {"disk"}],
@@ -51,7 +54,7 @@ LEVEL = {room: level for level, row in enumerate(ROWS) for room in row}
 HEAVY = {"torch", "pytorch_lightning", "torchvision", "torchmetrics"}
 # May not load torch, not even through what they import: the command line's views and the reading of tables.
 LIGHT_ROOMS = {
-    *("__init__", "__main__", "app", "digest_memory", "digests", "errors", "evaluation", "metric", "plans"),
+    *("__init__", "__main__", "app", "digest_memory", "digests", "errors", "evaluation", "metric", "modules", "plans"),
     *("progress", "reports", "selection", "store", "text"),
 }
 LIGHT_FILES = {
@@ -163,3 +166,31 @@ def test_nothing_is_unpickled() -> None:
         if name.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve")
     }
     assert found == set()
+
+
+def _text_files(path: Path) -> list[str]:
+    """Calls that read or write text without saying how it is encoded."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or "encoding" in {keyword.arg for keyword in node.keywords}:
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        texts = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+        modes = [text for text in texts if isinstance(text, str) and re.fullmatch(r"[rwaxbt+]{1,3}", text)]
+        others = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") in (
+            "os",
+            "Image",
+            "archive",
+            "wandb",
+        )
+        if name in ("read_text", "write_text") or (
+            name in ("open", "fdopen", "NamedTemporaryFile") and not others and not any("b" in mode for mode in modes)
+        ):
+            found.append(f"{path.name}:{node.lineno}: {name}")
+    return found
+
+
+@pytest.mark.parametrize("folder", ["mcr", "torture"])
+def test_every_text_file_says_its_encoding(folder: str) -> None:
+    """Without it a result depends on the machine's locale."""
+    assert [call for path in sorted(PACKAGE.parent.joinpath(folder).rglob("*.py")) for call in _text_files(path)] == []

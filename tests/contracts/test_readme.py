@@ -17,7 +17,7 @@ from PIL import Image
 
 from mcr.app import cli, run, shorthands
 from mcr.plans import pipeline
-from mcr.stages import checks
+from mcr.stages import checks, settings
 from mcr.stages.context import Context
 from mcr.store.store import Store
 from tests.conftest import TINY
@@ -111,7 +111,13 @@ def test_a_readme_command_runs(command: str, request_for, workplace: Path) -> No
     verb, given = words(command)
     exact = request_for(*given, verb=verb)
     for job in exact.jobs:
-        assert pipeline.plan(job.config)[verb]
+        stages = pipeline.ordered(pipeline.plan(job.config, run.title(job.config))[verb])
+        assert stages
+        settings.check(job.config)
+        for stage in stages:
+            checks.check(stage)
+        if "imagefolder" not in command:  # a reader's own has more images
+            checks.check_with_data(stages, Store(job.config["paths"]["store"]))
     if any(mark in command for mark in PLANNED):
         return
     tiny = request_for(*given, *shrink(command), verb=verb)
