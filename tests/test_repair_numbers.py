@@ -119,7 +119,9 @@ def test_the_choice_is_made_on_held_out_images(desk: Desk) -> None:
 
 def test_the_card_is_measured_on_test_images(desk: Desk) -> None:
     metrics, names = desk.card["metrics"], ("start", "end", "after")
-    assert desk.card["measured_on"] == {"images": 60, "which": "test images"}
+    told = desk.card["measured_on"]
+    assert (told["images"], told["which"], told["metrics"]["clean_accuracy"]) == (60, "test images", 60)
+    assert sum(told["classes"].values()) == 60
     clean = {name: float(desk.right(name, desk.test).mean()) for name in names}
     attacked = desk.test.labels != TARGET
     plain = desk.test.images[attacked]

@@ -23,6 +23,7 @@ from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
 from mcr.store import build
 from mcr.store.store import Store
+from mcr.text import printable
 
 log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
@@ -95,28 +96,31 @@ def job(cfg: DictConfig) -> None:
         foreseen = isinstance(error, InputError | OSError)
         if not (swept or foreseen):
             raise
-        text = str(error) if foreseen else traceback.format_exc()
-        (folder / FAILURE).write_text(f"{type(error).__name__}\n{text}\n")
+        kind, text = type(error).__name__, str(error) if foreseen else traceback.format_exc()
+        # A message may have several lines, of which the first says most; one that is foreseen speaks for itself.
+        first = next(iter(str(error).splitlines()), "")
+        reason = first if foreseen and first else ": ".join(filter(None, (kind, first)))
+        (folder / FAILURE).write_text(f"{kind}\n{reason}\n\n{text}\n", encoding="utf-8", errors="backslashreplace")
         if swept:
-            log.error("job failed: %s", text)
+            log.error("job failed: %s", printable(text) if foreseen else text)
 
 
 def finish(folder: Path) -> int:
     """Print the results of a single run and where they lie; returns the exit status."""
     status, message = failure(folder)
     if status:
-        print(f"mcr: {message}", file=sys.stderr)
+        print(f"mcr: {printable(message)}", file=sys.stderr)
     elif (folder / "summary.json").is_file():
         _print(folder)
     return status
 
 
 def failure(folder: Path) -> tuple[int, str]:
-    """The exit status of a job and the last line of its failure: 0, 1 (failed) or 2 (bad input)."""
+    """The exit status of a job and the reason of its failure in one line: 0, 1 (failed) or 2 (bad input)."""
     if not (folder / FAILURE).is_file():
         return 0, ""
-    kind, *lines = (folder / FAILURE).read_text().strip().splitlines()
-    return (STATUS_INPUT if kind == InputError.__name__ else STATUS_FAILED), lines[-1]
+    kind, reason, *_ = (folder / FAILURE).read_text(encoding="utf-8").split("\n")
+    return (STATUS_INPUT if kind == InputError.__name__ else STATUS_FAILED), reason
 
 
 def carry_out(cfg: Mapping[str, Any], folder: Path, group: str) -> None:
@@ -124,7 +128,7 @@ def carry_out(cfg: Mapping[str, Any], folder: Path, group: str) -> None:
     store = Store(cfg["paths"]["store"])
     context = Context(cfg["runtime"], cfg["logger"], group, folder.absolute())
     name = title(cfg)
-    log.info("%s", name)
+    log.info("%s", printable(name))
     goals = pipeline.plan(cfg, name)[cfg["verb"]]
     made = 0
     for stage, place, state in pipeline.make(goals, store, context):

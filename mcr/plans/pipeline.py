@@ -47,21 +47,27 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     material = fit(cfg, parts[FITTED])["material"]
     measured = {name: measures(cfg, name, one, ends, dataset, material) for name, one in spaces.items()}
     settings = {
-        **{key: cfg[key] for key in ("report", "claims", "statistics")},
+        **{key: cfg[key] for key in ("report", "claims", "statistics", "soundness")},
         "title": title,
         "labels": {name: labels[name] for name in spaces},
     }
     needs = {f"{name}/{probe}": stage for name, found in measured.items() for probe, stage in found.items()}
     asked = [stage for found in measured.values() for stage in found.values()]
-    trained = {f"training {one.label}": one for one in ordered(asked) if one.name in ("train", "connect")}
-    report = node("report", "report", settings, **needs, **trained)
+    report = node("report", "report", settings, **needs, **_trainings(asked))
     return {
         "train": list(ends.values()),
         "connect": list(spaces.values()),
         "evaluate": asked,
         "report": [report],
-        "repair": [repair.card(cfg, title, networks, ends)] if cfg["verb"] == "repair" else [],
+        "repair": [repair.card(cfg, title, networks, ends, _trainings(list(ends.values())))]
+        if cfg["verb"] == "repair"
+        else [],
     }
+
+
+def _trainings(goals: list[Stage]) -> dict[str, Stage]:
+    """All trainings that the goals follow from: whoever reports on these says which of those ended early."""
+    return {f"training {one.label}": one for one in ordered(goals) if one.name in ("train", "connect")}
 
 
 def ordered(goals: list[Stage]) -> list[Stage]:

@@ -23,7 +23,7 @@ ROWS = [
     {"store"},
     {"architectures", "attacks", "backdoors", "curves", "datasets", "injections", "schedules", "selection"},
     {"numerics", "progress", "metric"},
-    {"types", "digests"},
+    {"types", "digests", "text"},
     {"errors"},
 ]
 # The same inside the rooms that are layered themselves.
@@ -44,7 +44,7 @@ HEAVY = {"torch", "pytorch_lightning", "torchvision", "torchmetrics"}
 # May not load torch, not even through what they import: the command line's views and the reading of tables.
 LIGHT_ROOMS = {
     *("__init__", "__main__", "app", "digests", "errors", "evaluation", "metric", "plans", "progress", "reports"),
-    *("selection", "store"),
+    *("selection", "store", "text"),
 }
 LIGHT_FILES = {
     *("datasets/__init__.py", "datasets/folder.py", "numerics/__init__.py", "numerics/malloc.py"),
