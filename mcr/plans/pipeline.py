@@ -26,6 +26,7 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
         cfg: The composed configuration as plain containers.
         title: What the report calls this run.
     """
+    recipes.check_names(cfg)
     cfg = plugins.marked(cfg)
     read = recipes.without(cfg["dataset"], "split", "augmentation", "root")
     places = {"root": cfg["dataset"]["root"]} if "root" in cfg["dataset"] else {}
