@@ -45,12 +45,12 @@ def markdown_cell(text: object, most: int = CELL) -> str:
     r"""Text in a Markdown table, heading or sentence: read as it is, with no markup, HTML or link of its own.
 
     >>> markdown_cell("a|b <img src=x> `c` $x_$ _d_ ![e](f)")
-    'a\\|b &lt;img src=x> \\`c\\` \\$x_\\$ \\_d\\_ !\\[e\\](f)'
+    'a\\|b &lt;img src=x> \\`c\\` \\$x\\_\\$ \\_d\\_ !\\[e\\](f)'
     >>> markdown_cell("robust_loss interior < 0.1, grid=[0,1]")
     'robust_loss interior < 0.1, grid=[0,1]'
     """
     shown = re.sub(r"([\\`*|$~])", r"\\\1", printable(text, most))
-    shown = re.sub(r"(?<!\w)_|_(?!\w|\\)", r"\\_", shown)  # between letters it is no emphasis
+    shown = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", shown)  # between letters it is no emphasis
     shown = re.sub(r"\[(?=[^]]*\][(\[])|\](?=[(\[])", r"\\\g<0>", shown)
     shown = re.sub(r"&(?=#?\w+;)", "&amp;", shown)
     shown = re.sub(r"<(?=[\w/!?])", "&lt;", shown)
