@@ -70,7 +70,9 @@ class Measure:
         )
         values = {name: value for name, value in load_file(folder / PER_IMAGE).items() if not name.startswith("given/")}
         metrics = tuple(Metric(**metric) for metric in found["metrics"])
-        return cls(metrics, grid, rows, values, found["given"], found["images"], found["statistics"], data)
+        given = {name: [_number(mean) for mean in means] for name, means in found["given"].items()}
+        statistics = {name: _number(value) for name, value in found["statistics"].items()}
+        return cls(metrics, grid, rows, values, given, found["images"], statistics, data)
 
     @property
     def together(self) -> bool:
@@ -91,9 +93,17 @@ class Measure:
         }
 
     def mean(self, metric: str) -> Values:
-        """Over images, those with NaN left out."""
-        mean: Values = np.nanmean(self.values[metric].astype(np.float64), axis=-1)
+        """Over images, those with NaN left out; NaN where none is left."""
+        values = self.values[metric].astype(np.float64)
+        known = ~np.isnan(values)
+        mean: Values = np.full(values.shape[:-1], np.nan)
+        np.divide(np.where(known, values, 0).sum(-1), known.sum(-1), out=mean, where=known.any(-1))
         return mean
+
+
+def _number(value: Any) -> Any:
+    """A value of a file, where NaN is written as null."""
+    return float("nan") if value is None else value
 
 
 @dataclass(frozen=True)

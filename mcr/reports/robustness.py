@@ -11,12 +11,14 @@ import numpy as np
 from mcr.evaluation.bootstrap import Bootstrap, correlations
 from mcr.evaluation.measured import Measure, Measured
 from mcr.evaluation.table import markdown
+from mcr.metric import Metric
 from mcr.numerics.statistics import standard_error
 from mcr.reports import images
 from mcr.text import markdown_cell
 
 Found = Mapping[str, Any]
 MOST = 1000  # characters of a warning
+SHARE = Metric("accuracy", "share", "higher", "")  # how accuracies under stronger attacks are written
 
 
 def correlated(measured: Measured, pairs: Sequence[Sequence[str]], bootstrap: Bootstrap) -> dict[str, dict[str, float]]:
@@ -136,7 +138,7 @@ def stronger_section(rows: Sequence[Found]) -> str:
         [
             row["at"],
             row["attack"],
-            f"{100 * row['reported']:.1f} ± {100 * row['advantage_se']:.1f}",
+            f"{100 * row['reported']:.1f}{SHARE.error(row['advantage_se'])}",
             f"{100 * row['stronger']:.1f}",
         ]
         for row in rows
@@ -177,16 +179,21 @@ def number(value: float | str | None) -> str:
 def infinite(measured: Measured) -> list[str]:
     """One warning for each metric or statistic of a subspace of which a mean is not finite, but for places along it.
 
-    Those are refused where they are measured.
+    Those are refused where they are measured; that a standard error is not known, as of one image, is no news.
     """
     found = []
     for probe, one in measured.measures.items():
-        for metric, means in one.given.items():
+        for column, means in one.given.items():
             ends = [name for name, mean in zip(one.grid.ends, means, strict=True) if not isfinite(mean)]
             if ends:
                 given = f"as {'they were' if len(ends) > 1 else 'it was'} given, with the stored BatchNorm statistics"
-                found.append(f"{metric.replace('_', ' ')} of {' and '.join(ends)}, {given}, is not finite")
-        wrong = [name for name, value in one.statistics.items() if not isinstance(value, str) and not isfinite(value)]
+                found.append(f"{column.replace('_', ' ')} of {' and '.join(ends)}, {given}, is not finite")
+        for metric in one.metrics if one.together else ():
+            places = (~np.isfinite(one.mean(metric.name))).sum()
+            if places:
+                found.append(f"{metric.name.replace('_', ' ')} is not finite at {places} of its places")
+        numbers = {name: value for name, value in one.statistics.items() if not isinstance(value, str)}
+        wrong = [name for name, value in numbers.items() if not isfinite(value) and not name.endswith("_se")]
         if wrong:
             said = ", ".join(name.replace("_", " ") for name in wrong)
             found.append(f"of {probe.replace('_', ' ')}, {said} is not finite")

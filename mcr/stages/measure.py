@@ -14,6 +14,7 @@ from torch import Tensor
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
 from mcr.evaluation.measured import MEASURE, PER_IMAGE, PLACES
+from mcr.numerics.statistics import finite
 from mcr.probes.answers import ask, ask_together
 from mcr.progress import bar
 from mcr.stages import session
@@ -55,14 +56,16 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     files.save(named | {f"given/{name}": value for name, value in given_named.items()}, folder / PER_IMAGE)
     write_json(
         folder / MEASURE,
-        {
-            "metrics": [asdict(metric) for metric in metrics],
-            "indices": indices,
-            "images": len(data.labels),
-            "means": {name: value.double().nanmean(-1).tolist() for name, value in named.items()},
-            "given": {name: value.double().mean(-1).tolist() for name, value in given_named.items()},
-            "statistics": answers.statistics,
-        },
+        finite(
+            {
+                "metrics": [asdict(metric) for metric in metrics],
+                "indices": indices,
+                "images": len(data.labels),
+                "means": {name: value.double().nanmean(-1).tolist() for name, value in named.items()},
+                "given": {name: value.double().mean(-1).tolist() for name, value in given_named.items()},
+                "statistics": answers.statistics,
+            }
+        ),
     )
 
 
