@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
-import re
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-import yaml
 
-from mcr.app import sweep, terminal
-from mcr.errors import InputError
-from mcr.evaluation.measured import Measure, Measured
-from mcr.evaluation.summary import Grid
-from mcr.metric import Metric
-from mcr.reports import document, joint, repairs, robustness, soundness
-from mcr.reports.claims import Verdict, judge, told
+from mcr.app import run, terminal
+from mcr.plans import pipeline
+from mcr.reports.claims import Verdict, told
 from mcr.reports.soundness import BACKDOOR, ERRORS, Doubt, End, Score, doubts, questioned
-from mcr.stages import claimable, ends
-from mcr.stages.scorecard import Answers, measured
+from mcr.stages import ends
 from mcr.store.stage import Stage
 from mcr.training.adversarial import AdversarialModule
 from mcr.training.subspace import SubspaceModule
-from tests.conftest import TINY, carried_out
+from tests.conftest import TINY
 
 SETTINGS = {"learned": 0.1, "errors": 4, "share": 0.25, "planted": 0.5}
 
@@ -150,9 +139,6 @@ WORDS = (*(word for word in TINY if word != "soundness.learned=0"), f"claims=[{C
 
 
 def test_ends_are_compared_where_all_but_their_seeds_is_the_same(make, config) -> None:
-    from mcr.app import run
-    from mcr.plans import pipeline
-
     def networks(*words: str) -> list[End]:
         cfg = config(*words)
         return [ends.end(stage.label, stage, {}, 10, ()) for stage in pipeline.plan(cfg, run.title(cfg))["train"]]
@@ -190,107 +176,6 @@ def test_no_claim_about_a_path_with_a_dead_end_holds(make, capsys) -> None:
     said = capsys.readouterr().out
     assert said.count("not tested    ") == 3
     assert "held  " not in said
-
-
-def networks_of(*shares: float) -> list[dict[str, Any]]:
-    return [asdict(end(name, clean=share, robust=share)) for name, share in zip(("start", "end"), shares, strict=False)]
-
-
-def summary_of(*shares: float, **changes: Any) -> dict[str, Any]:
-    """What a job's summary says beside its tables."""
-    held = vars(Verdict("E16, a barrier", "robust_loss interior > 0", 1.0, held=True))
-    usual = {"networks": networks_of(*shares), "doubts": [], "stopped": [], "warnings": [], "claims": [held]}
-    return usual | changes
-
-
-def test_a_broken_end_without_a_sister_of_its_own_is_found_in_the_other_jobs() -> None:
-    """Replicates: each job has one robust end, and one of them broke."""
-    summaries = [summary_of(share) for share in (0.84, 0.3, 0.86)]
-    one, two, three = joint.jobs(["a", "b", "c"], summaries, SETTINGS)
-    assert (one.notes, three.notes) == ([], [])
-    (note,) = two.notes
-    assert "start lies far below start of c" in note
-    assert (one.marked, two.marked) == ("a", "b †")
-    assert [v.word for job in (one, two, three) for v in job.verdicts] == ["held", "not tested", "held"]
-    (warning,) = two.warnings
-    assert warning == f"{note}; claims about this path are not tested"
-    assert joint.notes([one, two, three]) == [f"† b: {note}."]
-
-
-def test_a_doubt_that_a_job_has_itself_is_told_once() -> None:
-    own = doubts([End.read(one) for one in networks_of(0.84, 0.3)], SETTINGS)
-    claim = vars(HELD.without_test([own[0].reason]))
-    known = {"doubts": [vars(one) for one in own], "warnings": soundness.warnings(own), "claims": [claim]}
-    broken, sound = joint.jobs(["a", "b"], [summary_of(0.84, 0.3, **known), summary_of(0.85, 0.9)], SETTINGS)
-    assert len(broken.notes) == len(broken.warnings) == 1
-    assert broken.verdicts[0].untested == own[0].reason
-    assert sound.notes == []
-
-
-def test_methods_are_not_set_against_each_other_on_a_network_in_doubt() -> None:
-    def job(repair: str, replicate: int, found: list[Doubt]) -> dict[str, Any]:
-        metrics = {"attack_success": {"after": 0.0}, "clean_accuracy": {"after": 0.9}}
-        known = {"repair": repair, "images": 10, "replicate": replicate, "metrics": metrics}
-        return known | {"doubts": [vars(doubt) for doubt in found]}
-
-    planted = [Doubt("start", "the backdoor did not take hold in start", BACKDOOR)]
-    summaries = [job(name, replicate, planted * replicate) for name in ("a", "b") for replicate in (0, 1)]
-    usual = {"source": "E6", "repair": "a", "against": "b", "relation": "<=", "value": 0.0, "standard_errors": 0}
-    claims = [usual | {"quantity": f"{metric}.after"} for metric in ("attack_success", "clean_accuracy")]
-    (_, about), (_, other) = repairs.verdicts(["x"] * 4, summaries, claims, 0.95)
-    assert about.untested == "replicate 1: the backdoor did not take hold in start"
-    assert (about.word, other.word) == ("not tested", "held")
-
-
-@pytest.fixture
-def swept(config, tmp_path: Path) -> Path:
-    """A sweep of two finished jobs, one with a training that ended early, and two failed ones."""
-    folder = tmp_path / "sweep"
-    for number in range(2):
-        words = (*TINY, f"replicate={number}", "logger=none", f"claims=[{CLAIMS}]")
-        cfg = config(*words)
-        place = carried_out(cfg | {"verb": "report"}, "report", tmp_path)["report"][0]
-        job = folder / str(number)
-        (job / ".hydra").mkdir(parents=True)
-        for path in place.iterdir():
-            (job / path.name).write_bytes(path.read_bytes())
-        (job / ".hydra" / "config.yaml").write_text(yaml.safe_dump(cfg))
-        (job / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([f"replicate={number}"]))
-    summary = json.loads((folder / "1" / "summary.json").read_text())
-    said = "train end ended early: no better accuracy than 0.5 for 2 epochs; epoch 3 is kept"
-    summary |= {"stopped": [said], "warnings": [said, *summary["warnings"]]}
-    (folder / "1" / "summary.json").write_text(json.dumps(summary))
-    for number, text in (
-        (2, "RuntimeError\nRuntimeError: boom\n\nTraceback\nsecond line\n"),
-        (3, "InputError\na | b\n"),
-    ):
-        (folder / str(number) / ".hydra").mkdir(parents=True)
-        (folder / str(number) / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([f"replicate={number}"]))
-        (folder / str(number) / "failure.txt").write_text(text)
-    return folder
-
-
-def test_a_joint_report_marks_what_ended_early_and_lists_what_failed(swept: Path, capsys) -> None:
-    assert sweep.finish(swept, 4) == 1
-    text = (swept / "report.md").read_text()
-    squeezed = " ".join(text.split())
-    assert "> **Warning:** replicate=1: train end ended early: no better accuracy" in text
-    assert "| replicate=1 † | test loss |" in squeezed
-    assert "| replicate=0 | test loss |" in squeezed
-    assert "bezier † | test loss | 2 |" in squeezed  # over replicates
-    assert "† replicate=1: train end ended early: no better accuracy" in text
-    assert "Images: train 16 (of those fitted on); test 32, robust 16, input 4 (test split)." in text
-    assert "| 2 | replicate=2 | RuntimeError: boom |" in squeezed
-    assert r"| 3 | replicate=3 | a \| b |" in squeezed
-    found = json.loads((swept / "summary.json").read_text(), parse_constant=pytest.fail)
-    assert [one["job"] for one in found["failed"]] == ["2", "3"]
-    assert [len(job["notes"]) for job in found["jobs"]] == [0, 1]
-    said = capsys.readouterr()
-    assert "bezier †, 2 seeds" in said.out
-    assert "mcr: job 2 failed: RuntimeError: boom\n" in said.err
-    records = (swept / "barriers.csv").read_text().splitlines()
-    assert records[0].endswith(",images,data,note")
-    assert any(line.startswith("replicate=1,test loss") and "ended early" in line for line in records)
 
 
 # --------------------------------------------------------------------- early stops, wherever robustness is watched
@@ -348,68 +233,3 @@ def test_a_stage_that_is_no_training_raises_no_question() -> None:
     given = Stage("load", 1, {"digest": "x"}, {"data": Stage("data", 1, {})}, "load a")
     assert ends.end("a", given, {}, 10, ()).planted == ()
     assert not ends.end("a", given, {}, 10, ()).robust
-
-
-# ------------------------------------------------------------------------------------------------ what is not finite
-
-
-def test_a_claim_about_what_is_not_finite_or_not_known_is_not_tested() -> None:
-    claim = {"source": "E1", "quantity": "loss.max", "relation": "<", "value": 1.0, "standard_errors": 0}
-    (unknown, infinite) = (
-        judge(claim | {"standard_errors": 2}, {"loss": {"max": 0.5, "max_se": math.nan}}),
-        judge(claim, {"loss": {"max": math.nan}}),
-    )
-    assert unknown.word == infinite.word == "not tested"
-    assert unknown.untested == "the standard error of loss max over images is not known"
-    assert (infinite.untested, infinite.measured, infinite.value) == ("loss max is not finite", None, "not finite")
-
-
-def measured_of(given: float, mean: float, number: float) -> Measured:
-    """A probe of single networks, and one of several at once."""
-    loss = Metric("test_loss", "nats", "lower", "loss", "test")
-    cosine = Metric("gradients_clean", "1", "neither", "cosine", "gradients")
-    places = np.array([0.0, 0.5, 1.0])[:, None]
-    grid = Grid(("t",), places, np.hstack([1 - places, places]), ("start", "end"), np.array([0.0, 1.0, 2.0]))
-    rows = tuple({"t": float(place), "arc_length": 2 * float(place)} for place in places[:, 0])
-    alone = Measure((loss,), grid, rows, {"test_loss": np.ones((3, 4))}, {"test_loss": [1.0, given]}, 4, {}, "test")
-    values = {"gradients_clean": np.full((3, 3, 4), mean)}
-    both = Measure((cosine,), grid, rows, values, {}, 4, {"clean": number, "at": "0.50"}, "test")
-    return Measured("curve", {"test": alone, "gradients": both})
-
-
-def test_a_mean_that_is_not_finite_is_said_in_words() -> None:
-    assert robustness.infinite(measured_of(1.0, 1.0, 1.0)) == []
-    one = measured_of(math.inf, math.nan, math.nan)
-    assert robustness.infinite(one) == [
-        "test loss of end, as it was given, with the stored BatchNorm statistics, is not finite",
-        "gradients clean is not finite at 9 of its places",
-        "of gradients, clean is not finite",
-    ]
-    told_of = [
-        document.ends_section(one.given(), one.counts),
-        robustness.together_section("gradients", one.measures["gradients"]),
-        robustness.correlation_section({"a_and_b": dict.fromkeys(claimable.CORRELATION, math.nan)}, {}),
-    ]
-    for text in told_of:
-        assert not re.search(r"\b(nan|inf)\b", text)
-        assert re.search("not finite|not known", text)
-    assert "Images: test 4 (test split)." in told_of[0]
-    assert robustness.correlation_note({"a_and_b": {"pearson": None}}, "b") == ""
-
-
-def test_a_report_with_a_single_image_holds_no_nan(make) -> None:
-    """Standard errors of one image are not known, and nor are correlations with what is constant."""
-    made = make("evaluation.hessian_images=1", "evaluation.robust_images=1", "attack.eps=0", "dataset.split.test=1")
-    place = made["report"][0]
-    summary = json.loads((place / "summary.json").read_text(), parse_constant=pytest.fail)
-    assert summary["subspaces"]["path"]["metrics"]["robust_loss"]["interior_se"] is None
-    for path in place.iterdir():
-        if path.suffix in (".md", ".csv"):
-            assert not re.search(r"\b(nan|inf)\b", path.read_text().lower()), path
-
-
-def test_a_card_with_a_candidate_that_is_not_finite_is_refused() -> None:
-    answers = Answers(torch.zeros(2), {"clean_accuracy": torch.ones(2, dtype=torch.float64)})
-    rows = [{"t": 0.5, "clean_accuracy": 1.0, "from_start": math.nan}]
-    with pytest.raises(InputError, match=r"^card: from_start of candidate t 0.5 is not finite; lower repair\.budget"):
-        measured(dict.fromkeys(("start", "end", "after"), answers), rows, ["start", "end"], {})
