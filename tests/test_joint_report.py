@@ -45,6 +45,9 @@ def test_a_broken_end_without_a_sister_of_its_own_is_found_in_the_other_jobs() -
     (warning,) = two.warnings
     assert warning == f"{note}; claims about this path are not tested"
     assert joint.notes([one, two, three]) == [f"† b: {note}."]
+    known = two.known
+    assert (known["claims"][0]["untested"], known["doubts"][0]["reason"], known["warnings"]) == (note, note, [warning])
+    assert one.known == summaries[0]
 
 
 def test_a_doubt_that_a_job_has_itself_is_told_once() -> None:

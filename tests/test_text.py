@@ -22,7 +22,7 @@ from mcr.evaluation.table import markdown, write_csv
 from mcr.plans import pipeline
 from mcr.reports import cards, document, joint, robustness
 from mcr.reports.claims import Verdict
-from mcr.text import csv_cell, figure_text, markdown_cell, markdown_code, printable
+from mcr.text import CELL, IN_FIGURE, csv_cell, figure_text, markdown_cell, markdown_code, printable
 from tests.conftest import carried_out
 from tests.processes import mcr
 from tests.test_repair_command import NET, WORDS
@@ -98,7 +98,7 @@ def test_a_cell_of_markdown_is_the_text_and_nothing_else(name: str) -> None:
     found = tokens(markdown([name, "second"], [[name, "1.0"], ["a", name]]))
     assert not {token.type for token in found} & MARKUP
     cells = [content(token) for token in found if token.type == "inline"]
-    shown = printable(name, 120).strip()
+    shown = printable(name, CELL).strip()
     assert [re.sub(" +", " ", cell) for cell in cells] == [
         re.sub(" +", " ", cell) for cell in (shown, "second", shown, "1.0", "a", shown)
     ]
@@ -110,9 +110,9 @@ def test_a_sentence_a_heading_and_a_name_in_code_are_the_text(name: str) -> None
         found = tokens(text)
         assert not {token.type for token in found} & MARKUP
         assert sum(token.type == kind for token in found) == 1
-        assert content(next(token for token in found if token.type == "inline")) == printable(name, 120).strip()
+        assert content(next(token for token in found if token.type == "inline")) == printable(name, CELL).strip()
     (code,) = (token for token in tokens(f"The rule {markdown_code(name)} chose.") if token.type == "code_inline")
-    assert code.content == printable(name, 120).replace("`", "'")
+    assert code.content == printable(name, CELL).replace("`", "'")
 
 
 def test_what_the_package_says_itself_stays_as_it_is() -> None:
@@ -146,7 +146,7 @@ def test_a_figure_shows_names_and_reads_no_formula_in_them(tmp_path: Path) -> No
         figure.savefig(tmp_path / "a.svg")
         figure.savefig(tmp_path / "a.png")
         ElementTree.parse(tmp_path / "a.svg")
-        assert len(figure_text(name)) <= 120
+        assert len(figure_text(name).replace(r"\$", "$")) <= IN_FIGURE
         assert "\n" not in figure_text(name)
 
 
@@ -236,7 +236,7 @@ def test_class_folders_of_any_name_go_through_a_whole_repair(tmp_path: Path) -> 
     table = text.split("## Accuracy of each class, %")[1].split("\n## ")[0]
     rows = [content(token) for token in tokens(table) if token.type == "inline"]
     classes = json.loads((folder / "card.json").read_text())["measured_on"]["classes"]
-    assert {printable(name, 120).strip() for name in classes} <= {row.strip() for row in rows}
+    assert {printable(name, CELL).strip() for name in classes} <= {row.strip() for row in rows}
     assert not {token.type for token in tokens(text)} & {"html_inline", "html_block", "link_open", "em_open"}
     for said in (text, done.stdout, done.stderr):
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", said)

@@ -119,18 +119,14 @@ def _report(folder: Path, done: list[Path], failures: Failures) -> None:
         # One level below the path that they are about.
         sections += [f"#{section}" for section in beside]
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
-    found_jobs = [
-        {**job.summary, "name": job.name, "claims": [vars(verdict) for verdict in job.verdicts], "notes": job.notes}
-        for job in jobs
-    ]
-    _write_summary(folder, {"jobs": found_jobs, "replicates": spread}, failures)
+    known = [{**job.known, "name": job.name, "notes": job.notes} for job in jobs]
+    _write_summary(folder, {"jobs": known, "replicates": spread}, failures)
     places: dict[str, Path | str] = {"figure": folder / "figure.png", "tables": folder / "report.md"}
     places |= run.wandb_place(folder, "*/")
     if set(groups) == {name.removesuffix(joint.MARK) for name in spread}:
         print_replicates(spread, described, warned, verdicts, places)
     else:
-        paths = [(job.marked, {**job.summary, "warnings": job.warnings}) for job in jobs]
-        print_results(paths, verdicts, places)
+        print_results([(job.marked, job.known) for job in jobs], verdicts, places)
 
 
 def _write_summary(folder: Path, content: Mapping[str, Any], failures: Failures) -> None:
@@ -186,8 +182,10 @@ def _compare(folder: Path, jobs: list[Path], failures: Failures) -> None:
         label.rsplit(", ", 1)[0] if label == title else label
         for label, title in zip(labels(jobs, ignoring=aside), titles, strict=True)
     ]
-    config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text())
+    config = yaml.safe_load((jobs[0] / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
     level = config["statistics"]["level"]
+    told = [f"{name}, replicate {one['replicate']}" for name, one in zip(names, summaries, strict=True)]
+    summaries = [job.known for job in joint.jobs(told, summaries, config["soundness"])]
     found = repairs.rows(names, summaries, level)
     write_csv(folder / "repairs.csv", found)
     figures.save(

@@ -52,6 +52,16 @@ class Job:
         known = {doubt["reason"] for doubt in self.summary["doubts"]}
         return [verdict.without_test([reason for reason in reasons if reason not in known]) for verdict in found]
 
+    @property
+    def known(self) -> dict[str, Any]:
+        """Its summary, as it is with what the other jobs show."""
+        return {
+            **self.summary,
+            "claims": [vars(verdict) for verdict in self.verdicts],
+            "doubts": [vars(doubt) for doubt in self.doubts],
+            "warnings": self.warnings,
+        }
+
 
 def jobs(names: Sequence[str], summaries: Sequence[Mapping[str, Any]], settings: Mapping[str, float]) -> list[Job]:
     """The jobs of a sweep, each end compared with all networks of its recipe.

@@ -92,6 +92,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         },
     }
     card |= {"stopped": stopped, "doubts": [vars(doubt) for doubt in doubts]}
+    card["networks"] = [asdict(network) for network in networks]
     card["warnings"] = [*stopped, *soundness.warnings(doubts), *cards.warnings(card)]
     claims = [claim for claim in config["claims"] if _about(claim, config["method"])]
     judged = verdicts.of_card(claims, metrics, doubts, recipe["ends"])
@@ -115,6 +116,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "warnings",
         "stopped",
         "doubts",
+        "networks",
         "measured_on",
     )
     summary = {"kind": "repair", **{name: card[name] for name in kept}, "claims": [vars(verdict) for verdict in judged]}
