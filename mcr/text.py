@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-CELL, IN_FIGURE = 300, 100  # characters of a name in a table, and in a figure
+CELL, IN_FIGURE = 1000, 100  # characters of a name or a sentence in a table, and of a name in a figure
 # Control characters, line and paragraph separators, marks that turn the direction of writing, halves of characters.
 INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 JOINERS = "\u200c\u200d"  # of letters and of emoji, which mean something where they stand

@@ -162,7 +162,7 @@ def test_a_card_a_report_and_the_terminal_show_names_as_they_are(name: str, caps
     texts = [
         cards.document(made, candidates(), [verdict]),
         document.claims_section([(name, verdict), (name, verdict.without_test([name]))]),
-        document.barrier_section([[name, *barrier[1:]]]),
+        document.barrier_section([[name, *barrier[1:]]], [name]),
         joint.failed_section([{"job": "1", "name": name, "reason": name}]),
         *robustness.warning_lines([name]),
     ]

@@ -11,7 +11,6 @@ from mcr.metric import Metric
 from mcr.reports.claims import Verdict
 from mcr.text import markdown_cell, markdown_code
 
-MOST = 1000  # characters of a warning
 LABELS = ("rate", "t", "u", "v", "draw")  # what tells candidates apart
 
 
@@ -100,7 +99,7 @@ def document(card: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], claims:
     """The card as Markdown."""
     sections = [f"# Repair card: {markdown_cell(card['title'])}\n", "![candidates](figure.png)\n"]
     if card["warnings"]:
-        lines = [f"- {markdown_cell(line, MOST)}" for line in card["warnings"]]
+        lines = [f"- {markdown_cell(line)}" for line in card["warnings"]]
         sections.append("## Warnings\n\n" + "\n".join(lines) + "\n")
     which = card["measured_on"]
     sections += [
@@ -113,7 +112,7 @@ def document(card: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], claims:
     if claims:
         rows_of = [[claim.source, claim.statement, claim.value, claim.word] for claim in claims]
         reasons = dict.fromkeys(claim.untested for claim in claims if claim.untested)
-        said = "".join(f"\nNot tested: {markdown_cell(reason, MOST)}.\n" for reason in reasons)
+        said = "".join(f"\nNot tested: {markdown_cell(reason)}.\n" for reason in reasons)
         table = markdown(["claim", "statement", "measured", "verdict"], rows_of)
         sections.append(f"## Claims\n\n{table}\n{said}")
     sections += [

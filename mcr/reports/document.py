@@ -155,7 +155,7 @@ def ends_section(rows: Sequence[Mapping[str, Any]], counts: images.Counts) -> st
     columns = list(rows[0])
     text = [[value if isinstance(value, str) else _mean(value) for value in row.values()] for row in rows]
     table = markdown([name.replace("_", " ") for name in columns], text)
-    return "## Ends\n\n" + _with_notes(table, [images_of([("", images.spoken(counts, columns))])])
+    return "## Ends\n\n" + _with_notes(table, [images.line([("", images.spoken(counts, columns))])])
 
 
 def _mean(value: float) -> str:
@@ -169,7 +169,7 @@ def path_section(title: str, table: Table, counts: images.Counts) -> str:
         f"Length in weight space: {table.rows[-1]['arc_length']:.2f}.\n\n" if "arc_length" in table.rows[-1] else ""
     )
     said = images.spoken(counts, [metric.name for metric in table.metrics])
-    return f"## {markdown_cell(title)}\n\n{length}" + _with_notes(markdown(columns, rows), [images_of([("", said)])])
+    return f"## {markdown_cell(title)}\n\n{length}" + _with_notes(markdown(columns, rows), [images.line([("", said)])])
 
 
 def barrier_section(rows: Sequence[Sequence[Any]], notes: Sequence[str] = ()) -> str:
@@ -182,10 +182,6 @@ def barrier_section(rows: Sequence[Sequence[Any]], notes: Sequence[str] = ()) ->
     return "## Barriers\n\n" + _with_notes(markdown(COLUMNS, rows), [*notes, EXPLANATION])
 
 
-def images_of(named: Sequence[tuple[str, str]]) -> str:
-    """Of how many images a table is, as Markdown; see ``images.line``."""
-    return markdown_cell(images.line(named), MOST)
-
-
 def _with_notes(table: str, notes: Sequence[str]) -> str:
-    return "\n\n".join([table, *notes]) + "\n"
+    """A table with sentences below it, which may name anything."""
+    return "\n\n".join([table, *(markdown_cell(note, MOST) for note in notes)]) + "\n"

@@ -17,7 +17,6 @@ from mcr.reports import images
 from mcr.text import markdown_cell
 
 Found = Mapping[str, Any]
-MOST = 1000  # characters of a warning
 SHARE = Metric("accuracy", "share", "higher", "")  # how accuracies under stronger attacks are written
 
 
@@ -129,7 +128,7 @@ def warnings(rows: Sequence[Found], together: Mapping[str, Found]) -> list[str]:
 
 def warning_lines(found: Sequence[str]) -> list[str]:
     """Warnings as they stand at the head of a report."""
-    return [f"> **Warning:** {markdown_cell(line, MOST)}.\n" for line in found]
+    return [f"> **Warning:** {markdown_cell(line)}.\n" for line in found]
 
 
 def stronger_section(rows: Sequence[Found]) -> str:
