@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Literal
 
 Unit = Literal["nats", "share", "1"]
@@ -52,13 +53,23 @@ class Metric:
         """Decimals that people read."""
         return 1 if self.unit == "share" else 3
 
-    def text(self, value: float, sign: str = "") -> str:
-        """A value, or a difference of values, as people read it.
+    def text(self, value: float | None, sign: str = "") -> str:
+        """A value, or a difference of values, as people read it; what is not finite is said in words.
 
         >>> Metric("test_accuracy", "share", "higher", "").text(0.5), Metric("loss", "nats", "lower", "").text(0.5, "+")
         ('50.0', '+0.500')
         """
+        if value is None or not isfinite(value):
+            return "not finite"
         return f"{self.scale * value:{sign}.{self.digits}f}"
+
+    def error(self, value: float | None) -> str:
+        """A standard error as it stands behind a value; nothing where it is not known.
+
+        >>> Metric("loss", "nats", "lower", "").error(0.25), Metric("loss", "nats", "lower", "").error(float("nan"))
+        (' ± 0.250', '')
+        """
+        return f" ± {self.text(value)}" if value is not None and isfinite(value) else ""
 
     def title(self, name: str = "") -> str:
         """The name, or that of the cost, as words."""

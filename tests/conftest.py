@@ -43,6 +43,7 @@ TINY = (
     "architecture.hidden=[16]",
     "debug=default",
     "evaluation.group_images=0",
+    "soundness.learned=0",
     "runtime.threads=1",
 )
 TOGETHER = "evaluation.group_images=4"  # asks these questions too

@@ -358,7 +358,9 @@ def test_repairs_side_by_side_end_in_one_table(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (sweep,) = (tmp_path / "multirun" / "sweeps").iterdir()
     text = (sweep / "report.md").read_text()
-    assert all(f"| {name.replace('_', ' ')} |" in re.sub(" +", " ", text) for name in methods.split(","))
+    # One epoch teaches nothing, and plants no backdoor: every row is marked, and a note below says why.
+    assert all(f"| {name.replace('_', ' ')} † |" in re.sub(" +", " ", text) for name in methods.split(","))
+    assert "† path_point, N = 16: start learned hardly anything: clean accuracy" in text
     rows = (sweep / "repairs.csv").read_text().splitlines()
     assert len(rows) == 1 + len(methods.split(","))
     assert (sweep / "figure.png").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from mcr.errors import InputError
 from mcr.metric import Metric
 from mcr.reports import cards, repair_figures, repairs
+from mcr.reports.claims import Verdict
 
 # Cards
 
@@ -40,7 +42,12 @@ def card(**changes: Any) -> dict[str, Any]:
         "ends": ["start", "end"],
         "warn": {"near_end": 0.1, "lost": 0.05, "success": 0.1},
         "held_out": {"images": 2000, "ends": {"start": 0.91, "end": 0.9}},
-        "measured_on": {"images": 321, "which": "test images", "of_each_class": {"cat": 321}},
+        "measured_on": {
+            "images": 321,
+            "which": "test images",
+            "metrics": {"clean_accuracy": 321, "attack_success": 290, "injection_success": 4},
+            "classes": {"cat": 170},
+        },
         "metrics": {
             "clean_accuracy": {
                 "start": 0.915,
@@ -182,7 +189,7 @@ def table(text: str, heading: str) -> list[list[str]]:
     return [rows[0], *rows[2:]]
 
 
-CLAIM = {"source": "E4", "statement": "attack_success after <= 0.1", "measured": 0.034, "held": True}
+CLAIM = Verdict("E4", "attack_success after <= 0.1", 0.034, held=True)
 
 
 def test_a_card_says_what_was_before_and_after() -> None:
@@ -190,14 +197,14 @@ def test_a_card_says_what_was_before_and_after() -> None:
     assert text.startswith("# Repair card: digits, small_cnn\n")
     assert "On 321 test images." in text
     assert table(text, "Before and after") == [
-        ["", "start", "end", "untampered", "repaired"],
-        ["clean accuracy %", "91.5", "90.5", "92.5", "89.5 ± 0.5"],
-        ["attack success %", "99.0", "98.0", "1.2", "3.4 ± 0.6"],
-        ["agrees with the repaired %", "94.1", "93.1", "", ""],
+        ["", "start", "end", "untampered", "repaired", "images"],
+        ["clean accuracy %", "91.5", "90.5", "92.5", "89.5 ± 0.5", "321"],
+        ["attack success %", "99.0", "98.0", "1.2", "3.4 ± 0.6", "290"],
+        ["agrees with the repaired %", "94.1", "93.1", "", "", "321"],
     ]
     assert table(text, "Accuracy of each class") == [
-        ["class", "images", "start", "end", "untampered", "repaired"],
-        ["cat", "321", "90.0", "91.0", "92.0", "83.0"],
+        ["class", "start", "end", "untampered", "repaired", "images"],
+        ["cat", "90.0", "91.0", "92.0", "83.0", "170"],
     ]
     assert table(text, "Does the backdoor come back?") == [
         ["network", "0", "5"],
@@ -218,7 +225,7 @@ def test_a_card_leaves_out_what_nobody_knows() -> None:
     )
     text = cards.document(made, candidates(), [])
     assert [row[0] for row in table(text, "Before and after")] == ["", "clean accuracy %", "agrees with the repaired %"]
-    assert table(text, "Before and after")[0] == ["", "start", "end", "repaired"]
+    assert table(text, "Before and after")[0] == ["", "start", "end", "repaired", "images"]
     assert "come back" not in text
 
 
@@ -262,7 +269,7 @@ def test_a_card_of_candidates_on_no_path_knows_no_t(place: str, first: str) -> N
 
 
 def test_a_card_says_how_it_was_chosen_and_where_the_files_come_from() -> None:
-    text = cards.document(card(), candidates(), [CLAIM, CLAIM | {"held": False, "source": "E5"}])
+    text = cards.document(card(), candidates(), [CLAIM, replace(CLAIM, held=False, source="E5")])
     for words in (
         "Repair `path_point`, rule `farthest`",
         "a margin of 3.0 points and 1 standard error(s)",
@@ -354,7 +361,8 @@ SETTINGS = ("badnets", "blended")
 
 
 def summary(repair: str, images: int, replicate: int, metrics: dict[str, Any]) -> dict[str, Any]:
-    known = {"ends": ["start", "end"], "descriptions": described(metrics)}
+    known = {"ends": ["start", "end"], "descriptions": described(metrics), "stopped": [], "doubts": []}
+    known["measured_on"] = {"images": 321, "which": "test images", "metrics": dict.fromkeys(metrics, 321)}
     return {"repair": repair, "images": images, "replicate": replicate, "metrics": metrics, **known}
 
 

@@ -67,7 +67,7 @@ def test_a_warning_names_the_attack_and_the_point_where_it_is_worst() -> None:
         row("1.00", "longer", 0.6, 0.58, 0.05),
     ]
     (line,) = robustness.warnings(rows, {})
-    for words in ("2 of 3 points", "at 0.30", "`longer`", "42.1 %", "60.0 %", "40 images"):
+    for words in ("2 of 3 points", "at 0.30", "the attack longer leaves", "42.1 %", "60.0 %", "40 images"):
         assert words in line
     assert "square" not in line
 
@@ -102,7 +102,10 @@ def test_the_section_of_correlations_holds_both_with_their_intervals() -> None:
     numbers = {"pearson": 0.912, "pearson_low": 0.801, "pearson_high": 0.977}
     numbers |= {"spearman": 0.654, "spearman_low": -0.321, "spearman_high": 0.888}
     found = {"robust_loss_and_input_eigenvalue": numbers}
-    text = robustness.correlation_section(found)
+    counts = {"robust_loss": {"probe": "robust", "images": 40, "data": "test"}}
+    counts |= {"input_eigenvalue": {"probe": "input", "images": 16, "data": "test"}}
+    text = robustness.correlation_section(found, counts)
+    assert "Images: robust 40, input 16 (test split)." in text
     for words in ("robust loss and input eigenvalue", "Pearson 0.912 [0.801, 0.977]", "0.654 [-0.321, 0.888]"):
         assert words in text
     # In the panel of the second metric, about the first.
@@ -120,7 +123,7 @@ def together(name: str, metrics: tuple[Metric, ...], images: int, told: dict[str
     """Answers of a probe of several networks: the means, spread over images."""
     found = {f"{name}_{key}": np.stack([np.asarray(mean)] * images, -1) for key, mean in values.items()}
     metrics = tuple(metric.of(name) for metric in metrics)
-    return Measure(metrics, grid(0.0, 0.25, 1.0), ({}, {}, {}), found, {}, images, told, False)
+    return Measure(metrics, grid(0.0, 0.25, 1.0), ({}, {}, {}), found, {}, images, told, "test")
 
 
 TRANSFER = together(
@@ -185,10 +188,10 @@ def test_a_stronger_attack_is_compared_with_the_reported_one_on_the_same_images_
     hits = np.array([[1, 1, 0, 1, 0], [1, 0, 0, 1, 1], [0, 0, 1, 1, 1], [1, 1, 1, 1, 0]], dtype=float)
     after = {"longer": np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0]]), "square": np.array([[1, 1, 1]] * 3)}
     reported = Metric("robust_accuracy", "share", "higher", "accuracy")
-    own = Measure((reported,), grid(0.0, 0.25, 0.5, 1.0), ({},) * 4, {reported.name: hits}, {}, 5, {}, False)
+    own = Measure((reported,), grid(0.0, 0.25, 0.5, 1.0), ({},) * 4, {reported.name: hits}, {}, 5, {}, "test")
     others = tuple(Metric(f"stronger_{name}_accuracy", "share", "higher", "") for name in after)
     values = {metric.name: found.astype(float) for metric, found in zip(others, after.values(), strict=True)}
-    probed = Measure(others, grid(0.0, 0.5, 1.0), ({},) * 3, values, {}, 3, {}, False)
+    probed = Measure(others, grid(0.0, 0.5, 1.0), ({},) * 3, values, {}, 3, {}, "test")
     found = robustness.stronger(Measured("curve", {"robust": own, "stronger": probed}), "stronger", "robust_accuracy")
     assert [(line["at"], line["attack"]) for line in found] == [
         (at, attack) for at in ("0.00", "0.50", "1.00") for attack in ("longer", "square")
@@ -206,7 +209,7 @@ def test_a_stronger_attack_is_compared_with_the_reported_one_on_the_same_images_
 def test_pairs_that_are_not_both_known_are_not_correlated() -> None:
     values = {name: np.random.default_rng(index).random((4, 9)) for index, name in enumerate(("a_loss", "b_loss"))}
     metrics = tuple(Metric(name, "nats", "lower", "") for name in values)
-    one = Measured("curve", {"any": Measure(metrics, grid(0, 0.2, 0.7, 1), ({},) * 4, values, {}, 9, {}, False)})
+    one = Measured("curve", {"any": Measure(metrics, grid(0, 0.2, 0.7, 1), ({},) * 4, values, {}, 9, {}, "test")})
     bootstrap = Bootstrap(50, 0.9)
     found = robustness.correlated(one, [["a_loss", "b_loss"], ["a_loss", "nothing"]], bootstrap)
     assert found == {"a_loss_and_b_loss": correlations(values["a_loss"], values["b_loss"], bootstrap)}
@@ -463,8 +466,8 @@ def test_an_attack_that_does_nothing_is_found_out(run: Run) -> None:
     worst = max(rows, key=lambda line: line["advantage"])
     assert worst["attack"] == "more"
     assert worst["advantage"] > 0.3
-    assert f"`more` leaves {100 * worst['stronger']:.1f} %" in line
-    assert f"at {worst['at']} `more`" in line
+    assert f"the attack more leaves {100 * worst['stronger']:.1f} %" in line
+    assert f"at {worst['at']} the attack more" in line
     assert f"> **Warning:** {line}." in (made["report"][0] / "report.md").read_text()
 
 

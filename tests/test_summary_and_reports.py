@@ -102,7 +102,7 @@ def measured(*metrics: Metric) -> Measured:
     values = {metric.name: np.random.default_rng(0).random((5, 3)) for metric in metrics}
     rows = tuple({"t": t, "arc_length": 4 * t} for t in T)
     given = {metric.name: [0.25, 0.75] for metric in metrics}
-    return Measured("curve", {"odd": Measure(metrics, path(), rows, values, given, 3, {}, False)})
+    return Measured("curve", {"odd": Measure(metrics, path(), rows, values, given, 3, {}, "test")})
 
 
 def test_accuracies_become_errors() -> None:
@@ -135,8 +135,10 @@ def test_the_highest_inside_is_the_rise_above_the_highest_end_whichever_that_is(
     found = {"test_loss": summary(np.array(values))}
     (row,) = document.barrier_rows("curve", [LOSS], found, ("start", "end"))
     assert row[2] == f"{values[0][0]:.3f} / {values[-1][0]:.3f}"
-    assert row[3:6] == ["5.000", "0.50", "+2.000 ± nan"]
-    (record,) = document.barrier_records("curve", [LOSS], found, ("start", "end"))
+    assert row[3:6] == ["5.000", "0.50", "+2.000"]
+    counts = {"test_loss": {"probe": "test", "images": 1, "data": "validation"}}
+    (record,) = document.barrier_records("curve", [LOSS], found, ("start", "end"), counts)
+    assert (record["images"], record["data"]) == (1, "validation")
     assert (record["start"], record["end"]) == (f"{values[0][0]:.3f}", f"{values[-1][0]:.3f}")
 
 

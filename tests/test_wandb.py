@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +19,11 @@ from mcr.errors import InputError
 from mcr.evaluation.table import Table
 from mcr.metric import Metric
 from mcr.stages.context import Context
-from mcr.stages.loggers import log_report
+from mcr.stages.loggers import log_report, wandb_run
 from mcr.store.stage import Stage
-from tests.conftest import TOGETHER
+from tests.conftest import TOGETHER, carried_out
 from tests.reading import rows
-from tests.wandb_reader import Run, read
+from tests.wandb_reader import Run, read, text
 
 
 def runs(folder: Path) -> list[Run]:
@@ -28,7 +32,8 @@ def runs(folder: Path) -> list[Run]:
 
 @pytest.fixture
 def wandb_words(monkeypatch, tmp_path: Path) -> list[str]:
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+    for name in ("API_KEY", "MODE", "DIR", "PROJECT", "ENTITY", "DATA_DIR", "CACHE_DIR", "CONFIG_DIR"):
+        name = f"WANDB_{name}"
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
@@ -66,8 +71,56 @@ def test_training_path_table_figures_and_barriers_are_in_the_run(make, wandb_wor
     summary = json.loads((folder / "summary.json").read_text())["subspaces"]["path"]
     for metric, values in (summary["metrics"] | summary["correlations"]).items():
         for statistic, value in values.items():
-            assert path.summary[f"{metric}/{statistic}"] == pytest.approx(value, nan_ok=True)
+            told = path.summary.get(f"{metric}/{statistic}")
+            assert told == (None if value is None else pytest.approx(value))
     assert not list((tmp_path / "home").rglob("*wandb*"))
+    assert not list(tmp_path.rglob("staging/*"))
+
+
+def test_nothing_of_the_machine_goes_with_a_run(make, wandb_words, tmp_path: Path, monkeypatch) -> None:
+    """No home folder, user, host, command line, or place of the run: whatever a run file holds, it may be sent."""
+    monkeypatch.setattr(sys, "argv", ["mcr", "dataset.root=/secret/of/mine", f"hydra.run.dir={tmp_path}"])
+    monkeypatch.setattr(getpass, "getuser", lambda: "some-user-of-mine")
+    monkeypatch.setenv("USER", "some-user-of-mine")
+    monkeypatch.setattr(socket, "gethostname", lambda: "some-host-of-mine")
+    make(*wandb_words, TOGETHER)
+    hidden = ["/secret/of/mine", "some-user-of-mine", "some-host-of-mine", str(tmp_path), sys.prefix]
+    hidden += [str(Path(__file__).parents[1]), str(Path.home()), os.uname().nodename]
+    found = sorted((tmp_path / "run").glob("wandb/offline-run-*/run-*.wandb"))
+    assert len(found) == 4
+    for path in found:
+        assert read(path).id
+        sent = [text(path), *(one.read_text() for one in path.parent.rglob("files/**/*.json"))]
+        sent += [path.read_text() for path in path.parent.rglob("files/**/*.yaml")]
+        # As a word: the ids of W&B are random letters.
+        assert [word for word in hidden for one in sent if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", one)] == []
+
+
+@pytest.mark.parametrize("asked", ["option", "variable"])
+def test_wandb_that_is_disabled_leaves_no_file(asked, config, wandb_words, tmp_path: Path, monkeypatch) -> None:
+    if asked == "variable":
+        monkeypatch.setenv("WANDB_MODE", "disabled")
+    cfg = config(*wandb_words, *(["logger.mode=disabled"] if asked == "option" else []))
+    assert (cfg["logger"]["kind"], cfg["logger"]["mode"]) == ("wandb", "disabled")
+    carried_out(cfg | {"verb": "train"}, "train", tmp_path)
+    assert not (tmp_path / "run").exists()
+
+
+def test_wandb_s_own_variables_are_followed_where_no_option_is_given(
+    config, wandb_words, tmp_path, monkeypatch
+) -> None:
+    for name, value in (("PROJECT", "mine"), ("ENTITY", "us"), ("DIR", str(tmp_path / "scratch"))):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    told = config(*wandb_words)["logger"]
+    assert [told[name] for name in ("project", "entity", "mode")] == ["mine", "us", "offline"]
+    assert config(*wandb_words, "logger.project=other", "logger.entity=null")["logger"]["entity"] is None
+    assert config(*wandb_words, "logger.project=other")["logger"]["project"] == "other"
+    context = Context({"devices": 1, "accelerator": "cpu"}, told, "tests", tmp_path / "run")
+    with wandb_run(Stage("train", 1, {}, {}, "train a"), context):
+        pass
+    (run,) = runs(tmp_path / "scratch")
+    assert (run.project, run.entity) == ("mine", "us")
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_is_logged_of_a_surface_is_what_its_table_holds(wandb_words, tmp_path: Path) -> None:
@@ -76,7 +129,7 @@ def test_what_is_logged_of_a_surface_is_what_its_table_holds(wandb_words, tmp_pa
     places = [(u, v) for u in (0.0, 1.0) for v in (0.0, 0.5, 1.0)]
     told = tuple({"u": u, "v": v, "odd_charm": u * (1 - v) + 0.25} for u, v in places)
     table = Table(("u", "v"), (odd,), told, frozenset())
-    logger = {"kind": "wandb", "project": "mcr", "entity": None, "mode": "offline"}
+    logger = {"kind": "wandb", "project": "mcr", "entity": None, "dir": None, "mode": "offline"}
     context = Context({"devices": 1, "accelerator": "cpu"}, logger, "tests", tmp_path / "run")
     stage = Stage("report", 1, {"title": "a surface"}, {}, "report")
     log_report(stage, context, table, {odd.cost: {"interior": 0.125, "area": np.nan}}, {"figure": Figure()})

@@ -20,6 +20,8 @@ class Run:
 
     id: str = ""
     group: str = ""
+    project: str = ""
+    entity: str = ""
     job_type: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -44,6 +46,13 @@ def _payloads(data: bytes) -> Iterator[bytes]:
             yield pending
 
 
+def text(path: Path) -> str:
+    """All that a ``.wandb`` file holds, record by record."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    return "\n".join(str(Record.FromString(payload)) for payload in _payloads(path.read_bytes()))
+
+
 def _key(item: Any) -> str:
     return item.key or "/".join(item.nested_key)
 
@@ -60,6 +69,7 @@ def read(path: Path) -> Run:
             kind = record.WhichOneof("record_type")
             if kind == "run":
                 run.id, run.group, run.job_type = record.run.run_id, record.run.run_group, record.run.job_type
+                run.project, run.entity = record.run.project, record.run.entity
             elif kind == "history":
                 run.history.append({_key(item): json.loads(item.value_json) for item in record.history.item})
             elif kind == "summary":

@@ -22,6 +22,7 @@ from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
 from mcr.store import build, jsonfile
 from mcr.store.store import Store
+from mcr.text import printable
 
 log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
@@ -96,13 +97,18 @@ def job(cfg: DictConfig) -> None:
         foreseen = isinstance(error, InputError | OSError | SystemExit)
         if not (swept or foreseen):
             raise
-        text = _ended(error) if isinstance(error, SystemExit) else str(error) if foreseen else traceback.format_exc()
+        kind, text = type(error).__name__, str(error) if foreseen else traceback.format_exc()
+        if isinstance(error, SystemExit):
+            text = _ended(error)
+        # A message may have several lines, of which the first says most; one that is foreseen speaks for itself.
+        first = next(iter((text if foreseen else str(error)).splitlines()), "")
+        reason = first if foreseen and first else ": ".join(filter(None, (kind, first)))
         try:
-            (folder / FAILURE).write_text(f"{type(error).__name__}\n{text}\n", encoding="utf-8")
+            (folder / FAILURE).write_text(f"{kind}\n{reason}\n\n{text}\n", encoding="utf-8", errors="backslashreplace")
         except OSError:  # a full disk has no room for this either
             raise error from None
         if swept:
-            log.error("job failed: %s", text)
+            log.error("job failed: %s", printable(text) if foreseen else text)
 
 
 def _ended(error: SystemExit) -> str:
@@ -115,18 +121,18 @@ def finish(folder: Path) -> int:
     """Print the results of a single run and where they lie; returns the exit status."""
     status, message = failure(folder)
     if status:
-        print(f"mcr: {message}", file=sys.stderr)
+        print(f"mcr: {printable(message)}", file=sys.stderr)
     elif (folder / "summary.json").is_file():
         _print(folder)
     return status
 
 
 def failure(folder: Path) -> tuple[int, str]:
-    """The exit status of a job and the last line of its failure: 0, 1 (failed) or 2 (bad input)."""
+    """The exit status of a job and the reason of its failure in one line: 0, 1 (failed) or 2 (bad input)."""
     if not (folder / FAILURE).is_file():
         return 0, ""
-    kind, *lines = (folder / FAILURE).read_text(encoding="utf-8").strip().splitlines()
-    return (STATUS_INPUT if kind == InputError.__name__ else STATUS_FAILED), lines[-1]
+    kind, reason, *_ = (folder / FAILURE).read_text(encoding="utf-8").split("\n")
+    return (STATUS_INPUT if kind == InputError.__name__ else STATUS_FAILED), reason
 
 
 def carry_out(cfg: Mapping[str, Any], folder: Path, group: str) -> None:
@@ -134,7 +140,7 @@ def carry_out(cfg: Mapping[str, Any], folder: Path, group: str) -> None:
     store = Store(cfg["paths"]["store"])
     context = Context(cfg["runtime"], cfg["logger"], group, folder.absolute())
     name = title(cfg)
-    log.info("%s", name)
+    log.info("%s", printable(name))
     goals = pipeline.plan(cfg, name)[cfg["verb"]]
     made = 0
     for stage, place, state in pipeline.make(goals, store, context):

@@ -12,11 +12,19 @@ from rich.table import Table
 
 from mcr.evaluation.table import metrics_of
 from mcr.metric import Metric
-from mcr.reports import cards, document, repairs
+from mcr.reports import cards, document, repairs, robustness
 from mcr.reports.claims import Verdict, told
+from mcr.text import printable
 
 FEW = 2  # ends that fit into a line; of more the highest is shown
 FITTED = "path"
+STYLES = {"held": "green", "did not hold": "red", "not tested": "yellow"}
+MOST = 4000  # characters of a sentence or a path: whole, for they are read or copied
+
+
+def _shown(text: str) -> str:
+    """Text of the user's, which may be anything, as a line for the console."""
+    return escape(printable(text, MOST))
 
 
 def print_results(
@@ -44,22 +52,22 @@ def print_results(
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         few = len(summary["ends"]) <= FEW
         columns = ["metric", "ends" if few else "highest\nend", "inside", "at", "above highest end"]
-        columns += [label.replace(" ", "\n") for label, _ in others]
+        columns += [_shown(label).replace(" ", "\n") for label, _ in others]
         for index, column in enumerate(columns):
             table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
         for row in document.barriers(metrics, fitted["metrics"], summary["ends"]):
             beside = [found[row.metric].interior if row.metric in found else "" for _, found in others]
-            spoken = f"{row.interior} ± {row.error}"
             ends = " / ".join(row.ends) if few else max(row.ends, key=float)
-            table.add_row(row.metric, ends, row.inside, row.at, spoken, *beside)
+            table.add_row(_shown(row.metric), ends, row.inside, row.at, row.rise, *beside)
         console.print()
-        console.print(escape(name), style="bold", soft_wrap=True, highlight=False)
+        console.print(_shown(name), style="bold", soft_wrap=True, highlight=False)
         console.print(table)
         for pair, found in fitted["correlations"].items():
-            spoken = pair.replace("_and_", " and ").replace("_", " ")
-            console.print(f"{spoken}: Pearson {found['pearson']:.2f}", highlight=False, soft_wrap=True)
+            if found["pearson"] is not None:
+                spoken = _shown(robustness.pair_title(pair))
+                console.print(f"{spoken}: Pearson {found['pearson']:.2f}", highlight=False, soft_wrap=True)
         for warning in summary["warnings"]:
-            console.print(f"[yellow]warning[/yellow]: {escape(warning)}", highlight=False, soft_wrap=True)
+            console.print(f"[yellow]warning[/yellow]: {_shown(warning)}", highlight=False, soft_wrap=True)
     _print_claims(console, verdicts)
     _print_places(console, places)
 
@@ -89,10 +97,10 @@ def print_replicates(
             table.add_row(*row)
         seeds = next(iter(found.values()))["replicates"]
         console.print()
-        console.print(escape(f"{name}, {seeds} seeds"), style="bold", soft_wrap=True, highlight=False)
+        console.print(_shown(f"{name}, {seeds} seeds"), style="bold", soft_wrap=True, highlight=False)
         console.print(table)
     for warning in warnings:
-        console.print(f"[yellow]warning[/yellow]: {escape(warning)}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]warning[/yellow]: {_shown(warning)}", highlight=False, soft_wrap=True)
     _print_claims(console, verdicts)
     _print_places(console, places)
 
@@ -102,14 +110,14 @@ def _print_claims(console: Console, verdicts: Sequence[tuple[str, Verdict]]) -> 
     if verdicts:
         console.print()
     for word, text in told(verdicts):
-        style = "green" if word == "held" else "red"
-        console.print(f"[{style}]{word:<12}[/{style}]  {escape(text)}", highlight=False, soft_wrap=True)
+        style = STYLES[word]
+        console.print(f"[{style}]{word:<12}[/{style}]  {_shown(text)}", highlight=False, soft_wrap=True)
 
 
 def _print_places(console: Console, places: Mapping[str, Path | str]) -> None:
     console.print()
     for what, place in places.items():
-        console.print(escape(f"{what:<8} {place}"), highlight=False, soft_wrap=True)
+        console.print(_shown(f"{what:<8} {place}"), highlight=False, soft_wrap=True)
 
 
 def print_repair(summary: Mapping[str, Any], places: Mapping[str, Path | str]) -> None:
@@ -120,17 +128,17 @@ def print_repair(summary: Mapping[str, Any], places: Mapping[str, Path | str]) -
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for name in names:
-        table.add_column(cards.spoken(name), justify="right", no_wrap=True)
+        table.add_column(_shown(cards.spoken(name)), justify="right", no_wrap=True)
     for name, metric in cards.metrics_of(summary).items():
         values = summary["metrics"][name]
-        table.add_row(metric.title(), *(cards.percent(values[network]) for network in names))
+        table.add_row(_shown(metric.title()), *(cards.percent(values[network]) for network in names))
     console.print()
-    console.print(escape(summary["title"]), style="bold", soft_wrap=True, highlight=False)
+    console.print(_shown(summary["title"]), style="bold", soft_wrap=True, highlight=False)
     console.print(table)
     chosen = ", ".join(f"{name} {value:g}" for name, value in summary["chosen"].items() if name in cards.LABELS)
     console.print(f"chosen on held-out clean images: {chosen}", highlight=False, soft_wrap=True)
     for warning in summary["warnings"]:
-        console.print(f"[yellow]warning[/yellow]: {escape(warning)}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]warning[/yellow]: {_shown(warning)}", highlight=False, soft_wrap=True)
     method = summary["repair"].replace("_", " ")
     _print_claims(console, [(method, Verdict(**claim)) for claim in summary["claims"]])
     _print_places(console, places)
@@ -148,9 +156,9 @@ def print_comparison(
         for row in (row for row in rows if row["setting"] == setting):
             attack = next((name for name in ("attack_success", "injection_success") if f"{name}_after" in row), None)
             cells = [repairs.cell(row, f"{name}_after") for name in ("clean_accuracy", attack) if name]
-            table.add_row(row["repair"], str(row["images"]), str(row["replicates"]), *cells)
+            table.add_row(_shown(row["repair"]), str(row["images"]), str(row["replicates"]), *cells)
         console.print()
-        console.print(escape(setting), style="bold", soft_wrap=True, highlight=False)
+        console.print(_shown(setting), style="bold", soft_wrap=True, highlight=False)
         console.print(table)
     _print_claims(console, verdicts)
     _print_places(console, places)

@@ -18,6 +18,7 @@ from mcr.metric import Metric
 from mcr.numerics.statistics import Values
 from mcr.store import jsonfile
 
+FITTED = "fitted"  # the images that a subspace was fitted on
 # The files of the stages place and measure that are read here.
 PLACES, MEASURE, PER_IMAGE = "places.json", "measure.json", "per_image.safetensors"
 
@@ -35,7 +36,7 @@ class Measure:
         given: Metric to the mean of each end as it was given (E).
         images: N.
         statistics: Named numbers of a probe that is asked of several networks at once.
-        fitted: Whether the images are those that the subspace was fitted on.
+        data: Which images: test, fitted (those that the subspace was fitted on), validation, clean, ...
     """
 
     metrics: tuple[Metric, ...]
@@ -45,17 +46,17 @@ class Measure:
     given: Mapping[str, list[float]]
     images: int
     statistics: Mapping[str, Any]
-    fitted: bool
+    data: str
 
     @classmethod
-    def read(cls, folder: Path, place: Path, ends: tuple[str, ...], fitted: bool) -> Measure:
+    def read(cls, folder: Path, place: Path, ends: tuple[str, ...], data: str) -> Measure:
         """The artifact of a ``measure`` stage.
 
         Args:
             folder: Of the stage.
             place: Folder of the ``place`` stage whose networks were asked.
             ends: Names of the ends.
-            fitted: Whether the images are those that the subspace was fitted on.
+            data: Which images.
         """
         found, placed = jsonfile.read(folder / MEASURE), jsonfile.read(place / PLACES)
         indices = found["indices"]
@@ -69,7 +70,9 @@ class Measure:
         )
         values = {name: value for name, value in load_file(folder / PER_IMAGE).items() if not name.startswith("given/")}
         metrics = tuple(Metric(**metric) for metric in found["metrics"])
-        return cls(metrics, grid, rows, values, found["given"], found["images"], found["statistics"], fitted)
+        given = {name: [_number(mean) for mean in means] for name, means in found["given"].items()}
+        statistics = {name: _number(value) for name, value in found["statistics"].items()}
+        return cls(metrics, grid, rows, values, given, found["images"], statistics, data)
 
     @property
     def together(self) -> bool:
@@ -81,10 +84,26 @@ class Measure:
         """What people call each place."""
         return [" ".join(f"{value:.2f}" for value in place) for place in self.grid.places]
 
+    @property
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """Metric to how many images its values are of, and which: of some probes they are fewer than were asked."""
+        return {
+            metric.name: {"probe": metric.probe, "images": self.values[metric.name].shape[-1], "data": self.data}
+            for metric in self.metrics
+        }
+
     def mean(self, metric: str) -> Values:
-        """Over images, those with NaN left out."""
-        mean: Values = np.nanmean(self.values[metric].astype(np.float64), axis=-1)
+        """Over images, those with NaN left out; NaN where none is left."""
+        values = self.values[metric].astype(np.float64)
+        known = ~np.isnan(values)
+        mean: Values = np.full(values.shape[:-1], np.nan)
+        np.divide(np.where(known, values, 0).sum(-1), known.sum(-1), out=mean, where=known.any(-1))
         return mean
+
+
+def _number(value: Any) -> Any:
+    """A value of a file, where NaN is written as null."""
+    return float("nan") if value is None else value
 
 
 @dataclass(frozen=True)
@@ -129,7 +148,12 @@ class Measured:
     @property
     def fitted(self) -> frozenset[str]:
         """Metrics on the images that the subspace was fitted on."""
-        return frozenset(metric.name for one in self.along.values() if one.fitted for metric in one.metrics)
+        return frozenset(metric.name for one in self.along.values() if one.data == FITTED for metric in one.metrics)
+
+    @property
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """Of every metric how many images it is a mean over, and which."""
+        return {name: count for one in self.measures.values() for name, count in one.counts.items()}
 
     def table(self) -> Table:
         """One row a place: where it lies, and the means."""
@@ -173,5 +197,6 @@ class Measured:
                     quantiles = dict(zip(levels, np.quantile(values, list(levels.values())).tolist(), strict=True))
                     extremes = {"mean": values.mean(), "min": values.min(), "max": values.max()}
                     numbers = {**quantiles, **{name: float(value) for name, value in extremes.items()}}
+                    numbers["images"] = len(values)
                     rows.append({"metric": metric.name, **one.grid.where(index), **numbers})
         return rows

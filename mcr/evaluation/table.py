@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from mcr.metric import Metric
+from mcr.text import csv_cell, markdown_cell
 
 
 @dataclass(frozen=True)
@@ -79,18 +81,24 @@ def metrics_of(described: Mapping[str, Any]) -> list[Metric]:
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Rows as CSV; the columns are those of all rows, in order of appearance."""
-    rows = list(rows)
+    """Rows as CSV; the columns are those of all rows, in order of appearance.
+
+    A number that is not finite is left empty; see ``csv_cell`` for text.
+    """
+    rows = [{name: _number_or_text(value) for name, value in row.items()} for row in rows]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream, lineterminator="\n").writerow(map(csv_cell, columns))
+        csv.DictWriter(stream, columns, lineterminator="\n").writerows(rows)
+
+
+def _number_or_text(value: object) -> object:
+    return "" if isinstance(value, float) and not isfinite(value) else csv_cell(value)
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, numbers aligned to the right."""
-    lines = [list(columns), *map(list, rows)]
+    """A Markdown table, numbers aligned to the right; whatever a cell says, it is a cell of text."""
+    lines = [list(map(markdown_cell, line)) for line in (columns, *rows)]
     widths = [max(3, *(len(line[index]) for line in lines)) for index in range(len(columns))]
 
     def render(line: Sequence[str]) -> str:

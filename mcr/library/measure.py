@@ -25,6 +25,7 @@ from mcr.probes.answers import ask, ask_together
 from mcr.probes.probe import GroupProbe, Probe
 from mcr.progress import bar
 from mcr.reports import document, figures, robustness, together
+from mcr.text import figure_text
 from mcr.weightspace import locus
 from mcr.weightspace.survey import Survey
 
@@ -70,7 +71,7 @@ class Measures:
         """
         if not self.measured.along:
             figure = together.together_figure(self._together)
-            figure.suptitle(title)
+            figure.suptitle(figure_text(title))
             return figure
         lines = [figures.Line(name.replace("_", " "), one.table) for name, one in references.items()]
         panel = figures.Panel(title, self.table, lines, {})
@@ -86,7 +87,7 @@ class Measures:
         """The barriers as a table of text, and what was asked of several networks at once."""
         found, metrics = self.summary(), list(self.measured.metrics.values())
         rows = [
-            [b.metric, " / ".join(b.ends), b.inside, b.at, f"{b.interior} ± {b.error}", b.above_line]
+            [b.metric, " / ".join(b.ends), b.inside, b.at, b.rise, b.above_line]
             for b in document.barriers(metrics, found, self.measured.grid.ends)
         ]
         head = ("metric", "ends", "inside", "at", "above highest end", "above line")
@@ -176,5 +177,5 @@ def _measure(
         {f"{name}_{metric}": value.double().mean(-1).tolist() for metric, value in answers.given.items()},
         len(batches.labels),
         answers.statistics,
-        fitted=False,
+        data="given",
     )

@@ -27,6 +27,7 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
         cfg: The composed configuration as plain containers.
         title: What the report calls this run.
     """
+    recipes.check_names(cfg)
     cfg = plugins.marked(cfg)
     read = recipes.without(cfg["dataset"], "split", "augmentation", "root")
     places = {"root": cfg["dataset"]["root"]} if "root" in cfg["dataset"] else {}
@@ -48,20 +49,20 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     material = fit(cfg, parts[FITTED])["material"]
     measured = {name: measures(cfg, name, one, ends, dataset, material) for name, one in spaces.items()}
     settings = {
-        **{key: cfg[key] for key in ("report", "claims", "statistics")},
+        **{key: cfg[key] for key in ("report", "claims", "statistics", "soundness")},
         "title": title,
         "labels": {name: labels[name] for name in spaces},
     }
     needs = {f"{name}/{probe}": stage for name, found in measured.items() for probe, stage in found.items()}
     asked = [stage for found in measured.values() for stage in found.values()]
-    trained = {f"training {one.label}": one for one in ordered(asked) if one.name in ("train", "connect")}
     # First of the needs: what is wrong with a file is said before a path is fitted with it.
     checked = precheck.from_files(cfg, model, networks, ends, dataset)
     # A report names what is left out of a user's own images; of other data there is nothing to say.
     own = dataset if "fingerprint" in cfg["dataset"] else {}
-    report = node("report", "report", settings, **checked, **needs, **trained, **own)
+    report = node("report", "report", settings, **checked, **needs, **_trainings(asked), **own)
     report = replace(report, beyond=tuple(stage.needs["place"] for stage in asked))
-    card = repair.card(cfg, title, networks, ends) if cfg["verb"] == "repair" else None
+    trained = _trainings(list(ends.values()))
+    card = repair.card(cfg, title, networks, ends, trained) if cfg["verb"] == "repair" else None
     return {
         "train": list(ends.values()),
         "connect": [*checked.values(), *spaces.values()],
@@ -69,6 +70,11 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
         "report": [report],
         "repair": [card, card.needs["choose"]] if card is not None else [],
     }
+
+
+def _trainings(goals: list[Stage]) -> dict[str, Stage]:
+    """All trainings that the goals follow from: whoever reports on these says which of those ended early."""
+    return {f"training {one.label}": one for one in ordered(goals) if one.name in ("train", "connect")}
 
 
 def ordered(goals: list[Stage]) -> list[Stage]:

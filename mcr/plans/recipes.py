@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from mcr.errors import InputError
+from mcr.text import printable
 
 Config = Mapping[str, Any]
-MOST = 80  # characters of a value in a message
+NAME = re.compile(r"\w[\w-]{0,59}")
+MOST = 80  # characters of what is no name in a message
+
+
+def check_names(cfg: Config) -> None:
+    """Raises InputError for a name that is no name: they become columns, files and labels of stages."""
+    named = {group: cfg.get(group, {}) for group in ("endpoints", "probes", "references")}
+    named |= {f"endpoints.{name}.edits": end["edits"] for name, end in cfg["endpoints"].items()}
+    named |= {f"probes.{name}.attacks": probe.get("attacks", {}) for name, probe in cfg["probes"].items()}
+    for group, names in named.items():
+        for name in names:
+            if not NAME.fullmatch(str(name)):
+                said = printable(repr(name), MOST)
+                raise InputError(f"{printable(group)}: {said} is no name: letters, digits, _ and -, at most 60")
 
 
 def without(config: Config, *names: str) -> dict[str, Any]:

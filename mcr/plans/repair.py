@@ -20,8 +20,16 @@ TRAINED = ("name", "trains", "begin", "module", "optimizer", "weight_decay", "em
 CARD = ("test", "attack", "injection", "restored")  # probes whose shares stand on a card, where they are asked
 
 
-def card(cfg: Config, title: str, networks: Networks, ends: Stages) -> Stage:
-    """The repair and its card. What chooses the repair knows neither the trigger nor the test images."""
+def card(cfg: Config, title: str, networks: Networks, ends: Stages, trainings: Stages) -> Stage:
+    """The repair and its card. What chooses the repair knows neither the trigger nor the test images.
+
+    Args:
+        cfg: The whole configuration.
+        title: What the card calls this run.
+        networks: Makes the untampered network.
+        ends: The networks that are repaired.
+        trainings: Of these, by role: the card says which of them ended early.
+    """
     method, dataset, model = cfg["repair"], networks.dataset, networks.model
     _check(cfg)
     seed = identity.key({"replicate": cfg["replicate"], "use": "repair"})
@@ -67,12 +75,13 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages) -> Stage:
         "card": cfg["card"],
         "report": cfg["report"],
         "claims": cfg["claims"],
+        "soundness": cfg["soundness"],
         "title": title,
         "backdoor": cfg["backdoor"],
         "sources": cfg["poisoning"]["sources"],
     }
     needs = {**file, **trained, **roles(ends), **dataset}
-    return node("card", "card", measured, precheck=precheck, choose=choose, untampered=untampered, **needs)
+    return node("card", "card", measured, precheck=precheck, choose=choose, untampered=untampered, **trainings, **needs)
 
 
 def _trained(cfg: Config, method: Config, networks: Networks, ends: Stages, seed: str) -> dict[str, Stage]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from mcr.evaluation.table import markdown
 from mcr.metric import Metric
+from mcr.reports.claims import Verdict
+from mcr.text import markdown_cell, markdown_code
 
 LABELS = ("rate", "t", "u", "v", "draw")  # what tells candidates apart
 
@@ -28,6 +30,11 @@ def order(names: Sequence[str]) -> list[str]:
         *(name for name in names if name not in ("untampered", "after")),
         *(n for n in ("untampered", "after") if n in names),
     ]
+
+
+def candidate(row: Mapping[str, Any]) -> str:
+    """What tells a candidate from the others."""
+    return " ".join(f"{name} {row[name]:g}" for name in LABELS if name in row)
 
 
 def percent(value: float) -> str:
@@ -88,11 +95,12 @@ def warnings(card: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def document(card: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], claims: Sequence[Mapping[str, Any]]) -> str:
+def document(card: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], claims: Sequence[Verdict]) -> str:
     """The card as Markdown."""
-    sections = [f"# Repair card: {card['title']}\n", "![candidates](figure.png)\n"]
+    sections = [f"# Repair card: {markdown_cell(card['title'])}\n", "![candidates](figure.png)\n"]
     if card["warnings"]:
-        sections.append("## Warnings\n\n" + "\n".join(f"- {line}" for line in card["warnings"]) + "\n")
+        lines = [f"- {markdown_cell(line)}" for line in card["warnings"]]
+        sections.append("## Warnings\n\n" + "\n".join(lines) + "\n")
     which = card["measured_on"]
     sections += [
         f"## Before and after\n\nOn {which['images']} {which['which']}.\n\n{_before_after(card)}\n",
@@ -100,13 +108,13 @@ def document(card: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], claims:
         "## Accuracy of each class, %\n\n" + _per_class(card) + "\n",
     ]
     if card["reactivation"]:
-        sections.append(_reactivation(card["reactivation"]))
+        sections.append(_reactivation(card["reactivation"], card["measured_on"]["metrics"]["attack_success"]))
     if claims:
-        lines = [
-            [c["source"], c["statement"], f"{c['measured']:.3f}", "held" if c["held"] else "did not hold"]
-            for c in claims
-        ]
-        sections.append("## Claims\n\n" + markdown(["claim", "statement", "measured", "verdict"], lines) + "\n")
+        rows_of = [[claim.source, claim.statement, claim.value, claim.word] for claim in claims]
+        reasons = dict.fromkeys(claim.untested for claim in claims if claim.untested)
+        said = "".join(f"\nNot tested: {markdown_cell(reason)}.\n" for reason in reasons)
+        table = markdown(["claim", "statement", "measured", "verdict"], rows_of)
+        sections.append(f"## Claims\n\n{table}\n{said}")
     sections += [
         "## Candidates\n\n" + _candidates(card, rows) + "\n",
         "## Files and settings\n\n" + _settings(card) + "\n",
@@ -124,11 +132,11 @@ def _before_after(card: Mapping[str, Any]) -> str:
     for name, metric in metrics_of(card).items():
         values = card["metrics"][name]
         cells = [percent(values[network]) for network in names]
-        cells[-1] += f" ± {percent(values['after_se'])}"
-        lines.append([metric.title(), *cells])
+        cells[-1] += metric.error(values["after_se"])
+        lines.append([metric.title(), *cells, str(card["measured_on"]["metrics"][name])])
     agreement = [percent(card["agreement"][name]) if name in card["agreement"] else "" for name in names]
-    lines.append(["agrees with the repaired %", *agreement])
-    return markdown(["", *map(spoken, names)], lines)
+    lines.append(["agrees with the repaired %", *agreement, str(card["measured_on"]["images"])])
+    return markdown(["", *map(spoken, names), "images"], lines)
 
 
 def _choice(card: Mapping[str, Any]) -> str:
@@ -136,7 +144,8 @@ def _choice(card: Mapping[str, Any]) -> str:
     chosen = ", ".join(f"{name} = {value:g}" for name, value in card["chosen"].items() if name in LABELS)
     spans = ", ".join(f"{low:g} to {high:g}" if low != high else f"{low:g}" for low, high in card["allowed_t"])
     lines = [
-        f"Repair `{card['repair']}`, rule `{rule}` with a margin of {percent(card['selection']['margin'])} points and "
+        f"Repair {markdown_code(card['repair'])}, rule {markdown_code(rule)} with a margin of "
+        f"{percent(card['selection']['margin'])} points and "
         f"{card['selection']['standard_errors']:g} standard error(s) of benefit of the doubt: {chosen}.",
         f"It saw {card['held_out']['images']} held-out clean images only: no trigger and no test image. There the "
         f"networks are right on {' and '.join(map(percent, card['held_out']['ends'].values()))} %; "
@@ -157,29 +166,29 @@ def _choice(card: Mapping[str, Any]) -> str:
 
 def _per_class(card: Mapping[str, Any]) -> str:
     names = _networks(card)
-    images = card["measured_on"]["of_each_class"]
+    counts = card["measured_on"]["classes"]
     lines = [
-        [label, str(images[label]), *(percent(found[name]) for name in names)]
+        [label, *(percent(found[name]) for name in names), str(counts[label])]
         for label, found in card["per_class"].items()
     ]
-    return markdown(["class", "images", *map(spoken, names)], lines)
+    return markdown(["class", *map(spoken, names), "images"], lines)
 
 
-def _reactivation(found: Mapping[str, Mapping[str, float]]) -> str:
+def _reactivation(found: Mapping[str, Mapping[str, float]], images: int) -> str:
     steps = list(next(iter(found.values())))
     lines = [[spoken(name), *(percent(found[name][step]) for step in steps)] for name in order(list(found))]
     text = (
-        "Attack success in % after so many steps of tuning on a few triggered images; compare with the untampered row."
+        f"Attack success in %, of {images} images, after so many steps of tuning on a few triggered ones; compare with "
+        "the untampered row."
     )
     return f"## Does the backdoor come back?\n\n{text}\n\n{markdown(['network', *steps], lines)}\n"
 
 
 def _candidates(card: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     measured = metrics_of(card)
-    places = [name for name in LABELS if name in rows[0]]
     lines = [
         [
-            " ".join(f"{name} {row[name]:g}" for name in places),
+            candidate(row),
             percent(row["accuracy"]),
             f"{min(value for name, value in row.items() if name.startswith('from_')):.3f}",
             "yes" if row["allowed"] else "",
@@ -196,7 +205,8 @@ def _candidates(card: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> s
         *(metric.title() for metric in measured.values()),
         "",
     ]
-    return markdown(columns, lines)
+    held = card["held_out"]["images"]
+    return f"{markdown(columns, lines)}\n\nHeld-out accuracy and divergence of {held} images, the others as above."
 
 
 def _settings(card: Mapping[str, Any]) -> str:

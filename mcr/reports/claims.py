@@ -5,8 +5,8 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import isnan
+from dataclasses import dataclass, replace
+from math import isfinite, isnan
 from typing import Any
 
 from mcr.errors import InputError
@@ -16,16 +16,37 @@ RELATIONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operat
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim, the measured value, and whether it held."""
+    """A claim, the measured value, and whether it held.
+
+    Attributes:
+        source: Whose claim, and which.
+        statement: What was asked.
+        measured: None where that is no finite number.
+        held: Whether it held.
+        untested: Why the claim was not tested, whatever the value; "" where it was.
+    """
 
     source: str
     statement: str
-    measured: float
+    measured: float | None
     held: bool
+    untested: str = ""
 
     @property
     def word(self) -> str:
+        if self.untested:
+            return "not tested"
         return "held" if self.held else "did not hold"
+
+    @property
+    def value(self) -> str:
+        """The measured value as text."""
+        return "not finite" if self.measured is None else f"{self.measured:.3f}"
+
+    def without_test(self, reasons: Sequence[str]) -> Verdict:
+        """The same claim, not tested for these reasons beside its own; unchanged without any."""
+        every = dict.fromkeys([*filter(None, [self.untested]), *reasons])
+        return replace(self, held=False, untested="; ".join(every)) if every else self
 
     @property
     def asked(self) -> str:
@@ -40,7 +61,9 @@ class Verdict:
 
 
 def judge(claim: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]], over: str = "images") -> Verdict | None:
-    """Compare one claim with a summary; None where that was not measured, or its standard error is not known.
+    """Compare one claim with a summary; None where that was not measured.
+
+    A claim about a value that is not finite, or whose standard error is not known, is not tested.
 
     Args:
         claim: ``source``; ``quantity`` as metric.statistic ("robust_loss.interior"); ``relation`` and ``value``;
@@ -63,17 +86,22 @@ def judge(claim: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]], 
         if f"{statistic}_se" not in metrics[metric]:
             raise InputError(f"claim {claim['source']}: {metric}.{statistic} has no standard error")
         margin = claim["standard_errors"] * metrics[metric][f"{statistic}_se"]
-        if isnan(margin):
-            return None
     up = claim["relation"].startswith(">")
     bound = claim["value"] + margin if up else claim["value"] - margin
     text = f"{metric} {statistic} {claim['relation']} {claim['value']}"
+    if isnan(margin):
+        unknown = f"the standard error of {metric} {statistic} over {over} is not known"
+        return Verdict(claim["source"], text, measured, held=False, untested=unknown)
     text += f" by {claim['standard_errors']} standard errors over {over} ({margin:.3f})" if margin else ""
+    if not isfinite(measured):
+        return Verdict(claim["source"], text, None, held=False, untested=f"{metric} {statistic} is not finite")
     return Verdict(claim["source"], text, measured, bool(RELATIONS[claim["relation"]](measured, bound)))
 
 
 def told(verdicts: Sequence[tuple[str, Verdict]]) -> list[tuple[str, str]]:
-    """One line a claim, those that held everywhere first: "held" or "did not hold", and where it did not and why.
+    """One line a claim, those that held everywhere first: "held", "did not hold", and where it did not and why.
+
+    Where a claim could not be tested it is told last, with the reasons; "all" are then those that were tested.
 
     Args:
         verdicts: Of a path by its name.
@@ -81,15 +109,26 @@ def told(verdicts: Sequence[tuple[str, Verdict]]) -> list[tuple[str, str]]:
     by_claim: dict[str, list[tuple[str, Verdict]]] = {}
     for name, verdict in verdicts:
         by_claim.setdefault(verdict.source, []).append((name, verdict))
-    held, failed = [], []
+    held, failed, untested = [], [], []
     for found in by_claim.values():
-        sentence, count = found[0][1].sentence, len(found)
-        wrong = [(name, verdict) for name, verdict in found if not verdict.held]
-        if not wrong:
-            held.append(("held", f"{sentence}, in all {count}" if count > 1 else sentence))
-            continue
-        where = ", ".join(f"{name} {verdict.measured:.3f}" for name, verdict in wrong)
-        asked = " and ".join(dict.fromkeys(verdict.asked for _, verdict in wrong))
-        share = f", in {count - len(wrong)} of {count}" if count > 1 else ""
-        failed.append(("did not hold", f"{sentence}{share}: {where}; asked is {asked}"))
-    return held + failed
+        sentence = found[0][1].sentence
+        doubtful = [(name, verdict) for name, verdict in found if verdict.untested]
+        tested = [(name, verdict) for name, verdict in found if not verdict.untested]
+        wrong = [(name, verdict) for name, verdict in tested if not verdict.held]
+        count = len(tested)
+        if doubtful:
+            reasons: dict[str, list[str]] = {}
+            for name, verdict in doubtful:
+                reasons.setdefault(verdict.untested, []).append(name)
+            why = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+            share = f", {len(doubtful)} of {len(found)}" if len(found) > 1 else ""
+            untested.append(("not tested", f"{sentence}{share}: {why}"))
+        if tested and not wrong:
+            told_of = f"in all {count}{' that were tested' if doubtful else ''}"
+            held.append(("held", f"{sentence}, {told_of}" if len(found) > 1 else sentence))
+        if wrong:
+            where = ", ".join(f"{name} {verdict.value}" for name, verdict in wrong)
+            asked = " and ".join(dict.fromkeys(verdict.asked for _, verdict in wrong))
+            share = f", in {count - len(wrong)} of {count}" if count > 1 else ""
+            failed.append(("did not hold", f"{sentence}{share}: {where}; asked is {asked}"))
+    return held + failed + untested

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from mcr.evaluation.table import Table
 from mcr.metric import Metric
+from mcr.text import figure_text
 
 
 class Line(NamedTuple):
@@ -62,13 +63,14 @@ def rows_of(tables: Sequence[Table]) -> dict[str, list[Metric]]:
 def axis_title(metrics: Sequence[Metric]) -> str:
     """What an axis says."""
     first = metrics[0]
-    return f"{first.label} %" if first.unit == "share" else first.label
+    label = figure_text(first.label)
+    return f"{label} %" if first.unit == "share" else label
 
 
 def _line_label(metric: Metric, metrics: Sequence[Metric]) -> str:
     """What tells a metric from the others of its panel: the probe's name, or all of its own."""
     alone = sum(other.probe == metric.probe for other in metrics) == 1
-    return (metric.probe if alone and len(metrics) > 1 else metric.name).replace("_", " ")
+    return figure_text((metric.probe if alone and len(metrics) > 1 else metric.name).replace("_", " "))
 
 
 def path_figure(panels: Sequence[Panel]) -> Figure:
@@ -88,8 +90,8 @@ def path_figure(panels: Sequence[Panel]) -> Figure:
             if column == 0:
                 axis.set_ylabel(axis_title(metrics))
             if panel.notes.get(label):
-                axis.set_title(panel.notes[label], fontsize=8, color=GREY)
-        axes[0, column].set_title(panel.title, fontsize=10)
+                axis.set_title(figure_text(panel.notes[label]), fontsize=8, color=GREY)
+        axes[0, column].set_title(figure_text(panel.title), fontsize=10)
         axes[-1, column].set_xlabel("t")
     for metrics, line in zip(rows.values(), axes, strict=True):
         line[0].set_ylim(*((-3, 103) if metrics[0].unit == "share" else (0, None)))
@@ -136,7 +138,7 @@ def _draw(axis: Axes, metrics: Sequence[Metric], probes: Sequence[str], panel: P
                     linestyle=style,
                     linewidth=1.0,
                     alpha=0.6,
-                    label=f"{label}, {reference.name}",
+                    label=f"{label}, {figure_text(reference.name)}",
                 )
     plain(axis)
 
@@ -164,9 +166,9 @@ def overlay_figure(panels: Sequence[Panel]) -> Figure:
                     color=color,
                     marker=MARKERS[index % len(MARKERS)],
                     markersize=2.6,
-                    label=panel.title,
+                    label=figure_text(panel.title),
                 )
-                axis.set_ylabel(known[-1].title())
+                axis.set_ylabel(figure_text(known[-1].title()))
             plain(axis)
     axes[-1].set_xlabel("t")
     axes[0].legend(fontsize=6, frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -192,10 +194,10 @@ def surface_figure(panels: Sequence[Panel]) -> Figure:
             drawn = axis.tripcolor(across, along, values, shading="gouraud", cmap="viridis")
             axis.tricontour(across, along, values, levels=6, colors="white", linewidths=0.6)
             axis.set(xlabel=panel.table.coordinates[0], ylabel=panel.table.coordinates[1], aspect="equal")
-            axis.set_title(metric.title(), fontsize=9)
+            axis.set_title(figure_text(metric.title()), fontsize=9)
             figure.colorbar(drawn, ax=axis, shrink=0.8)
         # Above the titles of the maps, across all of them.
-        line[0].set_title(f"{panel.title}\n\n", loc="left", fontsize=10)
+        line[0].set_title(f"{figure_text(panel.title)}\n\n", loc="left", fontsize=10)
     return figure
 
 

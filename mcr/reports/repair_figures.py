@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from mcr.metric import Metric
 from mcr.reports.figures import BLUE, COLOURS, GREY, MARKERS, METHODS, plain
+from mcr.text import figure_text
 
 
 def card_figure(rows: Sequence[Mapping[str, Any]], card: Mapping[str, Any]) -> Figure:
@@ -29,7 +30,7 @@ def card_figure(rows: Sequence[Mapping[str, Any]], card: Mapping[str, Any]) -> F
     metrics = [Metric(**found) for found in card["descriptions"].values() if found["label"]]
     for index, metric in enumerate(metrics):
         color, values = COLOURS[index % len(COLOURS)], [100 * row[metric.name] for row in rows]
-        label = metric.name.replace("_", " ")
+        label = figure_text(metric.name.replace("_", " "))
         axis.plot(places, values, color=color, marker=marker, markersize=3, linewidth=1.6 if along else 0, label=label)
         before = [100 * card["metrics"][metric.name][end] for end in ends_known][: len(ends)]
         told: dict[str, Any] = {"label": "the networks before"} if index == 0 else {}
@@ -51,10 +52,13 @@ def card_figure(rows: Sequence[Mapping[str, Any]], card: Mapping[str, Any]) -> F
         shown: dict[str, Any] = {"label": "allowed"} if index == 0 else {}
         axis.axvspan(low - half, high + half, color=BLUE, alpha=0.07, linewidth=0, **shown)
     axis.set(ylim=(-3, 103), ylabel="%", xlabel="t" if along else "candidate")
-    axis.set_title(f"{card['repair'].replace('_', ' ')}, {card['images']} clean images", fontsize=10)
+    axis.set_title(figure_text(f"{card['repair'].replace('_', ' ')}, {card['images']} clean images"), fontsize=10)
     if not along:
         axis.set_xticks(
-            [-1, *places], [ends_known[0], *(_candidate_name(row) for row in rows)], rotation=30, fontsize=7
+            [-1, *places],
+            [figure_text(ends_known[0]), *(_candidate_name(row) for row in rows)],
+            rotation=30,
+            fontsize=7,
         )
     plain(axis)
     axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -84,7 +88,7 @@ def methods_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes = figure.subplots(len(lines), len(settings), sharex=True, sharey="row", squeeze=False)
     counts = sorted({row["images"] for row in rows})
     for column, setting in enumerate(settings):
-        axes[0, column].set_title(setting, fontsize=10)
+        axes[0, column].set_title(figure_text(setting), fontsize=10)
         axes[-1, column].set_xlabel("clean images N")
         for label, axis in zip(lines, axes[:, column], strict=True):
             metric = "clean_accuracy" if label.startswith("clean") else known[setting]
@@ -104,7 +108,7 @@ def methods_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                     markersize=4,
                     linewidth=2.2 if index == 0 else 1.2,
                     capsize=2,
-                    label=method.replace("_", " "),
+                    label=figure_text(method.replace("_", " ")),
                 )
             first = next(row for row in rows if row["setting"] == setting)
             axis.axhline(100 * first[f"{metric}_before"], color=GREY, linestyle=":", linewidth=1, label="before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,12 @@ from mcr.evaluation.table import markdown
 from mcr.metric import Metric
 from mcr.reports.cards import percent, spoken
 from mcr.reports.claims import Verdict, judge
+from mcr.reports.joint import MARK
+from mcr.reports.soundness import KINDS, Doubt, questioned
+from mcr.text import markdown_cell
 
 Summary = Mapping[str, Any]
+MOST = 4000  # characters of a note
 
 
 def compared(summary: Summary) -> dict[str, Metric]:
@@ -36,6 +41,7 @@ def rows(names: Sequence[str], summaries: Sequence[Summary], level: float) -> li
     found = []
     for (name, repair, images), members in groups.items():
         row: dict[str, Any] = {"setting": name, "repair": repair, "images": images, "replicates": len(members)}
+        row["note"] = "; ".join(dict.fromkeys(note for member in members for note in notes(member)))
         first = members[0]["ends"][0]
         for metric in compared(members[0]):
             for network in (*members[0]["ends"], "untampered", "after"):
@@ -45,6 +51,11 @@ def rows(names: Sequence[str], summaries: Sequence[Summary], level: float) -> li
             row[f"{metric}_before"] = row[f"{metric}_{first}"]
         found.append(row)
     return found
+
+
+def notes(summary: Summary) -> list[str]:
+    """Why the numbers of a repair are to be read with care: trainings that ended early, and networks in doubt."""
+    return [*summary["stopped"], *(doubt["reason"] for doubt in summary["doubts"])]
 
 
 def cell(row: Mapping[str, Any], quantity: str) -> str:
@@ -58,6 +69,7 @@ def section(title: str, found: Sequence[Mapping[str, Any]], summary: Summary) ->
     counts = sorted({row["images"] for row in found}, reverse=True)
     methods = list(dict.fromkeys(row["repair"] for row in found))
     places = {(row["repair"], row["images"]): row for row in found}
+    marks = {row["repair"]: MARK for row in found if row["note"]}
     lines = []
     for metric, described in compared(summary).items():
         for network in ("untampered", *summary["ends"]):
@@ -68,11 +80,18 @@ def section(title: str, found: Sequence[Mapping[str, Any]], summary: Summary) ->
             cells = [
                 cell(places[method, count], f"{metric}_after") if (method, count) in places else "" for count in counts
             ]
-            lines.append([described.title(), method.replace("_", " "), *cells])
+            lines.append([described.title(), f"{method.replace('_', ' ')}{marks.get(method, '')}", *cells])
     replicates = sorted({row["replicates"] for row in found})
-    note = f"{' or '.join(map(str, replicates))} replicate(s); ± is the standard error over replicates."
+    below = [f"{' or '.join(map(str, replicates))} replicate(s); ± is the standard error over replicates."]
+    measured = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in summary["measured_on"]["metrics"].items())
+    below.append(f"N: clean images of the repair. Measured on {summary['measured_on']['which']}: {measured}.")
+    below += [
+        markdown_cell(f"{MARK.strip()} {row['repair']}, N = {row['images']}: {row['note']}.", MOST)
+        for row in found
+        if row["note"]
+    ]
     head = ["metric", "network", *(f"N = {count}" for count in counts)]
-    return f"## {title}\n\n{markdown(head, lines)}\n\n{note}\n"
+    return "\n\n".join([f"## {markdown_cell(title)}", markdown(head, lines), *below]) + "\n"
 
 
 def verdicts(
@@ -89,7 +108,7 @@ def verdicts(
     values: dict[tuple[str, str, int], dict[int, Summary]] = {}
     for name, summary in zip(names, summaries, strict=True):
         place = values.setdefault((name, summary["repair"], summary["images"]), {})
-        place[summary["replicate"]] = summary["metrics"]
+        place[summary["replicate"]] = summary
     found = []
     for claim in (claim for claim in claims if "against" in claim):
         metric, _, statistic = claim["quantity"].partition(".")
@@ -98,15 +117,23 @@ def verdicts(
             if repair != claim["repair"] or other is None:
                 continue
             mine = values[name, repair, images]
-            pairs = [(mine[r], other[r]) for r in sorted(mine.keys() & other.keys()) if metric in mine[r]]
+            pairs = [(mine[r], other[r]) for r in sorted(mine.keys() & other.keys()) if metric in mine[r]["metrics"]]
             if not pairs:
                 continue
-            spread = over_replicates(
-                [first[metric][statistic] - second[metric][statistic] for first, second in pairs], level
-            )
+            differences = [
+                first["metrics"][metric][statistic] - second["metrics"][metric][statistic] for first, second in pairs
+            ]
+            spread = over_replicates(differences, level)
+            doubts = [
+                Doubt(doubt["end"], f"replicate {one['replicate']}: {doubt['reason']}", doubt["about"])
+                for pair in pairs
+                for one in pair
+                for doubt in one["doubts"]
+            ]
             statistics = {statistic: spread["mean"], f"{statistic}_se": spread["se"]}
             verdict = judge(claim, {metric: statistics}, over="replicates")
             if verdict is not None:
                 text = f"{repair} less {claim['against']}: {verdict.statement}"
-                found.append((f"{name}, N = {images}", Verdict(verdict.source, text, verdict.measured, verdict.held)))
+                verdict = questioned(verdict, doubts, KINDS.get(metric, ()), statistic)
+                found.append((f"{name}, N = {images}", replace(verdict, statement=text)))
     return found

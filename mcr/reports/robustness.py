@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,13 @@ import numpy as np
 from mcr.evaluation.bootstrap import Bootstrap, correlations
 from mcr.evaluation.measured import Measure, Measured
 from mcr.evaluation.table import markdown
+from mcr.metric import Metric
 from mcr.numerics.statistics import standard_error
+from mcr.reports import images
+from mcr.text import markdown_cell
 
 Found = Mapping[str, Any]
+SHARE = Metric("accuracy", "share", "higher", "")  # how accuracies under stronger attacks are written
 
 
 def correlated(measured: Measured, pairs: Sequence[Sequence[str]], bootstrap: Bootstrap) -> dict[str, dict[str, float]]:
@@ -37,24 +42,32 @@ def correlation_note(found: Mapping[str, Mapping[str, float]], metric: str) -> s
     """What a figure says of a metric that is correlated with another."""
     for name, values in found.items():
         first, second = name.split("_and_")
-        if second == metric:
+        if second == metric and values["pearson"] is not None and isfinite(values["pearson"]):
             return f"Pearson with {first.replace('_', ' ')} {values['pearson']:.2f}"
     return ""
 
 
-def correlation_section(found: Mapping[str, Mapping[str, float]]) -> str:
+def correlation_section(found: Mapping[str, Mapping[str, float]], counts: images.Counts) -> str:
     """One line a pair of metrics, with intervals over images."""
     lines = [
-        f"- {name.replace('_and_', ' and ').replace('_', ' ')}: Pearson {_with_interval(values, 'pearson')}, "
+        f"- {markdown_cell(pair_title(name))}: Pearson {_with_interval(values, 'pearson')}, "
         f"Spearman {_with_interval(values, 'spearman')}"
         for name, values in found.items()
     ]
     text = "Over the points of the path; intervals: bootstrap over images."
-    return "## Correlations\n\n" + "\n".join(lines) + f"\n\n{text}\n"
+    said = images.line([("", images.spoken(counts, [metric for name in found for metric in name.split("_and_")]))])
+    return "## Correlations\n\n" + "\n".join(lines) + f"\n\n{text} {said}\n"
+
+
+def pair_title(name: str) -> str:
+    """A pair of metrics as words."""
+    return name.replace("_and_", " and ").replace("_", " ")
 
 
 def _with_interval(found: Mapping[str, float], kind: str) -> str:
-    return f"{found[kind]:.3f} [{found[f'{kind}_low']:.3f}, {found[f'{kind}_high']:.3f}]"
+    if found[kind] is None or not isfinite(found[kind]):
+        return "not known, as one of the two is constant"
+    return f"{found[kind]:.3f} [{number(found[f'{kind}_low'])}, {number(found[f'{kind}_high'])}]"
 
 
 def stronger(measured: Measured, probe: str, reported: str) -> list[dict[str, Any]]:
@@ -99,8 +112,8 @@ def warnings(rows: Sequence[Found], together: Mapping[str, Found]) -> list[str]:
         worst = max(beaten, key=lambda row: row["advantage"])
         count, places = len({row["at"] for row in beaten}), len({row["at"] for row in rows})
         lines.append(
-            f"at {count} of {places} points a stronger attack beats the reported one: at {worst['at']} "
-            f"`{worst['attack']}` leaves {100 * worst['stronger']:.1f} % of {worst['images']} images standing, the "
+            f"at {count} of {places} points a stronger attack beats the reported one: at {worst['at']} the attack "
+            f"{worst['attack']} leaves {100 * worst['stronger']:.1f} % of {worst['images']} images standing, the "
             f"reported one {100 * worst['reported']:.1f} %; take more steps or restarts, and suspect masked gradients "
             "where these do not help"
         )
@@ -115,7 +128,7 @@ def warnings(rows: Sequence[Found], together: Mapping[str, Found]) -> list[str]:
 
 def warning_lines(found: Sequence[str]) -> list[str]:
     """Warnings as they stand at the head of a report."""
-    return [f"> **Warning:** {line}.\n" for line in found]
+    return [f"> **Warning:** {markdown_cell(line)}.\n" for line in found]
 
 
 def stronger_section(rows: Sequence[Found]) -> str:
@@ -124,7 +137,7 @@ def stronger_section(rows: Sequence[Found]) -> str:
         [
             row["at"],
             row["attack"],
-            f"{100 * row['reported']:.1f} ± {100 * row['advantage_se']:.1f}",
+            f"{100 * row['reported']:.1f}{SHARE.error(row['advantage_se'])}",
             f"{100 * row['stronger']:.1f}",
         ]
         for row in rows
@@ -140,7 +153,9 @@ def stronger_section(rows: Sequence[Found]) -> str:
 def together_section(name: str, one: Measure) -> str:
     """What a probe of several networks at once has found: matrices, lines along the path, and numbers."""
     places = one.where
-    sections = [f"## {name.replace('_', ' ').capitalize()}\n\n{one.images} images, {len(places)} points.\n"]
+    which = images.SPOKEN.get(one.data, f"{one.data} split")
+    heading = markdown_cell(name.replace("_", " ").capitalize())
+    sections = [f"## {heading}\n\n{one.images} images, {len(places)} points; images: {which}.\n"]
     for metric in one.metrics:
         mean = one.mean(metric.name)
         if mean.ndim == 2:
@@ -153,6 +168,32 @@ def together_section(name: str, one: Measure) -> str:
     return "\n".join(sections)
 
 
-def number(value: float | str) -> str:
-    """A statistic of networks asked together as text."""
-    return value if isinstance(value, str) else f"{value:.3f}"
+def number(value: float | str | None) -> str:
+    """A statistic as text; what is not finite is said in words."""
+    if isinstance(value, str):
+        return value
+    return f"{value:.3f}" if value is not None and isfinite(value) else "not finite"
+
+
+def infinite(measured: Measured) -> list[str]:
+    """One warning for each metric or statistic of a subspace of which a mean is not finite, but for places along it.
+
+    Those are refused where they are measured; that a standard error is not known, as of one image, is no news.
+    """
+    found = []
+    for probe, one in measured.measures.items():
+        for column, means in one.given.items():
+            ends = [name for name, mean in zip(one.grid.ends, means, strict=True) if not isfinite(mean)]
+            if ends:
+                given = f"as {'they were' if len(ends) > 1 else 'it was'} given, with the stored BatchNorm statistics"
+                found.append(f"{column.replace('_', ' ')} of {' and '.join(ends)}, {given}, is not finite")
+        for metric in one.metrics if one.together else ():
+            places = (~np.isfinite(one.mean(metric.name))).sum()
+            if places:
+                found.append(f"{metric.name.replace('_', ' ')} is not finite at {places} of its places")
+        numbers = {name: value for name, value in one.statistics.items() if not isinstance(value, str)}
+        wrong = [name for name, value in numbers.items() if not isfinite(value) and not name.endswith("_se")]
+        if wrong:
+            said = ", ".join(name.replace("_", " ") for name in wrong)
+            found.append(f"of {probe.replace('_', ' ')}, {said} is not finite")
+    return found

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from mcr.evaluation.measured import Measure
 from mcr.metric import Metric
 from mcr.reports.figures import COLOURS, GREY, MARKERS
+from mcr.text import figure_text
 
 
 def together_figure(found: Mapping[str, Measure]) -> Figure:
@@ -30,7 +31,8 @@ def together_figure(found: Mapping[str, Measure]) -> Figure:
             _map(figure, axis, one.where, mean, metric)
         else:
             _line(axis, one, mean, metric)
-        axis.set_title(f"{probe.replace('_', ' ')}: {metric.title().split(' ', 1)[-1]}", fontsize=9)
+        title = f"{probe.replace('_', ' ')}: {metric.title().split(' ', 1)[-1]}"
+        axis.set_title(figure_text(title), fontsize=9)
     return figure
 
 

@@ -10,15 +10,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from mcr.evaluation.table import write_csv
-from mcr.numerics.statistics import standard_error
+from mcr.numerics.statistics import finite
 from mcr.progress import bar
 from mcr.repairs.bench import Bench
-from mcr.reports import cards, figures, repair_figures
-from mcr.reports.claims import judge
-from mcr.stages import own_images
+from mcr.reports import cards, figures, repair_figures, soundness
+from mcr.reports.soundness import End, Score
+from mcr.stages import ends, own_images, verdicts
 from mcr.stages.artifacts import (
     CHOICE,
     PRECHECK,
+    SUMMARY,
     TOLD,
     read_network,
     read_spec,
@@ -28,7 +29,7 @@ from mcr.stages.context import Context
 from mcr.stages.injected import injection_report
 from mcr.stages.loggers import log_card
 from mcr.stages.reactivated import reactivated
-from mcr.stages.scorecard import Answers, Scorecard
+from mcr.stages.scorecard import Answers, Scorecard, measured
 from mcr.store import jsonfile
 from mcr.store.build import build
 from mcr.store.stage import Stage
@@ -50,8 +51,11 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         states["untampered"] = read_network(inputs["untampered"])
     answers = {name: scorecard.ask(_loaded(bench, state)) for name, state in states.items()}
     rows = _along(choice, build(recipe["repair"]), bench, scorecard, stage.label)
-    metrics = _metrics(answers, rows, recipe["ends"], config["card"]["repaired"])
-    classes = read_spec(inputs["data"]).classes
+    metrics = measured(answers, rows, recipe["ends"], config["card"]["repaired"])
+    spec = read_spec(inputs["data"])
+    networks = _ends(stage, answers, len(spec.classes))
+    doubts = soundness.doubts(networks, config["soundness"])
+    stopped = ends.stopped(_trainings(stage, inputs, rate))
     card = {
         "title": config["title"],
         "repair": config["method"],
@@ -63,10 +67,11 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "measured_on": {
             "images": len(scorecard.labels),
             "which": scorecard.source,
-            "of_each_class": scorecard.of_each_class(classes),
+            "metrics": {name: len(values) for name, values in answers["after"].values.items()},
+            "classes": scorecard.class_counts(spec.classes),
         },
         "metrics": metrics,
-        "per_class": scorecard.per_class(answers, classes),
+        "per_class": scorecard.per_class(answers, spec.classes),
         "agreement": {
             name: float((answers["after"].predictions == answers[name].predictions).double().mean())
             for name in bench.ends
@@ -89,16 +94,18 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             "one_model": _copied(stage),
         },
     }
+    card |= {"stopped": stopped, "doubts": [vars(doubt) for doubt in doubts]}
+    card["networks"] = [asdict(network) for network in networks]
     checked = jsonfile.read(inputs["precheck"] / PRECHECK)["warnings"]
     own = own_images.warnings(inputs) if "fingerprint" in stage.needs["data"].config["dataset"] else []
-    card["warnings"] = [*checked, *cards.warnings(card), *own]
-    verdicts = [judge(claim, metrics) for claim in config["claims"] if _about(claim, config["method"])]
-    claims = [vars(verdict) for verdict in verdicts if verdict is not None]
+    card["warnings"] = [*checked, *stopped, *soundness.warnings(doubts), *cards.warnings(card), *own]
+    claims = [claim for claim in config["claims"] if _about(claim, config["method"])]
+    judged = verdicts.of_card(claims, metrics, doubts, recipe["ends"])
     figure = repair_figures.card_figure(rows, card)
     figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
     write_csv(folder / "along.csv", rows)
-    jsonfile.write(folder / "card.json", card)
-    (folder / "card.md").write_text(cards.document(card, rows, claims), encoding="utf-8")
+    jsonfile.write(folder / "card.json", finite(card))
+    (folder / "card.md").write_text(cards.document(card, rows, judged), encoding="utf-8")
     kept = (
         "title",
         "repair",
@@ -112,9 +119,36 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "agreement",
         "reactivation",
         "warnings",
+        "stopped",
+        "doubts",
+        "networks",
+        "measured_on",
     )
-    jsonfile.write(folder / "summary.json", {"kind": "repair", **{name: card[name] for name in kept}, "claims": claims})
+    summary = {"kind": "repair", **{name: card[name] for name in kept}, "claims": [vars(verdict) for verdict in judged]}
+    jsonfile.write(folder / SUMMARY, finite(summary))
     log_card(stage, context, metrics, rows, figure)
+
+
+def _ends(stage: Stage, answers: Mapping[str, Answers], classes: int) -> list[End]:
+    """The networks that were given."""
+    kinds = {"clean_accuracy": "clean", "attack_success": soundness.BACKDOOR, "injection_success": soundness.ERRORS}
+    found = []
+    for index, name in enumerate(stage.needs["choose"].config["ends"]):
+        values = answers[name].values
+        scores = [
+            Score(kind, metric, float(values[metric].mean()), len(values[metric]))
+            for metric, kind in kinds.items()
+            if metric in values
+        ]
+        found.append(ends.end(name, stage.needs[f"end {index}"], stage.config["probes"], classes, tuple(scores)))
+    return found
+
+
+def _trainings(stage: Stage, inputs: Mapping[str, Path], rate: str) -> dict[str, Path]:
+    """All trainings that the card's numbers follow from, by their roles: those of the ends, and the chosen repair."""
+    found = {role: place for role, place in inputs.items() if role.startswith(ends.TRAININGS)}
+    role = f"{RATE}{rate}"
+    return {**found, **({f"{ends.TRAININGS}{stage.needs[role].label}": inputs[role]} if rate else {})}
 
 
 def _about(claim: Mapping[str, Any], method: str) -> bool:
@@ -135,45 +169,6 @@ def _read(inputs: Mapping[str, Path], ends: Sequence[str]) -> dict[str, list[str
 def _loaded(bench: Bench, state: Mapping[str, Tensor]) -> nn.Module:
     load_state(bench.network, state)
     return bench.network
-
-
-def _metrics(
-    answers: Mapping[str, Answers],
-    rows: Sequence[Mapping[str, Any]],
-    ends: Sequence[str],
-    repaired: Mapping[str, float],
-) -> dict[str, dict[str, float]]:
-    """Metric to network to its mean, and its range over the candidates; what the repair lost; standard errors.
-
-    Under "candidates", the share of them that a known attack would call repaired.
-
-    Args:
-        answers: Of each network.
-        rows: Candidates.
-        ends: Names of the given networks, the repaired one first.
-        repaired: ``accuracy``, the least share of the first network's, and ``success``, the most of the attack's.
-    """
-    found = {
-        metric: {who: float(given.values[metric].mean()) for who, given in answers.items()}
-        for metric in answers["after"].values
-    }
-    for metric, values in found.items():
-        values["after_se"] = standard_error(answers["after"].values[metric].numpy())
-        seen = [row[metric] for row in rows]
-        values |= {"lowest": min(seen), "highest": max(seen)}
-    clean, first = found["clean_accuracy"], ends[0]
-    clean["lost"] = max(clean[name] for name in ends) - clean["after"]
-    if "untampered" in clean:
-        clean["lost_to_untampered"] = clean["untampered"] - clean["after"]
-        clean["start_below_untampered"] = clean["untampered"] - clean[first]
-    attack = next((name for name in ("attack_success", "injection_success") if name in found), None)
-    if attack is not None:
-        good = [
-            row["clean_accuracy"] >= repaired["accuracy"] * clean[first] and row[attack] <= repaired["success"]
-            for row in rows
-        ]
-        found["candidates"] = {"repaired": sum(good) / len(good)}
-    return found
 
 
 def _along(

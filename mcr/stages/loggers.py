@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from mcr.errors import InputError
@@ -13,13 +15,18 @@ from mcr.evaluation.table import Table
 from mcr.stages.context import Context
 from mcr.stages.staging import temporary_files
 from mcr.store.stage import Stage
+from mcr.text import printable
 
 
 @contextmanager
 def wandb_run(stage: Stage, context: Context) -> Iterator[Any]:
-    """A W&B run whose id is the stage's key, in the command's group; always finished, with the exit code."""
+    """A W&B run whose id is the stage's key, in the command's group; always finished, with the exit code.
+
+    Nothing of the machine goes with it: no host, user, command line, or path.
+    """
     os.environ.setdefault("WANDB_SILENT", "true")
-    cache = context.folder / "wandb" / ".cache"
+    place = Path(context.logger["dir"]) if context.logger["dir"] else context.folder
+    cache = place / "wandb" / ".cache"
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         # Staging and caches go beside the runs, not into the home folder.
         os.environ.setdefault(name, str(cache))
@@ -27,15 +34,23 @@ def wandb_run(stage: Stage, context: Context) -> Iterator[Any]:
     with temporary_files(cache):
         import wandb
 
-    settings = wandb.Settings(console="off", x_disable_stats=True, x_save_requirements=False, disable_git=True)
+    settings = wandb.Settings(
+        console="off",
+        x_disable_stats=True,
+        x_save_requirements=False,
+        disable_git=True,
+        x_disable_meta=True,  # command line, program, root folder, executable, machine
+        x_disable_machine_info=True,
+        host="",  # of the run's own record, which is not part of what is called meta
+    )
     try:
         run = wandb.init(
             project=context.logger["project"],
             entity=context.logger["entity"],
             mode=context.logger["mode"],
-            dir=context.folder,
+            dir=place,
             id=stage.key,
-            name=f"{stage.label} {stage.key[:6]}",
+            name=printable(f"{stage.label} {stage.key[:6]}"),
             group=context.group,
             job_type=stage.name,
             config={"stage": stage.name, "key": stage.key, **stage.config},
@@ -52,10 +67,38 @@ def wandb_run(stage: Stage, context: Context) -> Iterator[Any]:
         run.finish(exit_code=int(sys.exc_info()[0] is not None))
 
 
+def kind_of(context: Context) -> str:
+    """The kind of logger; W&B that is disabled is none, and leaves no file."""
+    kind: str = context.logger["kind"]
+    return "none" if kind == "wandb" and context.logger["mode"] == "disabled" else kind
+
+
+def _log_table(run: Any, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table as a file of the run.
+
+    Bound before it is logged: W&B would add a copy as an artifact otherwise, whose record names the place on this
+    machine where it waits, and which stays there.
+    """
+    import wandb
+
+    columns: list[str | int] = list(rows[0])
+    table = wandb.Table(columns, [list(row.values()) for row in rows])
+    table.bind_to_run(run, name, run.step)
+    run.log({name: table})
+
+
+def _summarize(run: Any, metrics: Mapping[str, Mapping[str, Any]]) -> None:
+    """Statistics of metrics in a run's summary; one that is not known, such as an error of a single image, is not."""
+    for metric, values in metrics.items():
+        for name, value in values.items():
+            if not isinstance(value, float) or isfinite(value):
+                run.summary[f"{metric}/{name}"] = value
+
+
 @contextmanager
 def training_loggers(stage: Stage, context: Context) -> Iterator[list[Any]]:
     """Lightning loggers for a training stage."""
-    kind = context.logger["kind"]
+    kind = kind_of(context)
     if kind == "wandb":
         from pytorch_lightning.loggers import WandbLogger
 
@@ -85,7 +128,7 @@ def log_report(
         summary: Metric to statistics.
         drawn: Name to matplotlib figure.
     """
-    kind = context.logger["kind"]
+    kind = kind_of(context)
     if kind == "csv":
         place = context.folder / "csv"
         place.mkdir(parents=True, exist_ok=True)
@@ -104,12 +147,9 @@ def log_report(
                 run.define_metric(f"path/{name}", step_metric=f"path/{first}")
         for row in table.rows:
             run.log({f"path/{name}": value for name, value in row.items()})
-        columns: list[str | int] = list(table.rows[0])
-        shown = {f"path/{name}": wandb.Image(figure) for name, figure in drawn.items()}
-        run.log({"path/table": wandb.Table(columns, [list(row.values()) for row in table.rows]), **shown})
-        for metric, values in summary.items():
-            for name, value in values.items():
-                run.summary[f"{metric}/{name}"] = value
+        run.log({f"path/{name}": wandb.Image(figure) for name, figure in drawn.items()}, commit=False)
+        _log_table(run, "path/table", table.rows)
+        _summarize(run, summary)
 
 
 def log_card(
@@ -128,15 +168,12 @@ def log_card(
         rows: Candidates.
         figure: A matplotlib figure.
     """
-    if context.logger["kind"] != "wandb":
+    if kind_of(context) != "wandb":
         return
     with wandb_run(stage, context) as run:
         import matplotlib.pyplot  # noqa: F401, see log_report
         import wandb
 
-        columns: list[str | int] = list(rows[0])
-        run.log({"repair/candidates": wandb.Table(columns, [list(row.values()) for row in rows])})
+        _log_table(run, "repair/candidates", rows)
         run.log({"repair/figure": wandb.Image(figure)})
-        for metric, values in metrics.items():
-            for name, value in values.items():
-                run.summary[f"{metric}/{name}"] = value
+        _summarize(run, metrics)

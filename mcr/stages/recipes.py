@@ -122,6 +122,13 @@ class Statistics(Declared):
     correlations: list[list[str]]
 
 
+class Soundness(Declared):
+    learned: Share
+    errors: Size
+    share: Share
+    planted: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
 class Figures(Declared):
     formats: list[str]
     dpi: Annotated[int, Field(ge=1, le=2000)]
@@ -131,6 +138,7 @@ class Report(Declared):
     report: Figures
     claims: list[Part]
     statistics: Statistics
+    soundness: Soundness
     title: str
     labels: dict[str, str]
 
@@ -184,6 +192,7 @@ class Card(Declared):
     card: CardSettings
     report: Figures
     claims: list[Part]
+    soundness: Soundness
     title: str
     backdoor: Part
     sources: list[int] | Literal["all"]

@@ -2,90 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from math import isnan
 from pathlib import Path
 from typing import Any
 
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.measured import Measure, Measured
-from mcr.evaluation.summary import summarize
-from mcr.evaluation.table import Table, write_csv
-from mcr.metric import Metric
-from mcr.reports import curvature, document, figures, robustness, together
-from mcr.reports.claims import Verdict, judge
-from mcr.stages import own_images
-from mcr.stages.artifacts import PRECHECK, SUMMARY, TRAINING
+from mcr.evaluation.table import write_csv
+from mcr.numerics.statistics import finite
+from mcr.reports import curvature, document, figures, images, robustness, soundness, together
+from mcr.reports.space import Space
+from mcr.stages import ends as known_ends
+from mcr.stages import own_images, verdicts
+from mcr.stages.artifacts import PRECHECK, SUMMARY, read_spec
 from mcr.stages.context import Context
 from mcr.stages.loggers import log_report
+from mcr.stages.verdicts import FITTED, STRONGER
 from mcr.store import jsonfile
 from mcr.store.stage import Stage
+from mcr.text import markdown_cell
 
-Summary = Mapping[str, Mapping[str, Any]]
-FITTED = "path"  # the name of THE subspace of a run
-STRONGER, REPORTED = "stronger", "robust_accuracy"  # the probe of stronger attacks, and what it is compared with
-
-
-@dataclass(frozen=True)
-class _Space:
-    """What the report knows of one subspace.
-
-    Attributes:
-        measured: All that was asked.
-        parts: What a file's name has after the subspace's, to what stands there: "" for the grid, "_PROBE" for a probe
-            with places of its own.
-        tables: The same as tables.
-        summary: Cost to its statistics.
-        related: Pair of metrics to its correlation.
-    """
-
-    measured: Measured
-    parts: Mapping[str, Measured]
-    tables: Mapping[str, Table]
-    summary: Summary
-    related: Summary
-
-    @classmethod
-    def of(cls, one: Measured, told: Collection[str], correlations: list[list[str]], bootstrap: Bootstrap) -> _Space:
-        parts = {"": one, **{f"_{probe}": part for probe, part in one.apart(told).items()}}
-        summaries = [summarize(part.grid, part.costs(), bootstrap) for part in parts.values()]
-        return cls(
-            one,
-            parts,
-            {suffix: part.table() for suffix, part in parts.items()},
-            {metric: found for summary in summaries for metric, found in summary.items()},
-            robustness.correlated(one, correlations, bootstrap),
-        )
-
-    @property
-    def metrics(self) -> list[Metric]:
-        return [metric for table in self.tables.values() for metric in table.metrics]
-
-    @property
-    def known(self) -> dict[str, Mapping[str, Any]]:
-        """What a claim may name."""
-        return {**self.summary, **self.related}
-
-    def given(self) -> list[dict[str, Any]]:
-        """The ends with their own BatchNorm statistics and with those of their place: one row each."""
-        parts = zip(*(part.given() for part in self.parts.values()), strict=True)
-        return [{name: value for row in rows for name, value in row.items()} for rows in parts]
-
-    def spread(self) -> list[dict[str, Any]]:
-        """Quantiles over images of what is neither a loss nor a share: one row a metric and place."""
-        return [row for part in self.parts.values() for row in part.spread()]
-
-    def describe(self) -> dict[str, Any]:
-        """For summary.json."""
-        described = {suffix.removeprefix("_"): table.describe() for suffix, table in self.tables.items()}
-        return {
-            "label": self.measured.label,
-            "table": described.pop(""),
-            "apart": described,
-            "metrics": self.summary,
-            "correlations": self.related,
-        }
+REPORTED = "robust_accuracy"  # what stronger attacks are compared with
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -97,7 +36,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     ends = fitted.grid.ends
     told = [STRONGER] if REPORTED in fitted.metrics else []
     spaces = {
-        name: _Space.of(one, told if name == FITTED else [], config["statistics"]["correlations"], bootstrap)
+        name: Space.of(one, told if name == FITTED else [], config["statistics"]["correlations"], bootstrap)
         for name, one in measured.items()
     }
     asked = {
@@ -108,7 +47,11 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     }
     stronger = robustness.stronger(fitted, STRONGER, REPORTED) if told and STRONGER in fitted.measures else []
     statistics = {probe: one.statistics for probe, one in asked.items()}
-    warnings = [*_given(inputs), *_trainings(inputs), *robustness.warnings(stronger, statistics), *_unknown(statistics)]
+    networks = _ends(stage, inputs, fitted)
+    doubts, stopped = soundness.doubts(networks, config["soundness"]), known_ends.stopped(inputs)
+    infinite = dict.fromkeys(line for one in measured.values() for line in robustness.infinite(one))
+    warnings = [*_given(inputs), *stopped, *known_ends.faults(inputs), *soundness.warnings(doubts), *infinite]
+    warnings += [*robustness.warnings(stronger, statistics), *_unknown(statistics)]
     related, table = spaces[FITTED].related, spaces[FITTED].tables[""]
     notes = {metric.label: robustness.correlation_note(related, metric.name) for metric in table.metrics}
     references = [figures.Line(one.measured.label, one.tables[""]) for name, one in spaces.items() if name != FITTED]
@@ -117,45 +60,69 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         drawn["together"] = together.together_figure(asked)
     for name, figure in drawn.items():
         figures.save(figure, folder, name, config["report"]["formats"], config["report"]["dpi"])
-    images = {probe: one.images for probe, one in fitted.measures.items()}
     rows, records, tables = [], [], []
     for name, one in spaces.items():
+        counts = one.measured.counts
         rows += document.barrier_rows(one.measured.label, one.metrics, one.summary, ends)
-        records += document.barrier_records(one.measured.label, one.metrics, one.summary, ends)
+        records += document.barrier_records(one.measured.label, one.metrics, one.summary, ends, counts)
         for suffix, found in one.tables.items():
             found.write(folder, f"{name}{suffix}")
-            tables.append(document.path_section(one.parts[suffix].label.capitalize(), found))
+            tables.append(document.path_section(one.parts[suffix].label.capitalize(), found, counts))
     write_csv(folder / "barriers.csv", records)
     spread, given = spaces[FITTED].spread(), spaces[FITTED].given()
     if spread:
         write_csv(folder / "spread.csv", spread)
     write_csv(folder / "ends.csv", given)
     known = {name: one.known for name, one in spaces.items()}
-    known[FITTED] |= {**statistics, **_strongest(stronger)}
-    judged = _judged(stage, measured, known)
-    sections = [f"# {config['title']}\n", *robustness.warning_lines(warnings)]
+    known[FITTED] |= {**statistics, **verdicts.strongest(stronger)}
+    judged = verdicts.judged(stage, measured, known, doubts)
+    counted = images.line(
+        [(one.measured.label, images.spoken(one.measured.counts, _names(one))) for one in spaces.values()]
+    )
+    sections = [f"# {markdown_cell(config['title'])}\n", *robustness.warning_lines(warnings)]
     sections += ["![metrics along the path](figure.png)\n"]
     sections += [document.claims_section(judged)] if judged else []
-    sections += [document.barrier_section(rows), document.images_line(images)]
+    sections += [document.barrier_section(rows, [counted])]
     sections += [robustness.stronger_section(stronger)] if stronger else []
-    sections += [robustness.correlation_section(related)] if related else []
+    sections += [robustness.correlation_section(related, fitted.counts)] if related else []
     sections += curvature.sections(fitted)
     sections += [robustness.together_section(probe, one) for probe, one in asked.items()]
     sections += ["![points of the path together](together.png)\n"] if asked else []
-    sections += [*tables, document.ends_section(given)]
+    sections += [*tables, document.ends_section(given, fitted.counts)]
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     summary = {
         "title": config["title"],
         "ends": ends,
-        "images": images,
         "claims": [vars(verdict) for _, verdict in judged],
         "warnings": warnings,
+        "stopped": stopped,
+        "doubts": [vars(doubt) for doubt in doubts],
+        "networks": [asdict(network) for network in networks],
         "subspaces": {name: one.describe() for name, one in spaces.items()},
         "together": statistics,
         "stronger": stronger,
     }
-    jsonfile.write(folder / SUMMARY, summary)
+    jsonfile.write(folder / SUMMARY, finite(summary))
     log_report(stage, context, table, spaces[FITTED].known, drawn)
+
+
+def _names(one: Space) -> list[str]:
+    return [metric.name for metric in one.metrics if metric.label]
+
+
+def _ends(stage: Stage, inputs: Mapping[str, Path], fitted: Measured) -> list[soundness.End]:
+    """The networks that the path joins."""
+    needs = {
+        role.removeprefix(f"{FITTED}/"): need for role, need in stage.needs.items() if role.startswith(f"{FITTED}/")
+    }
+    first = next(iter(needs.values()))
+    folder = next(iter(inputs.values())).parent.parent
+    classes = len(read_spec(folder / first.needs["data"].name / first.needs["data"].key).classes)
+    asked = {probe: needs[probe].config for probe in fitted.along}
+    return [
+        known_ends.end(name, first.needs[f"end {index}"], asked, classes, known_ends.scores_of(fitted, needs, corner))
+        for index, (name, corner) in enumerate(zip(fitted.grid.ends, fitted.grid.corners, strict=True))
+    ]
 
 
 def _read(stage: Stage, inputs: Mapping[str, Path], name: str, label: str) -> Measured:
@@ -166,7 +133,7 @@ def _read(stage: Stage, inputs: Mapping[str, Path], name: str, label: str) -> Me
             place = need.needs["place"]
             ends = tuple(place.config["ends"])
             folder = inputs[role].parent.parent / place.name / place.key
-            found[role.split("/", 1)[1]] = Measure.read(inputs[role], folder, ends, need.config["data"] == "fitted")
+            found[role.split("/", 1)[1]] = Measure.read(inputs[role], folder, ends, need.config["data"])
     return Measured(label, found)
 
 
@@ -182,18 +149,6 @@ def _given(inputs: Mapping[str, Path]) -> list[str]:
     return [*checked, *own]
 
 
-def _trainings(inputs: Mapping[str, Path]) -> list[str]:
-    """What trainings have to say: an early end, a fault of the network; it changes every number of the report."""
-    told = {
-        role.removeprefix("training "): jsonfile.read(place / TRAINING)
-        for role, place in inputs.items()
-        if role.startswith("training ")
-    }
-    early = [f"{name} ended early: {found['stopped']}" for name, found in told.items() if found["stopped"]]
-    # Those of the network are the same for all of them.
-    return [*early, *dict.fromkeys(line for found in told.values() for line in found["warnings"])]
-
-
 def _unknown(statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Numbers over several networks that have no value, such as the cosine of gradients that are zero."""
     return [
@@ -202,47 +157,3 @@ def _unknown(statistics: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for name, value in numbers.items()
         if isinstance(value, float) and isnan(value) and not name.endswith("_se")
     ]
-
-
-def _strongest(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """The stronger attack with the largest advantage, as statistics that a claim may name."""
-    if not rows:
-        return {}
-    worst = max(rows, key=lambda row: row["advantage"])
-    return {STRONGER: {name: worst[name] for name in ("advantage", "advantage_se")}}
-
-
-def _judged(
-    stage: Stage, measured: Mapping[str, Measured], known: Mapping[str, Mapping[str, Mapping[str, Any]]]
-) -> list[tuple[str, Verdict]]:
-    """The claims about paths with their verdicts, under the name of the path that each is about."""
-    judged = []
-    for claim in stage.config["claims"]:
-        name, other = claim.get("of", FITTED), claim.get("against")
-        if "repair" in claim or name not in known or (other is not None and other not in known):
-            continue
-        if other is not None:
-            verdict = judge(claim, _differences(known[name], known[other]))
-            said = f", less that of the {measured[other].label}"
-        else:
-            verdict, said = judge(claim, known[name]), ""
-        if verdict is not None:
-            # A sweep's report names the job, so that the statement has to say whose path it is about.
-            whose = "" if name == FITTED else f"{measured[name].label}: "
-            judged.append((measured[name].label, replace(verdict, statement=f"{whose}{verdict.statement}{said}")))
-    return judged
-
-
-def _differences(
-    path: Mapping[str, Mapping[str, float]], reference: Mapping[str, Mapping[str, float]]
-) -> dict[str, dict[str, float]]:
-    """The path's statistics less the reference's, of what both have; a difference has no standard error here."""
-    return {
-        metric: {
-            name: value - reference[metric][name]
-            for name, value in values.items()
-            if name in reference[metric] and not name.endswith("_se")
-        }
-        for metric, values in path.items()
-        if metric in reference
-    }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from mcr.datasets.batches import EvaluationBatches
+from mcr.errors import InputError
 from mcr.metric import Metric
+from mcr.numerics.statistics import standard_error
 from mcr.probes.divergence import log_probabilities
 from mcr.probes.probe import Probe
+from mcr.reports import cards
 from mcr.stages.artifacts import SPLIT_SUMMARY, read_material, read_split
 from mcr.stages.context import Context
 from mcr.stages.injected import injected_images
@@ -104,10 +108,55 @@ class Scorecard:
             for name, mask in self._members(classes).items()
         }
 
-    def of_each_class(self, classes: tuple[str, ...]) -> dict[str, int]:
-        """Class name to how many clean images that accuracy is made of."""
+    def class_counts(self, classes: tuple[str, ...]) -> dict[str, int]:
+        """Class name to number of clean images, for the classes that the images have."""
         return {name: int(mask.sum()) for name, mask in self._members(classes).items()}
 
     def _members(self, classes: tuple[str, ...]) -> dict[str, Tensor]:
         chosen = {name: self.labels == index for index, name in enumerate(classes)}
         return {name: mask for name, mask in chosen.items() if mask.any()}
+
+
+def measured(
+    answers: Mapping[str, Answers],
+    rows: Sequence[Mapping[str, Any]],
+    ends: Sequence[str],
+    repaired: Mapping[str, float],
+) -> dict[str, dict[str, float]]:
+    """Metric to network to its mean, and its range over the candidates; what the repair lost; standard errors.
+
+    A mean that is not finite is refused: no card can be written about it.
+
+    Under "candidates", the share of them that a known attack would call repaired.
+
+    Args:
+        answers: Of each network.
+        rows: Candidates.
+        ends: Names of the given networks, the repaired one first.
+        repaired: ``accuracy``, the least share of the first network's, and ``success``, the most of the attack's.
+    """
+    found = {
+        metric: {who: float(given.values[metric].mean()) for who, given in answers.items()}
+        for metric in answers["after"].values
+    }
+    for who, values in [*found.items(), *((f"candidate {cards.candidate(row)}", row) for row in rows)]:
+        wrong = [name for name, value in values.items() if isinstance(value, float) and not isfinite(value)]
+        if wrong:
+            raise InputError(f"card: {wrong[0]} of {who} is not finite; lower repair.budget.rates, or look at the ends")
+    for metric, values in found.items():
+        values["after_se"] = standard_error(answers["after"].values[metric].numpy())
+        seen = [row[metric] for row in rows]
+        values |= {"lowest": min(seen), "highest": max(seen)}
+    clean, first = found["clean_accuracy"], ends[0]
+    clean["lost"] = max(clean[name] for name in ends) - clean["after"]
+    if "untampered" in clean:
+        clean["lost_to_untampered"] = clean["untampered"] - clean["after"]
+        clean["start_below_untampered"] = clean["untampered"] - clean[first]
+    attack = next((name for name in ("attack_success", "injection_success") if name in found), None)
+    if attack is not None:
+        good = [
+            row["clean_accuracy"] >= repaired["accuracy"] * clean[first] and row[attack] <= repaired["success"]
+            for row in rows
+        ]
+        found["candidates"] = {"repaired": sum(good) / len(good)}
+    return found

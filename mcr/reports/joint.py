@@ -1,0 +1,111 @@
+"""What the reports of several jobs say together that none says alone. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mcr.evaluation.table import markdown
+from mcr.reports import soundness
+from mcr.reports.claims import Verdict
+from mcr.reports.soundness import Doubt, End
+
+MARK = " †"  # behind the name of a path that a note is about
+
+
+@dataclass(frozen=True)
+class Job:
+    """A finished job of a sweep.
+
+    Attributes:
+        name: What tells it from the others.
+        summary: Its summary.json.
+        doubts: About its ends, those included that only the other jobs' networks give reason for.
+    """
+
+    name: str
+    summary: Mapping[str, Any]
+    doubts: tuple[Doubt, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """Why its numbers are to be read with care: trainings that ended early, and ends in doubt."""
+        return [*self.summary["stopped"], *(doubt.reason for doubt in self.doubts)]
+
+    @property
+    def marked(self) -> str:
+        """Its name, marked where there are notes."""
+        return f"{self.name}{MARK}" if self.notes else self.name
+
+    @property
+    def warnings(self) -> list[str]:
+        """Its own warnings, and those about doubts that it does not know of."""
+        new = [doubt for doubt in self.doubts if vars(doubt) not in self.summary["doubts"]]
+        return list(dict.fromkeys([*self.summary["warnings"], *soundness.warnings(new)]))
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """Its claims: not tested where only the other jobs show that an end is broken."""
+        reasons = [doubt.reason for doubt in self.doubts if not doubt.about]
+        found = [Verdict(**claim) for claim in self.summary["claims"]]
+        known = {doubt["reason"] for doubt in self.summary["doubts"]}
+        return [verdict.without_test([reason for reason in reasons if reason not in known]) for verdict in found]
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """Its summary, as it is with what the other jobs show."""
+        return {
+            **self.summary,
+            "claims": [vars(verdict) for verdict in self.verdicts],
+            "doubts": [vars(doubt) for doubt in self.doubts],
+            "warnings": self.warnings,
+        }
+
+
+def jobs(names: Sequence[str], summaries: Sequence[Mapping[str, Any]], settings: Mapping[str, float]) -> list[Job]:
+    """The jobs of a sweep, each end compared with all networks of its recipe.
+
+    Args:
+        names: What tells the jobs apart.
+        summaries: Theirs.
+        settings: Of the section ``soundness``.
+    """
+    networks = [[End.read(one) for one in summary["networks"]] for summary in summaries]
+    found = []
+    for index, (name, summary) in enumerate(zip(names, summaries, strict=True)):
+        others = [
+            replace(end, name=f"{end.name} of {names[other]}")
+            for other, ends in enumerate(networks)
+            if other != index
+            for end in ends
+        ]
+        stored = [Doubt(**doubt) for doubt in summary["doubts"]]
+        known = {(doubt.end, doubt.about) for doubt in stored}
+        new = [
+            doubt
+            for doubt in soundness.doubts(networks[index], settings, others)
+            if (doubt.end, doubt.about) not in known
+        ]
+        found.append(Job(name, summary, (*stored, *new)))
+    return found
+
+
+def notes(found: Sequence[Job]) -> list[str]:
+    """What the mark behind a name means, one sentence a job."""
+    return [f"{MARK.strip()} {job.name}: {'; '.join(job.notes)}." for job in found if job.notes]
+
+
+def warned(found: Sequence[Job]) -> list[str]:
+    """All warnings, each with the name of its job."""
+    return [f"{job.name}: {line}" for job in found for line in job.warnings]
+
+
+def failed_section(failed: Sequence[Mapping[str, str]]) -> str:
+    """The jobs that gave nothing.
+
+    Args:
+        failed: Of each its number ``job``, its ``name``, and the ``reason``.
+    """
+    rows = [[one["job"], one["name"], one["reason"]] for one in failed]
+    return f"## Failed jobs\n\n{markdown(['job', 'path', 'reason'], rows)}\n"
