@@ -203,14 +203,6 @@ def test_each_file_is_hashed_once_a_process(store: Store, monkeypatch) -> None:
     assert len(reads) == len(set(reads)) == 6
 
 
-def test_a_record_from_before_files_were_listed_is_taken_at_its_word(store: Store) -> None:
-    record = store.folder(LAST) / "stage.json"
-    found = json.loads(record.read_text())
-    del found["files"]
-    record.write_text(json.dumps(found))
-    assert go(store) == {"last": "hit"}
-
-
 def test_the_record_lists_every_file(store: Store) -> None:
     found = json.loads((store.folder(LAST) / "stage.json").read_text())
     weights = (store.folder(LAST) / "weights").read_bytes()

@@ -377,7 +377,7 @@ class Command:
         self.monkeypatch.setattr(digests, "_digests", {})
         self.monkeypatch.setattr(digests, "_memories", {})
         before = len(self.reads)
-        return image_folder_fingerprint(str(root), "", str(self.store)), len(self.reads) - before
+        return image_folder_fingerprint(str(root), store=str(self.store)), len(self.reads) - before
 
 
 @pytest.fixture

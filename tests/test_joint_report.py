@@ -136,6 +136,7 @@ def test_a_joint_report_marks_what_ended_early_and_lists_what_failed(swept: Path
         (OSError(28, "No space left on device"), 1, "[Errno 28] No space left on device"),
         (RuntimeError("half \ud800"), 1, r"RuntimeError: half \ud800"),
     ],
+    ids=["two lines", "nothing said", "a key", "bad input", "a full disk", "half a character"],
 )
 def test_a_failed_job_is_named_by_the_first_line_of_what_was_said(error, status, reason, tmp_path, monkeypatch) -> None:
     def fail(*_: Any) -> None:

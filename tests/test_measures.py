@@ -466,7 +466,7 @@ def test_a_training_that_ended_early_is_told_at_the_head_of_the_report(make) -> 
 @pytest.mark.parametrize("label", ["train start", "connect path"])
 def test_every_training_below_a_report_may_say_that_it_ended_early(label: str, make) -> None:
     made = make(goal="connect")
-    (made[label][0] / "training.json").write_text(json.dumps({"stopped": "nothing was left to learn"}))
+    (made[label][0] / "training.json").write_text(json.dumps({"stopped": "nothing was left to learn", "warnings": []}))
     sealed(made[label][0])
     summary = json.loads((make()["report"][0] / "summary.json").read_text())
     assert f"{label} ended early: nothing was left to learn" in summary["warnings"]

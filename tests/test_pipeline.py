@@ -84,10 +84,10 @@ def test_surroundings_do_not_change_a_key(config, tmp_path: Path) -> None:
         ["runtime.devices=[3]"],
         ["runtime.threads=7"],
         ["logger=wandb"],
-        ["verb=train"],
         [f"paths.store={tmp_path / 'x'}"],
     ):
         assert pipeline.plan(config(*words))["report"][0].key == base
+    assert pipeline.plan(config() | {"verb": "train"})["report"][0].key == base
     for words in (["replicate=1"], ["attack.eps=0.2"], ["evaluation.seed=1"], ["training.precision=bf16"]):
         assert pipeline.plan(config(*words))["report"][0].key != base
 

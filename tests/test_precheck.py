@@ -160,7 +160,7 @@ def test_what_is_wrong_with_networks_and_images_stands_on_the_card_at_a_hit_too(
         assert [found.stdout.count(line) for line in lines] == ([2, 2, 1, 2] if state == "made" else [1, 1, 1, 1])
     card = json.loads(next(desk.glob("multirun/runs/*/card.json")).read_text())
     assert list(card["per_class"]) == [name for name in ("yak", "cat", "dog", "bee") if name in card["per_class"]]
-    assert sum(card["measured_on"]["of_each_class"].values()) == card["measured_on"]["images"]
+    assert sum(card["measured_on"]["classes"].values()) == card["measured_on"]["images"]
 
 
 def test_a_report_on_networks_from_files_says_it_too(desk: Path) -> None:
@@ -176,5 +176,5 @@ def test_a_report_on_networks_from_files_says_it_too(desk: Path) -> None:
     assert "end is right on 0.0 % of the 12 test images, start on 100.0 %: compare the classes and their order" in text
     assert "left out: 1 images in yak/more/" in text
     assert "fewer than 5 test images of" in text
-    assert re.search(r"Images of each probe: train \d+, test 12", text), text
+    assert re.search(r"Images: train \d+ .*; test 12", text), text
     assert found.stdout.index("precheck") < found.stdout.index("connect")

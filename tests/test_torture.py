@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from torture import __main__ as torture
-from torture import crafted, hostile_files, killed, kills, outcome, store_faults, tiny
+from torture import configuration, crafted, hostile_files, killed, kills, outcome, store_faults, tiny
 from torture.tally import Tally
 
 ONE_LINE = "mcr: attack.eps=2 is out of range\n"
@@ -92,6 +92,13 @@ def test_a_damage_changes_its_file(damage, tmp_path: Path) -> None:
     path.write_bytes(b"0123456789" * 9)
     damage(path)
     assert not path.is_file() or path.read_bytes() != b"0123456789" * 9
+
+
+@pytest.mark.parametrize(("campaign", "seconds"), [(hostile_files, 4), (store_faults, 5), (configuration, 4)])
+def test_a_campaign_finds_nothing_in_some_seconds(campaign, seconds: float) -> None:
+    tally = campaign.campaign(seconds, seed=3)
+    assert tally.faults == []
+    assert tally.right.total() > 0
 
 
 def test_counts_and_faults_are_told_and_decide_the_status(monkeypatch, capsys) -> None:

@@ -21,7 +21,9 @@ NORMALIZATION = {"_target_": "mcr.architectures.normalization.from_dataset"}
 
 
 def spec(channels: int = 1, side: int = 8, classes: int = 5) -> DataSpec:
-    return DataSpec(tuple("abcdefghij"[:classes]), channels, (side, side), [0.5] * channels, [0.3] * channels, {})
+    return DataSpec(
+        tuple("abcdefghij"[:classes]), channels, (side, side), [0.5] * channels, [0.3] * channels, {}, (), ()
+    )
 
 
 def made(target: str, facts: DataSpec, **arguments: Any) -> nn.Module:

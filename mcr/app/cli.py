@@ -18,6 +18,7 @@ from mcr.app import faults, overrides, prune, run, shorthands, views
 from mcr.app.composition import conf_folder
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, FaultError, InputError
 from mcr.store.build import nearest
+from mcr.text import CELL, printable
 
 VERBS = ("train", "connect", "evaluate", "report", "repair")
 VIEWS = ("show", "list", "prune")
@@ -50,7 +51,7 @@ def main() -> None:
     except (InputError, FaultError, OSError) as error:
         if full_traceback:
             raise
-        print(f"mcr: {error}", file=sys.stderr)
+        print(f"mcr: {printable(error, CELL)}", file=sys.stderr)
         status = STATUS_INPUT if isinstance(error, InputError) else STATUS_FAILED
     sys.exit(status)
 

@@ -22,7 +22,7 @@ from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
 from mcr.store import build, jsonfile
 from mcr.store.store import Store
-from mcr.text import printable
+from mcr.text import CELL, printable
 
 log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
@@ -97,18 +97,23 @@ def job(cfg: DictConfig) -> None:
         foreseen = isinstance(error, InputError | OSError | SystemExit)
         if not (swept or foreseen):
             raise
-        kind, text = type(error).__name__, str(error) if foreseen else traceback.format_exc()
-        if isinstance(error, SystemExit):
-            text = _ended(error)
+        kind = type(error).__name__
+        said = _ended(error) if isinstance(error, SystemExit) else str(error)
+        # A name may hold half a character, which no file takes.
+        said, text = (_encodable(part) for part in (said, said if foreseen else traceback.format_exc()))
         # A message may have several lines, of which the first says most; one that is foreseen speaks for itself.
-        first = next(iter((text if foreseen else str(error)).splitlines()), "")
+        first = next(iter(said.splitlines()), "")
         reason = first if foreseen and first else ": ".join(filter(None, (kind, first)))
         try:
-            (folder / FAILURE).write_text(f"{kind}\n{reason}\n\n{text}\n", encoding="utf-8", errors="backslashreplace")
+            (folder / FAILURE).write_text(f"{kind}\n{reason}\n\n{text}\n", encoding="utf-8")
         except OSError:  # a full disk has no room for this either
             raise error from None
         if swept:
-            log.error("job failed: %s", printable(text) if foreseen else text)
+            log.error("job failed: %s", printable(text, CELL) if foreseen else text)
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _ended(error: SystemExit) -> str:
@@ -121,7 +126,7 @@ def finish(folder: Path) -> int:
     """Print the results of a single run and where they lie; returns the exit status."""
     status, message = failure(folder)
     if status:
-        print(f"mcr: {printable(message)}", file=sys.stderr)
+        print(f"mcr: {printable(message, CELL)}", file=sys.stderr)
     elif (folder / "summary.json").is_file():
         _print(folder)
     return status

@@ -18,7 +18,7 @@ from mcr.numerics.statistics import finite
 from mcr.reports import document, figures, images, joint, repair_figures, repairs, robustness
 from mcr.reports.claims import Verdict
 from mcr.store import jsonfile
-from mcr.text import markdown_cell, printable
+from mcr.text import CELL, markdown_cell, printable
 
 Failures = Sequence[Mapping[str, str]]  # the number of each failed job, what it is called, and the reason
 SHADED = "Lines are means over the seeds (replicates) of a path, shaded the range of the fitted path over them."
@@ -44,7 +44,7 @@ def finish(folder: Path, count: int) -> int:
     elif done:
         _report(folder, done, failures)
     for failed in failures:
-        print(f"mcr: job {failed['job']} failed: {printable(failed['reason'])}", file=sys.stderr)
+        print(f"mcr: job {failed['job']} failed: {printable(failed['reason'], CELL)}", file=sys.stderr)
     return worst
 
 

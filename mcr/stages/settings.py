@@ -23,7 +23,7 @@ from mcr.stages.declared import (
     Whole,
     validate,
 )
-from mcr.stages.recipes import CardSettings, Figures, Poisoning, Split, Statistics
+from mcr.stages.recipes import CardSettings, Figures, Poisoning, Soundness, Split, Statistics
 
 Patience = Annotated[int, Field(ge=0)]
 
@@ -47,6 +47,7 @@ class Logger(Declared):
     mode: Literal["offline", "online", "disabled"] = "offline"
     project: Name = "mcr"
     entity: Name | None = None
+    dir: Name | None = None
 
 
 class Training(Open):
@@ -135,6 +136,7 @@ class Settings(Open):
     selection: Selection
     card: CardSettings
     statistics: Statistics
+    soundness: Soundness
     evaluation: Evaluation
     probes: dict[str, Probe]
     dataset: Dataset
