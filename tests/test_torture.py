@@ -96,7 +96,7 @@ def test_a_damage_changes_its_file(damage, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("campaign", "seconds"), [(hostile_files, 4), (store_faults, 5), (configuration, 4)])
 def test_a_campaign_finds_nothing_in_some_seconds(campaign, seconds: float) -> None:
-    tally = campaign.campaign(seconds, seed=3)
+    tally = campaign.campaign(seconds, seed=0)
     assert tally.faults == []
     assert tally.right.total() > 0
 
