@@ -40,6 +40,9 @@ def file_digest(path: str, most_megabytes: float = inf) -> str:
         size = before.st_size / 1e6
         if size > most_megabytes:
             raise InputError(f"{path} holds {size:.1f} MB, the limit is {most_megabytes:g} MB (most_megabytes)")
+        if before.st_size == 0:
+            # Not opened: files of the system's own (/proc) say so too, and may never end.
+            return hashlib.sha256().hexdigest()
         state = _state(path, before)
         if state in _digests:
             return _digests[state]

@@ -274,6 +274,10 @@ REFUSED: dict[str, tuple[bytes | Callable[[Path], object], str]] = {
     "folder": (lambda path: path.mkdir(), "is a folder"),
     "pipe": (lambda path: os.mkfifo(path), "is no plain file"),
     "device": (lambda path: path.symlink_to("/dev/zero"), "is no plain file"),
+    "file of the system that may never end": (
+        lambda path: path.symlink_to("/proc/self/status"),
+        "is empty|cannot read",
+    ),
     "missing": (lambda path: None, "cannot read"),
 }
 

@@ -133,6 +133,8 @@ def _size(path: Path, stream: IO[bytes], most_megabytes: float) -> float:
     found = os.fstat(stream.fileno())
     if not stat.S_ISREG(found.st_mode):
         raise refusal(path, "is no plain file")
+    if found.st_size == 0:  # see ``file_digest``
+        raise refusal(path, "is empty: refused")
     megabytes = found.st_size / 1e6
     if megabytes > most_megabytes:
         raise refusal(path, f"holds {megabytes:.1f} MB, the limit is {most_megabytes:g} MB (most_megabytes)")

@@ -44,6 +44,8 @@ def shards(path: Path) -> list[Path]:
     Raises:
         InputError: For an index that names files outside its folder, or none.
     """
+    if path.stat().st_size == 0:  # see ``file_digest``
+        return []
     with path.open("rb") as stream:
         # JSON, and not the header of safetensors, whose length comes first.
         head = stream.read(64)
