@@ -12,6 +12,7 @@ import resource
 import sys
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,9 +44,10 @@ def main(most_bytes: str, memory: str, seconds: str, folder: str) -> None:
     for kind, limit in limits.items():
         _, hard = resource.getrlimit(kind)
         resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-    try:
+    answer = ""
+    with suppress(MemoryError):
         answer = json.dumps(answer_of(sys.stdin.buffer, float(most_bytes), Path(folder)))
-    except MemoryError:
+    if not answer:  # said here, where what took the memory is gone
         answer = json.dumps({"refused": f"needs more than {int(memory) / 1e6:.0f} MB of memory to be read: refused"})
     print(answer if len(answer) <= MOST_ANSWERED else json.dumps({"refused": "has too many or too long names"}))
 
