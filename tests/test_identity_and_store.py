@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import time
+from collections.abc import Callable
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -173,16 +174,21 @@ def _count(folder: str, place: str) -> None:
             Path(place).write_text(str(number + 1))
 
 
-def test_who_waits_for_a_lock_that_was_removed_takes_the_next(tmp_path: Path) -> None:
-    """Each of four processes removes the file that the others wait for, many times; nobody is ever alone with it."""
-    context, place = multiprocessing.get_context("spawn"), tmp_path / "number"
-    place.write_text("0")
-    processes = [context.Process(target=_count, args=(str(tmp_path / "folder"), str(place))) for _ in range(4)]
+def at_once(count: int, target: Callable[..., None], *args: str) -> None:
+    """A function in several processes at once, which all have to end well."""
+    processes = [multiprocessing.get_context("spawn").Process(target=target, args=args) for _ in range(count)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
         assert process.exitcode == 0
+
+
+def test_who_waits_for_a_lock_that_was_removed_takes_the_next(tmp_path: Path) -> None:
+    """Each of four processes removes the file that the others wait for, many times; nobody is ever alone with it."""
+    place = tmp_path / "number"
+    place.write_text("0")
+    at_once(4, _count, str(tmp_path / "folder"), str(place))
     assert place.read_text() == "160"
     assert not locks.lock_file(tmp_path / "folder").exists()
 
@@ -232,11 +238,6 @@ def _slow(root: str, log: str) -> None:
 
 
 def test_two_processes_that_want_the_same_stage_compute_it_once(tmp_path: Path) -> None:
-    context, log = multiprocessing.get_context("spawn"), tmp_path / "log"
-    processes = [context.Process(target=_slow, args=(str(tmp_path / "store"), str(log))) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
+    log = tmp_path / "log"
+    at_once(2, _slow, str(tmp_path / "store"), str(log))
     assert log.read_text() == "computed\n"

@@ -12,14 +12,13 @@ import os
 import random
 import signal
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mcr.app import cli, composition, differences, faults, overrides, shorthands
 from mcr.errors import InputError
-from torture.tally import Tally
+from torture.tally import Tally, within
 
 VALUES = (
     *("null", "[]", "{}", "text", "''", "'../../x'", "'${oc.env:HOME}'", "'${nothing}'", "'${training.epochs}'"),
@@ -133,10 +132,7 @@ def campaign(seconds: float, seed: int) -> Tally:
     try:
         with tempfile.TemporaryDirectory() as root:
             os.chdir(root)
-            end = time.monotonic() + seconds
-            for trial in trials(root, seed):
-                if time.monotonic() > end:
-                    break
+            for trial in within(seconds, trials(root, seed)):
                 kind, said = trial.outcome()
                 name = f"{trial.verb} {trial.key}={trial.value[:60]}"
                 tally.add(name, SAID.get(kind, kind), f"{kind} {said[:300]!a}" if kind in WRONG else "")

@@ -7,7 +7,6 @@ import os
 import random
 import resource
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -18,7 +17,7 @@ import torch
 import mcr
 from mcr.errors import InputError
 from torture import crafted, outcome
-from torture.tally import Tally
+from torture.tally import Tally, within
 
 SECONDS = 20  # for one file
 MEGABYTES = 1000  # of memory that reading one small file may take
@@ -27,7 +26,7 @@ Case = tuple[str, bytes | Path]
 
 def campaign(seconds: float, seed: int) -> Tally:
     """Every kind of file once, and of the pickles that call something as many as the time allows."""
-    tally, end = Tally("hostile files"), time.monotonic() + seconds
+    tally = Tally("hostile files")
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as scratch:
         desk = Path(scratch)
@@ -38,9 +37,7 @@ def campaign(seconds: float, seed: int) -> Tally:
         calls = list(crafted.calls(witness))
         draw.shuffle(calls)
         reader = _Reader(desk)
-        for name, content in [*few, *crafted.damaged(state, draw), *calls]:
-            if time.monotonic() > end:
-                break
+        for name, content in within(seconds, [*few, *crafted.damaged(state, draw), *calls]):
             path = content if isinstance(content, Path) else desk / "model.pt"
             if isinstance(content, bytes):
                 path.write_bytes(content)

@@ -12,22 +12,22 @@ from pathlib import Path
 
 from tests import processes
 from torture import killed, outcome, tiny
-from torture.tally import Tally
+from torture.tally import Tally, within
 
 KILLED = -signal.SIGKILL
 
 
 def campaign(seconds: float, seed: int) -> Tally:
     """Kill one command a time, each in a store of its own, until the time is over."""
-    tally, end = Tally("kills"), time.monotonic() + seconds
+    tally = Tally("kills")
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as scratch:
         desk = Path(scratch)
         expected, writes, length = undisturbed(desk / "whole")
         numbers = list(range(1, writes + 1))
         draw.shuffle(numbers)
-        while time.monotonic() < end and numbers:
-            number, moment = numbers.pop(), draw.choice(killed.MOMENTS)
+        for number in within(seconds, numbers):
+            moment = draw.choice(killed.MOMENTS)
             case = desk / "killed"
             if draw.random() < 0.25:
                 after = draw.uniform(0, length)

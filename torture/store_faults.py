@@ -6,12 +6,11 @@ import json
 import random
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from torture import outcome, tiny
-from torture.tally import Tally
+from torture.tally import Tally, within
 
 
 def flipped(path: Path) -> None:
@@ -48,7 +47,7 @@ FAULTS: tuple[Callable[[Path], None], ...] = (flipped, cut, emptied, longer, gon
 
 def campaign(seconds: float, seed: int) -> Tally:
     """One fault a time in a copy of one store: with what was made of the file, and without it."""
-    tally, end = Tally("store faults"), time.monotonic() + seconds
+    tally = Tally("store faults")
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as scratch:
         desk = Path(scratch)
@@ -62,9 +61,7 @@ def campaign(seconds: float, seed: int) -> Tally:
         files = [path.relative_to(store) for path in sorted(store.rglob("*")) if path.is_file() and path.stat().st_size]
         cases = [(file, damage, later) for file in files for damage in FAULTS for later in ("kept", "removed")]
         draw.shuffle(cases)
-        for file, damage, later in cases:
-            if time.monotonic() > end:
-                break
+        for file, damage, later in within(seconds, cases):
             case = desk / "case"
             shutil.copytree(whole, case, symlinks=True)
             shutil.rmtree(case / "multirun" / "runs")

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+Case = TypeVar("Case")
+
+
+def within(seconds: float, cases: Iterable[Case]) -> Iterator[Case]:
+    """As many of the cases as the time allows."""
+    end = time.monotonic() + seconds
+    for case in cases:
+        if time.monotonic() > end:
+            return
+        yield case
 
 
 @dataclass

@@ -30,16 +30,17 @@ def explained(error: Exception, words: Sequence[str], plan: Callable[[list[str]]
     for index, word in enumerate(words):
         if time.monotonic() > end:
             break
-        if _well(plan, [*words[:index], *words[index + 1 :]]):
+        if _error(plan, [*words[:index], *words[index + 1 :]]) is None:
             return InputError(f"{word[:MOST]} cannot be used: {said} ({HOW})")
-    if words and _well(plan, []):
+    if words and _error(plan, []) is None:
         return InputError(f"one of {' '.join(words)[: 2 * MOST]} cannot be used: {said} ({HOW})")
     return FaultError(f"this is a fault of mcr, please report it: {said} ({HOW})")
 
 
-def _well(plan: Callable[[list[str]], object], words: list[str]) -> bool:
+def _error(plan: Callable[[list[str]], object], words: list[str]) -> Exception | None:
+    """What planning with these overrides ends in; None where all is well."""
     try:
         plan(words)
-    except Exception:
-        return False
-    return True
+    except Exception as error:
+        return error
+    return None

@@ -13,7 +13,10 @@ METHODS = (
 
 
 def sections(measured: Measured) -> list[str]:
-    """One line for each probe of the curvature: the method, and the largest residual over images and places."""
+    """One line for each probe of the curvature: the method, and the largest residual over images and places.
+
+    Its columns tell such a probe, a user's own as well.
+    """
     lines = []
     for probe, one in measured.measures.items():
         known = [f"{probe}_{name}" for name in ("method", "residual", "relative_residual")]

@@ -103,9 +103,8 @@ def read_spec(folder: Path) -> DataSpec:
         facts["mean"],
         facts["std"],
         facts["counts"],
-        # Sources that have nothing to say wrote none before there were notes, under the key that they still have.
-        tuple(facts.get("notes", ())),
-        tuple(facts.get("empty", ())),
+        tuple(facts["notes"]),
+        tuple(facts["empty"]),
     )
 
 

@@ -25,6 +25,7 @@ from mcr.stages.declared import (
 )
 from mcr.stages.recipes import CardSettings, Figures, Poisoning, Soundness, Split, Statistics
 
+ABSENT: Any = Field(default=None)  # of an option that has no such key; null is no value of it
 Patience = Annotated[int, Field(ge=0)]
 
 
@@ -44,8 +45,8 @@ class Runtime(Declared):
 
 class Logger(Declared):
     kind: Literal["wandb", "csv", "none"]
-    mode: Literal["offline", "online", "disabled"] = "offline"
-    project: Name = "mcr"
+    mode: Literal["offline", "online", "disabled"] = ABSENT
+    project: Name = ABSENT
     entity: Name | None = None
     dir: Name | None = None
 
@@ -89,13 +90,13 @@ class Budget(Open):
 class Repair(Open):
     name: Name
     budget: Budget
-    weight_decay: Size = 0.0
-    ema_decay: Share = 0.0
+    weight_decay: Size = ABSENT
+    ema_decay: Share = ABSENT
 
 
 class Selection(Open):
-    margin: Size = 0.0
-    standard_errors: Size = 0.0
+    margin: Size = ABSENT
+    standard_errors: Size = ABSENT
 
 
 class Evaluation(Open):
@@ -114,7 +115,7 @@ class Evaluation(Open):
 
 class Probe(Open):
     images: Counted
-    precision: Precision = "fp32"
+    precision: Precision = ABSENT
 
 
 class Dataset(Open):
