@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from mcr.evaluation.table import markdown
+from mcr.numerics.statistics import finite
 from mcr.reports import soundness
 from mcr.reports.claims import Verdict
 from mcr.reports.soundness import Doubt, End
+from mcr.store import jsonfile
 
+Failures = Sequence[Mapping[str, str]]  # of each failed job its number ``job``, its ``name``, and the ``reason``
 MARK = " †"  # behind the name of a path that a note is about
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job that has a report.
+
+    Attributes:
+        folder: Holds the report's tables.
+        settings: What its command line asked: key to value.
+        config: Its configuration.
+        summary: Its summary.json.
+    """
+
+    folder: Path
+    settings: Mapping[str, str]
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -101,11 +122,32 @@ def warned(found: Sequence[Job]) -> list[str]:
     return [f"{job.name}: {line}" for job in found for line in job.warnings]
 
 
-def failed_section(failed: Sequence[Mapping[str, str]]) -> str:
-    """The jobs that gave nothing.
+def labels(settings: Sequence[Mapping[str, str]], titles: Sequence[str], ignoring: Collection[str] = ()) -> list[str]:
+    """What tells jobs apart: their values of the overrides that vary.
 
     Args:
-        failed: Of each its number ``job``, its ``name``, and the ``reason``.
+        settings: Of each job what its command line asked.
+        titles: Their names where nothing varies.
+        ignoring: Keys that are to tell nothing apart.
     """
+    keys = list(dict.fromkeys(key for setting in settings for key in setting))
+    varying = [key for key in keys if len({setting.get(key) for setting in settings}) > 1 and key not in ignoring]
+
+    def word(key: str, value: str | None) -> str:
+        # An option's name speaks for itself; a number or a list needs its key.
+        return value.replace("_", "-") if value and value[0].isalpha() else f"{key.split('.')[-1]}={value}"
+
+    if not varying:
+        return list(titles)
+    return [", ".join(word(key, setting.get(key)) for key in varying) for setting in settings]
+
+
+def failed_section(failed: Failures) -> str:
+    """The jobs that gave nothing."""
     rows = [[one["job"], one["name"], one["reason"]] for one in failed]
     return f"## Failed jobs\n\n{markdown(['job', 'path', 'reason'], rows)}\n"
+
+
+def write_summary(folder: Path, content: Mapping[str, Any], failures: Failures) -> None:
+    """The joint summary.json of a sweep."""
+    jsonfile.write(folder / "summary.json", finite({**content, "failed": failures}))

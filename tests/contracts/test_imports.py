@@ -33,6 +33,7 @@ FLOORS = {
     "app": [
         {"cli"},
         {"prune", "sweep", "views"},
+        {"jobs"},
         {"run"},
         {"overrides", "terminal"},
         {"composition", "hints", "trust"},

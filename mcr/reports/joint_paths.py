@@ -1,0 +1,159 @@
+"""The joint report of paths and surfaces: their barriers side by side and over replicates. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcr.evaluation.summary import over_replicates
+from mcr.evaluation.table import Table, metrics_of, write_csv
+from mcr.metric import Metric
+from mcr.reports import document, figures, images, joint, robustness
+from mcr.reports.claims import Verdict
+from mcr.text import markdown_cell
+
+FITTED = "path"
+SHADED = "Lines are means over the seeds (replicates) of a path, shaded the range of the fitted path over them."
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the report says.
+
+    Attributes:
+        jobs: The jobs, with what they say of each other.
+        spread: Group and metric to the spread of its barrier over replicates.
+        described: Cost to its metric.
+        warnings: Each with the name of its job.
+        verdicts: Job and verdict.
+        all_in_groups: Whether every job is one of several replicates.
+    """
+
+    jobs: list[joint.Job]
+    spread: Mapping[str, Mapping[str, Mapping[str, float]]]
+    described: Mapping[str, Metric]
+    warnings: list[str]
+    verdicts: list[tuple[str, Verdict]]
+    all_in_groups: bool
+
+
+def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures) -> Told:
+    """report.md, barriers.csv, figure.* and summary.json of several paths.
+
+    Args:
+        folder: Where they go.
+        done: The finished jobs, at least one.
+        failures: The others.
+    """
+    summaries = [job.summary for job in done]
+    settings, titles = [job.settings for job in done], [summary["title"] for summary in summaries]
+    names, groups = joint.labels(settings, titles), joint.labels(settings, titles, ignoring=("replicate",))
+    config = done[0].config
+    jobs = joint.jobs(names, summaries, config["soundness"])
+    panels = [_panel(job, name) for job, name in zip(done, names, strict=True)]
+    figure = _figure(_means(groups, panels))
+    figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
+    rows, records, counts = [], [], []
+    for job in jobs:
+        for space, found in job.summary["subspaces"].items():
+            metrics, ends = metrics_of(found), job.summary["ends"]
+            path = "" if space == FITTED else f", {found['label']}"
+            rows += document.barrier_rows(f"{job.marked}{path}", metrics, found["metrics"], ends)
+            told = document.barrier_records(f"{job.name}{path}", metrics, found["metrics"], ends, found["images"])
+            records += [{**record, "note": "; ".join(job.notes)} for record in told]
+            counts.append((f"{job.name}{path}", images.spoken(found["images"], [m.name for m in metrics if m.label])))
+    write_csv(folder / "barriers.csv", records)
+    verdicts = [(job.name, verdict) for job in jobs for verdict in job.verdicts]
+    unlike = list(dict.fromkeys(groups))
+    heading = ", ".join(unlike) if len(unlike) <= figures.MOST_COLUMNS else f"{len(unlike)} paths"
+    warned, notes = joint.warned(jobs), joint.notes(jobs)
+    described = {metric.cost: metric for summary in summaries for metric in metrics_of(summary["subspaces"][FITTED])}
+    spread = _over_replicates(groups, jobs, list(described), config["statistics"]["level"])
+    below = [images.line(counts), *notes]
+    sections = [f"# {markdown_cell(heading)}\n", *robustness.warning_lines(warned)]
+    sections += [joint.failed_section(failures)] if failures else []
+    sections += ["![metrics along the paths](figure.png)\n"]
+    sections += [f"{SHADED}\n"] if spread else []
+    sections += [document.claims_section(verdicts)] if verdicts else []
+    sections += [document.replicates_section(spread, described, below)] if spread else []
+    sections.append(document.barrier_section(rows, below))
+    for place, job, panel in zip(done, jobs, panels, strict=True):
+        fitted = job.summary["subspaces"][FITTED]
+        sections.append(document.path_section(job.marked, panel.table, fitted["images"]))
+        for probe, described_table in fitted["apart"].items():
+            table = Table.read(place.folder, f"{FITTED}_{probe}", described_table)
+            sections.append(document.path_section(f"{job.marked}, {probe}", table, fitted["images"]))
+        beside = [robustness.stronger_section(job.summary["stronger"])] if job.summary["stronger"] else []
+        related = fitted["correlations"]
+        beside += [robustness.correlation_section(related, fitted["images"])] if related else []
+        # One level below the path that they are about.
+        sections += [f"#{section}" for section in beside]
+    (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
+    known = [{**job.known, "name": job.name, "notes": job.notes} for job in jobs]
+    joint.write_summary(folder, {"jobs": known, "replicates": spread}, failures)
+    whole = set(groups) == {name.removesuffix(joint.MARK) for name in spread}
+    return Told(jobs, spread, described, warned, verdicts, whole)
+
+
+def _panel(job: joint.Finished, name: str) -> figures.Panel:
+    """What a figure shows of one job."""
+    spaces = {
+        space: (found["label"], Table.read(job.folder, space, found["table"]))
+        for space, found in job.summary["subspaces"].items()
+    }
+    _, table = spaces.pop(FITTED)
+    related = job.summary["subspaces"][FITTED]["correlations"]
+    notes = {metric.label: robustness.correlation_note(related, metric.name) for metric in table.metrics}
+    return figures.Panel(name, table, [figures.Line(*found) for found in spaces.values()], notes)
+
+
+def _means(groups: list[str], panels: list[figures.Panel]) -> list[figures.Panel]:
+    """One panel for all replicates of a path: their means, and the range of the fitted path."""
+    members: dict[str, list[figures.Panel]] = {}
+    for group, panel in zip(groups, panels, strict=True):
+        members.setdefault(group, []).append(panel)
+    if len(members) == len(panels):
+        return panels
+    found = []
+    for group, same in members.items():
+        tables = [panel.table for panel in same]
+        references = [
+            figures.Line(lines[0].name, Table.mean([line.table for line in lines]))
+            for lines in zip(*(panel.references for panel in same), strict=True)
+        ]
+        title = f"{group}, {len(same)} seeds" if len(same) > 1 else group
+        found.append(figures.Panel(title, Table.mean(tables), references, {}, tables if len(same) > 1 else ()))
+    return found
+
+
+def _figure(panels: list[figures.Panel]) -> Any:
+    """Paths side by side, or on top of each other where they are many; surfaces side by side."""
+    paths = [panel for panel in panels if len(panel.table.coordinates) == 1]
+    if not paths:
+        return figures.surface_figure(panels[: figures.MOST_COLUMNS])
+    return figures.path_figure(paths) if len(paths) <= figures.MOST_COLUMNS else figures.overlay_figure(paths)
+
+
+def _over_replicates(
+    groups: list[str], jobs: list[joint.Job], costs: list[str], level: float
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Group and metric to the spread of its barrier, for the groups that hold more than one replicate.
+
+    A group one of whose jobs has notes is marked.
+    """
+    members: dict[str, list[joint.Job]] = {}
+    for group, job in zip(groups, jobs, strict=True):
+        members.setdefault(group, []).append(job)
+    return {
+        f"{group}{joint.MARK}" if any(job.notes for job in found) else group: {
+            cost: over_replicates(
+                [job.summary["subspaces"][FITTED]["metrics"][cost]["interior"] for job in found], level
+            )
+            for cost in costs
+            if all(cost in job.summary["subspaces"][FITTED]["metrics"] for job in found)
+        }
+        for group, found in members.items()
+        if len(found) > 1
+    }

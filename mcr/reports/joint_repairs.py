@@ -1,0 +1,61 @@
+"""The joint report of repairs: methods side by side. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mcr.evaluation.table import write_csv
+from mcr.reports import document, figures, joint, repair_figures, repairs
+from mcr.reports.claims import Verdict
+
+ASIDE = ("replicate", "repair", "repair.budget.images")  # rows and columns of the tables, which settings do not name
+
+
+def write(
+    folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
+) -> tuple[list[dict[str, Any]], list[tuple[str, Verdict]]]:
+    """The table and the figure of repairs, as report.md, repairs.csv, figure.* and summary.json.
+
+    Args:
+        folder: Where they go.
+        done: The finished jobs, at least one.
+        failures: The others.
+
+    Returns:
+        A row for each setting, method and number of images, and the verdicts.
+    """
+    summaries = [job.summary for job in done]
+    titles = [summary["title"] for summary in summaries]
+    # Where nothing else varies, the labels are the titles, which end with the method and the number of images.
+    names = [
+        label.rsplit(", ", 1)[0] if label == title else label
+        for label, title in zip(joint.labels([job.settings for job in done], titles, ASIDE), titles, strict=True)
+    ]
+    config = done[0].config
+    level = config["statistics"]["level"]
+    told = [f"{name}, replicate {one['replicate']}" for name, one in zip(names, summaries, strict=True)]
+    summaries = [job.known for job in joint.jobs(told, summaries, config["soundness"])]
+    found = repairs.rows(names, summaries, level)
+    write_csv(folder / "repairs.csv", found)
+    figures.save(
+        repair_figures.methods_figure(found), folder, "figure", config["report"]["formats"], config["report"]["dpi"]
+    )
+    verdicts = [
+        (f"{name}, {summary['repair']}, N = {summary['images']}, replicate {summary['replicate']}", Verdict(**claim))
+        for name, summary in zip(names, summaries, strict=True)
+        for claim in summary["claims"]
+    ]
+    verdicts += repairs.verdicts(names, summaries, config["claims"], level)
+    sections = ["# Repairs\n"]
+    sections += [joint.failed_section(failures)] if failures else []
+    sections += ["![repairs](figure.png)\n"]
+    sections += [
+        repairs.section(name, [row for row in found if row["setting"] == name], summaries[names.index(name)])
+        for name in dict.fromkeys(names)
+    ]
+    sections += [document.claims_section(verdicts)] if verdicts else []
+    (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
+    joint.write_summary(folder, {"jobs": summaries, "rows": found}, failures)
+    return found, verdicts
