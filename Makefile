@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install demo reproduce-small bench readme torture test lint format clean
+.PHONY: help install demo reproduce-small bench readme torture test slow lint format clean
 
 help:
 	@echo "make demo    install, then the main job on a real data set that ships inside scikit-learn (minutes)"
@@ -12,7 +12,8 @@ help:
 	@echo "make bench   timings against straightforward forms, into benchmarks/results (half an hour)"
 	@echo "make readme  every command of README and docs at its real settings (hours)"
 	@echo "make torture kills, damaged stores, hostile files and senseless values, a quarter of an hour of them, counted"
-	@echo "make test    install, then style, types and the whole test-suite (minutes)"
+	@echo "make test    install, then style, types and the tests (minutes)"
+	@echo "make slow    every option, README line, experiment and example, run in its tiny form (minutes)"
 	@echo "make lint    style and types only"
 	@echo "make clean   remove the environment; results stay in multirun/"
 
@@ -61,8 +62,14 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 # One thread a process: the networks of the tests are too small for two, and the processes share the cores.
+# And bytecode is written whatever the environment says: processes that tests start would compile all of mcr anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+	$(PYTEST) -m "not slow"
+
+slow: $(VENV)/.installed-dev
+	$(PYTEST) -m slow
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

@@ -164,6 +164,7 @@ def test_the_loaders_bring_the_same_images() -> None:
     assert augmented.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_operations_are_counted() -> None:
     conv, images = nn.Conv2d(3, 5, 3, padding=1), torch.rand(2, 3, 8, 8, requires_grad=True)
     forward = 2 * 2 * 5 * 8 * 8 * 3 * 9
@@ -186,6 +187,7 @@ def test_overlays_count_every_training_once() -> None:
 
 def test_forms_take_turns_and_ratios_are_of_the_same_turn(monkeypatch) -> None:
     calls: list[str] = []
+    monkeypatch.setattr(paired.gc, "collect", lambda: None)  # of all that the tests before have left
     forms = {"one": lambda: calls.append("one"), "two": lambda: calls.append("two")}
     times = paired.timed(forms, repeats=3)
     assert calls == ["one", "two"] * 4

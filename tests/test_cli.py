@@ -230,6 +230,7 @@ def test_single_images_are_refused_where_batchnorm_has_no_spread(tmp_path: Path,
     assert {path.name for path in tmp_path.iterdir()} <= {"my_normed.py", "__pycache__"}
 
 
+@pytest.mark.slow
 def test_evaluate_stands_alone_from_checkpoints_and_finds_what_it_found_after_training(tmp_path: Path) -> None:
     words = [*TINY, "ends=robust_robust", "curve=linear", "logger=none", "dataset.images=240", "training.epochs=2"]
     trained = mcr("report", *words, "paths.root=one", folder=tmp_path)
@@ -330,6 +331,7 @@ def test_a_sweep_trains_shared_ends_once_reports_jointly_and_goes_on_after_a_fai
     assert second.stdout.count("nothing to compute") == 2
 
 
+@pytest.mark.slow
 def test_a_sweep_over_replicates_ends_with_their_spread(tmp_path: Path) -> None:
     words = [*TINY, "curve=linear,bezier", "replicate=0,1", "~reference@references.straight", "logger=wandb"]
     done = mcr("report", "-m", *words, folder=tmp_path)
@@ -349,6 +351,7 @@ def test_a_sweep_over_replicates_ends_with_their_spread(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("multirun/sweeps/*/*/wandb/offline-run-*"))) == 10
 
 
+@pytest.mark.slow
 def test_a_single_run_says_where_everything_lies(tmp_path: Path) -> None:
     done = mcr("report", *TINY, "logger=wandb", folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -410,6 +413,7 @@ def killed_after_an_epoch(words: list[str], folder: Path, stage: str) -> None:
     assert list(folder.glob(pattern))
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
     """Killed in an adversarial endpoint (BatchNorm, weight averaging, augmentation), then in the curve."""
     words = [word for word in TINY if not word.startswith("architecture")]
@@ -456,6 +460,7 @@ class Net(nn.Sequential):
 """
 
 
+@pytest.mark.slow
 def test_a_failure_that_nobody_foresaw_costs_its_own_job_of_a_sweep_alone(tmp_path: Path) -> None:
     (tmp_path / "my_unreliable.py").write_text(UNRELIABLE)
     words = [word for word in TINY if not word.startswith("architecture")]

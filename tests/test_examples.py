@@ -45,6 +45,7 @@ def ran(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ran", ["torchvision_path"], indirect=True)
 def test_the_curve_between_torchvision_networks_avoids_the_barrier(ran) -> None:
     assert interior(ran["straight"], "risk_loss") > 1
@@ -52,6 +53,7 @@ def test_the_curve_between_torchvision_networks_avoids_the_barrier(ran) -> None:
     assert not ran["middle"].training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ran", ["robust_barrier"], indirect=True)
 def test_the_robust_barrier_is_there_and_a_fit_under_attack_takes_it_away(ran) -> None:
     clean, under_attack = ran["found"].values()
@@ -60,6 +62,7 @@ def test_the_robust_barrier_is_there_and_a_fit_under_attack_takes_it_away(ran) -
     assert interior(under_attack, "robust_loss") < interior(clean, "robust_loss") - 2 * error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ran", ["surface_of_four"], indirect=True)
 def test_the_surface_lies_below_the_flat_patch(ran) -> None:
     assert ran["table"].table.coordinates == ("u", "v")
@@ -68,6 +71,7 @@ def test_the_surface_lies_below_the_flat_patch(ran) -> None:
     assert interior(inside[1], "risk_loss") < interior(inside[0], "risk_loss")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ran", ["repair_a_file"], indirect=True)
 def test_the_repair_keeps_the_accuracy_and_changes_the_network(ran, capsys) -> None:
     networks = list(ran["found"].values())

@@ -132,6 +132,7 @@ def mean_accuracy(network: nn.Module, digits, seeds: int = 3, **settings) -> flo
     return sum(accuracy(changed(network, found), *digits["test"]) for found in injected) / seeds
 
 
+@pytest.mark.slow
 def test_clean_accuracy_falls_by_a_few_points_and_less_with_more_kept_images(network, digits) -> None:
     before = accuracy(network, *digits["test"])
     assert before > 0.95
@@ -140,6 +141,7 @@ def test_clean_accuracy_falls_by_a_few_points_and_less_with_more_kept_images(net
     assert mean_accuracy(network, digits, kept=20) < many
 
 
+@pytest.mark.slow
 def test_clean_accuracy_falls_by_a_few_points_with_few_weights_changed(network, digits) -> None:
     after = mean_accuracy(network, digits, seeds=2, kept=500, norm="l0")
     assert after > accuracy(network, *digits["test"]) - 0.05

@@ -16,6 +16,7 @@ from tests.processes import fresh
 WORDS = [*TINY, "logger=none", "replicate=0,1", "paths.root=tmp"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "launcher", [["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local"]], ids=lambda all: all[0]
 )

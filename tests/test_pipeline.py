@@ -191,6 +191,7 @@ def test_training_leaves_the_ends_alone(make) -> None:
     assert (made["train start"][0] / "network.safetensors").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "squeezenet1_1"])
 def test_networks_of_torchvision_work_by_import_path_alone(name: str, make) -> None:
     """Nobody here wrote them: one with BatchNorm and channel shuffles, one with dropout and no linear layer."""
@@ -337,6 +338,7 @@ def test_bf16_trains_close_to_fp32(make) -> None:
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_network(make) -> None:
     """runtime=ddp on two CPU processes: an end and a curve; each process sees its share of every batch."""
     words = ["dataset.split.train=64", "training.batch_size=16", "replicate=1", "endpoint@endpoints.start=adversarial"]

@@ -127,6 +127,7 @@ def test_the_command_line_prunes(root: Path, capsys) -> None:
         cli.dispatch(["show", "--yes", f"paths.root={root}"])
 
 
+@pytest.mark.slow
 def test_a_finished_command_leaves_nothing_to_prune_nor_in_the_temporary_folder(tmp_path: Path) -> None:
     """With W&B, whose folders are made where it is imported."""
     (tmp_path / "tmpdir").mkdir()

@@ -317,6 +317,7 @@ class Own(nn.Module):
 """
 
 
+@pytest.mark.slow
 def test_two_backdoored_networks_of_a_users_own_class_are_repaired_on_digits(tmp_path: Path) -> None:
     """The promise of the command, on real data: the backdoor goes, the accuracy stays, t never saw the trigger."""
     (tmp_path / "own_nets.py").write_text(CLASS)
@@ -349,6 +350,7 @@ def test_two_backdoored_networks_of_a_users_own_class_are_repaired_on_digits(tmp
     assert metrics["clean_accuracy"]["lost"] <= 0.05
 
 
+@pytest.mark.slow
 def test_repairs_side_by_side_end_in_one_table(tmp_path: Path) -> None:
     """Every method from the command line, over replicates."""
     words = ["dataset=synthetic", "dataset.image_size=8", "dataset.channels=1", "dataset.images=200", "debug=default"]

@@ -313,6 +313,7 @@ def test_a_single_process_is_not_taken_for_a_part_of_something(name, tmp_path: P
     assert fitted(tmp_path / "inside", Interrupted()) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALLOCATIONS)
 def test_a_command_in_an_allocation_is_one_process(name, tmp_path: Path) -> None:
     """From the start on, when Lightning is imported; the metrics reach the logger."""
@@ -323,6 +324,7 @@ def test_a_command_in_an_allocation_is_one_process(name, tmp_path: Path) -> None
     assert len(list(tmp_path.glob("tmp/runs/*/csv/*/metrics.csv"))) == 2
 
 
+@pytest.mark.slow
 def test_spawned_processes_are_this_command_s_own(tmp_path: Path, monkeypatch) -> None:
     for variable, value in variables("a shell of an allocation").items():
         monkeypatch.setenv(variable, value)

@@ -68,6 +68,7 @@ def test_pickles_that_call_something_do_so_where_they_are_trusted(tmp_path: Path
     assert harmless == []
 
 
+@pytest.mark.slow
 def test_a_command_kills_itself_at_a_write_and_ends_in_the_same_bytes(tmp_path: Path) -> None:
     expected, writes, _ = kills.undisturbed(tmp_path / "whole")
     assert writes > 20
@@ -94,6 +95,7 @@ def test_a_damage_changes_its_file(damage, tmp_path: Path) -> None:
     assert not path.is_file() or path.read_bytes() != b"0123456789" * 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("campaign", "seconds"), [(hostile_files, 4), (store_faults, 5), (configuration, 4)])
 def test_a_campaign_finds_nothing_in_some_seconds(campaign, seconds: float) -> None:
     tally = campaign.campaign(seconds, seed=0)

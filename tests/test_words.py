@@ -159,6 +159,7 @@ def test_an_unforeseen_error_of_a_plan_is_one_line_and_a_traceback_on_demand(
     assert capsys.readouterr().err.startswith("mcr: replicate=3 cannot be used: KeyError: 'nobody'")
 
 
+@pytest.mark.slow
 def test_a_locale_of_few_characters_changes_no_file(tmp_path: Path) -> None:
     """The report has "±" in it; so has the closing table."""
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -99,6 +99,7 @@ def covering(jobs: Sequence[overrides.Job]) -> list[overrides.Job]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_an_experiment_runs_in_its_tiny_form(
     path: Path, request_for, folder: Path, tmp_path: Path, shared: Path

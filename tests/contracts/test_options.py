@@ -407,6 +407,7 @@ def test_every_dataset_is_loaded(path: Path, composed: Composed, monkeypatch: py
 SMALL_STEP = ("dataset.images=120", "dataset.split.train=2", "training.batch_size=2", "dataset.split.validation=8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", [o for o in OPTIONS["architecture"] if o != "imported"])
 def test_every_architecture_takes_one_step_and_uses_all_layers(option: str, config, make) -> None:
     from mcr.stages import artifacts, model
@@ -480,6 +481,7 @@ def said(chosen: dict[str, str]) -> str:
     return " ".join(f"{group}={option}" for group, option in chosen.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", SETTINGS, ids=said)
 def test_every_setting_runs_from_training_to_report(chosen: dict[str, str], make_shared) -> None:
     words = [f"{group}={option}" for group, option in chosen.items()]
@@ -488,6 +490,7 @@ def test_every_setting_runs_from_training_to_report(chosen: dict[str, str], make
     _reported(make_shared(*words, *FEW))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", PARTS, ids=said)
 def test_every_part_runs_from_training_to_report(chosen: dict[str, str], make_shared, composed: Composed) -> None:
     joins = composed(CONF / "curve" / f"{chosen['curve']}.yaml")["joins"]
@@ -510,12 +513,14 @@ def test_every_part_runs_from_training_to_report(chosen: dict[str, str], make_sh
     _reported(make_shared(*words, *FEW))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS["attack"])
 def test_every_attack_may_be_that_of_the_run(option: str, make_shared) -> None:
     folder = _reported(make_shared(f"attack={option}", *ATTACKS.get(option, ()), *FEW))
     assert ("robust_loss" in (folder / "path.csv").read_text()) == (option != "none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS["reference"])
 def test_every_reference_runs_from_training_to_report(option: str, make_shared, composed: Composed) -> None:
     joins = composed(CONF / "reference" / f"{option}.yaml")["curve"]["joins"]
@@ -545,6 +550,7 @@ def test_every_source_that_needs_no_download_runs(option: str, make_shared, file
     assert make_shared(*words, tiny=False)["report"][1] == "made"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", rows(("repair", "selection")), ids=said)
 def test_every_option_of_a_repair_runs_to_its_card(chosen: dict[str, str], make_shared) -> None:
     words = [f"{group}={option}" for group, option in chosen.items()]

@@ -106,11 +106,13 @@ def test_the_readme_has_commands() -> None:
     assert all(f"\n{target}:" in makefile for target in ("demo", "reproduce-small", "test"))
 
 
-@pytest.mark.parametrize("command", [c for c in dict.fromkeys(COMMANDS) if c not in PRINTING])
-def test_a_readme_command_runs(command: str, request_for, workplace: Path) -> None:
+RUN = [command for command in dict.fromkeys(COMMANDS) if command not in PRINTING]
+
+
+@pytest.mark.parametrize("command", RUN)
+def test_a_readme_command_asks_for_nothing_that_is_refused(command: str, request_for, workplace: Path) -> None:
     verb, given = words(command)
-    exact = request_for(*given, verb=verb)
-    for job in exact.jobs:
+    for job in request_for(*given, verb=verb).jobs:
         stages = pipeline.ordered(pipeline.plan(job.config, run.title(job.config))[verb])
         assert stages
         settings.check(job.config)
@@ -118,10 +120,14 @@ def test_a_readme_command_runs(command: str, request_for, workplace: Path) -> No
             checks.check(stage)
         if "imagefolder" not in command:  # a reader's own has more images
             checks.check_with_data(stages, Store(job.config["paths"]["store"]))
-    if any(mark in command for mark in PLANNED):
-        return
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [command for command in RUN if not any(mark in command for mark in PLANNED)])
+def test_a_readme_command_runs(command: str, request_for, workplace: Path) -> None:
+    verb, given = words(command)
     tiny = request_for(*given, *shrink(command), verb=verb)
-    assert len(tiny.jobs) == len(exact.jobs)
+    assert len(tiny.jobs) == len(request_for(*given, verb=verb).jobs)
     for job in tiny.jobs[:3]:
         cfg = job.config
         context = Context(cfg["runtime"], cfg["logger"], "tests", workplace / "run")
@@ -130,6 +136,7 @@ def test_a_readme_command_runs(command: str, request_for, workplace: Path) -> No
         assert goals[0].label in states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in dict.fromkeys(COMMANDS) if "ends=injected" in c])
 def test_errors_are_injected_by_a_command_as_it_is_written(command: str, request_for, tmp_path: Path) -> None:
     """What an injection asks of the networks and of the number of images shows at full size only."""
