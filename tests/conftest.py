@@ -51,11 +51,13 @@ TOGETHER = "evaluation.group_images=4"  # asks these questions too
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _seldom_collected() -> None:
+def _seldom_collected() -> Iterator[None]:
     """What was imported and collected stays: looking through it for garbage takes a tenth of the time of all tests."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -314,11 +314,14 @@ def test_a_sweep_trains_shared_ends_once_reports_jointly_and_goes_on_after_a_fai
     assert {"figure.png", "figure.svg", "barriers.csv", "report.md", "summary.json"} <= {
         p.name for p in sweep.iterdir()
     }
-    joint = json.loads((sweep / "summary.json").read_text())
-    assert [job["name"] for job in joint["jobs"]] == ["linear", "bezier"]
+    joint, sound = json.loads((sweep / "summary.json").read_text()), "min_accuracy_over_chance=0"
+    assert [job["name"] for job in joint["jobs"]] == [f"{sound}, {curve}" for curve in ("linear", "bezier")]
+    assert [(job["job"], job["name"]) for job in joint["failed"]] == [
+        (f"{index}", f"min_accuracy_over_chance=9, {curve}") for index, curve in ((2, "linear"), (3, "bezier"))
+    ]
     report = (sweep / "report.md").read_text()
-    assert "## bezier, input\n" in report
-    assert "| bezier | input eigenvalue | " in " ".join(report.split())
+    assert f"## {sound}, bezier, input\n" in report
+    assert f"| {sound}, bezier | input eigenvalue | " in " ".join(report.split())
     assert "above highest end" in done.stdout
     store = tmp_path / "multirun" / "store"
     assert len(list((store / "train").glob("[!.]*"))) == 2
@@ -502,4 +505,4 @@ def test_the_worst_failure_of_a_sweep_s_own_jobs_is_its_exit_status(kinds, count
         (tmp_path / str(number) / ".hydra").mkdir(parents=True)
         if kind:
             (tmp_path / str(number) / "failure.txt").write_text(f"{kind}\nwhat was wrong\n")
-    assert sweep_module.finish(tmp_path, count) == status
+    assert sweep_module.finish(tmp_path, [[f"replicate={number}"] for number in range(count)]) == status

@@ -104,7 +104,7 @@ def swept(config, tmp_path: Path) -> Path:
 
 
 def test_a_joint_report_marks_what_ended_early_and_lists_what_failed(swept: Path, capsys) -> None:
-    assert sweep.finish(swept, 4) == 1
+    assert sweep.finish(swept, [[f"replicate={number}"] for number in range(4)]) == 1
     text = (swept / "report.md").read_text()
     squeezed = " ".join(text.split())
     assert "> **Warning:** replicate=1: train end ended early: no better accuracy" in text

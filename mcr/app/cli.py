@@ -22,6 +22,8 @@ from mcr.text import CELL, printable
 
 VERBS = ("train", "connect", "evaluate", "report", "repair")
 VIEWS = ("show", "list", "prune")
+RERUN = "--experimental-rerun"
+PLACES = ("hydra.sweep.dir", "paths.root")  # of a joint report
 # Hydra's options whose next word is a value.
 VALUE_FLAGS = frozenset(
     {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
@@ -30,11 +32,11 @@ VALUE_FLAGS = frozenset(
 
 
 @hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")
-def job(cfg: DictConfig) -> None:
-    """One run, or one job of a sweep, maybe in another process."""
+def job(cfg: DictConfig) -> float:
+    """One run, or one job of a sweep, maybe in another process; see ``run.job``."""
     _print_anything()
     overrides.register_resolvers()
-    run.job(cfg)
+    return run.job(cfg)
 
 
 def main() -> None:
@@ -69,7 +71,11 @@ def dispatch(words: list[str]) -> int:
         print(f"mcr {mcr.__version__}")
         return 0
     overrides.register_resolvers()
+    if RERUN in words:
+        raise InputError(f"{RERUN} starts Hydra without a plan: repeat the command, what is finished is found again")
     view, verb, files, words = _split_verbs(words)
+    if verb == "report" and files:
+        return _join([Path(file) for file in files], words)
     swept = bool({"-m", "--multirun"} & set(words)) or any(w.startswith("hydra.mode=") for w in words)
     words = [*shorthands.checkpoints(files), *shorthands.paths(words, swept)]
     if view == "list":
@@ -103,8 +109,39 @@ def dispatch(words: list[str]) -> int:
     if "${" in str(place.absolute()):
         raise InputError(f"{place}: Hydra takes ${{ in the name of a run's folder for an interpolation; name another")
     folder = place if given else _new_folder(parent)
-    _start_hydra([*flags, *args.overrides, f"{key}={shorthands.quoted(str(folder))}", f"verb={verb}"])
-    return sweep.finish(folder, len(request.jobs)) if request.swept else run.finish(folder)
+    words = [*flags, *args.overrides, f"{key}={shorthands.quoted(str(folder))}", f"verb={verb}"]
+    if not request.swept:
+        _start_hydra(words)
+        return run.finish(folder)
+    lines = [job.overrides for job in request.jobs]
+    try:
+        _start_hydra(words)
+    except KeyboardInterrupt:
+        sweep.finish(folder, lines)
+        raise
+    except Exception as error:
+        # Jobs never raise: a launcher has lost one of its processes, or could not start them.
+        print(f"mcr: the launcher ended with {type(error).__name__}: {printable(error, CELL)}", file=sys.stderr)
+        return sweep.finish(folder, lines) or STATUS_FAILED
+    return sweep.finish(folder, lines)
+
+
+def _join(folders: list[Path], words: list[str]) -> int:
+    """``mcr report FOLDER...``: one report over jobs that are there; nothing is computed."""
+    from mcr.app import sweep
+
+    for word in words:
+        if word.partition("=")[0] not in PLACES:
+            raise InputError(
+                f"{word}: mcr report FOLDER... reports what was measured, as it is; beside folders it takes only "
+                f"{' and '.join(f'{key}=DIR' for key in PLACES)}"
+            )
+    args = overrides.parse_arguments([word for word in words if word.startswith("paths.root=")])
+    given = [word.split("=", 1)[1] for word in words if word.startswith("hydra.sweep.dir=")]
+    root = overrides.compose_jobs(conf_folder(), args, "report").jobs[0].config["paths"]["root"]
+    return sweep.join(
+        folders, lambda: Path(shorthands.unquoted(given[-1])) if given else _new_folder(Path(root) / "reports")
+    )
 
 
 def planned(args: argparse.Namespace, verb: str, view: str) -> overrides.Request:
@@ -147,14 +184,15 @@ def _new_folder(parent: Path) -> Path:
 
 
 def _split_verbs(words: list[str]) -> tuple[str, str, list[str], list[str]]:
-    """The view (or nothing), the verb, the files after ``repair``, the other words; plain ``mcr`` means ``report``.
+    """The view (or nothing), the verb, the files or folders after it, the other words; plain ``mcr`` means ``report``.
 
     Raises:
         InputError: For a word that is none of them, naming the nearest, or for two verbs.
     """
     view, verb, files, rest = "", "", [], []
     for before, word in zip(["", *words], words, strict=False):
-        if verb == "repair" and not word.startswith("-") and Path(word).is_file():
+        there = {"repair": Path.is_file, "report": Path.is_dir}.get(verb)
+        if there is not None and not word.startswith("-") and there(Path(word)):
             files.append(word)  # some programs put "=" into the names of their files
         elif "=" in word or word.startswith(("-", "~", "+")) or before in VALUE_FLAGS or view == "list":
             rest.append(word)
@@ -164,7 +202,7 @@ def _split_verbs(words: list[str]) -> tuple[str, str, list[str], list[str]]:
             verb = word
         elif word in VERBS + VIEWS:
             raise InputError(f"one verb at a time: {word} is one too many")
-        elif verb == "repair":
+        elif verb in ("repair", "report"):
             files.append(word)
         else:
             raise InputError(f"there is no verb {word}; {nearest(word, [*VERBS, *VIEWS])}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import sys
@@ -26,6 +27,7 @@ from mcr.text import CELL, printable
 
 log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
+UNFINISHED = "Unfinished"
 CLEANED = "cleaned.safetensors"
 REPORTED = ("report", "repair")  # verbs that end with files to open and send on
 
@@ -62,6 +64,8 @@ def check(request: overrides.Request) -> None:
         checks.check_choices(plugins.marked(job.config))
         store = Store(job.config["paths"]["store"])
         goals = pipeline.plan(job.config, title(job.config))[job.config["verb"]]
+        if job.config["optimized_metric"] is not None:
+            checks.check_quantity("optimized_metric", job.config["optimized_metric"], goals[0])
         if any("_target_" in word for word in job.overrides):
             for target in _targets(job.config):
                 build.locate(target)
@@ -76,23 +80,27 @@ def check(request: overrides.Request) -> None:
             checks.check_with_data(missing, store)
 
 
-def job(cfg: DictConfig) -> None:
+def job(cfg: DictConfig) -> float:
     """Carry out one job in Hydra's output folder.
 
     A failure that a user can mend is recorded there, not raised: Hydra would stop a sweep's table for it.
-    In a sweep every failure is, so that the next job starts.
+    In a sweep every failure is, so that the next job starts. A job whose process is killed has failed as well: that
+    stands there from its beginning on, until it ends.
+
+    Returns:
+        The number of its summary that ``optimized_metric`` names, for a sweeper that searches: NaN where there is none.
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     swept = hydra.mode == RunMode.MULTIRUN
-    for stale in (FAILURE, "summary.json", CLEANED, "card.md", "card.json"):  # a named folder may hold an earlier run
+    for stale in ("summary.json", CLEANED, "card.md", "card.json"):  # a named folder may hold an earlier run
         (folder / stale).unlink(missing_ok=True)
     try:
-        carry_out(
-            overrides.with_choices(overrides.plain(cfg), hydra.runtime.choices),
-            folder,
-            Path(hydra.sweep.dir).name if swept else folder.name,
-        )
+        _record(folder, UNFINISHED, "did not finish: its process was killed or interrupted", "")
+        chosen = overrides.with_choices(overrides.plain(cfg), hydra.runtime.choices)
+        carry_out(chosen, folder, Path(hydra.sweep.dir).name if swept else folder.name)
+        (folder / FAILURE).unlink()
+        return optimized(folder, chosen["optimized_metric"])
     except (Exception, SystemExit) as error:
         foreseen = isinstance(error, InputError | OSError | SystemExit)
         if not (swept or foreseen):
@@ -105,11 +113,34 @@ def job(cfg: DictConfig) -> None:
         first = next(iter(said.splitlines()), "")
         reason = first if foreseen and first else ": ".join(filter(None, (kind, first)))
         try:
-            (folder / FAILURE).write_text(f"{kind}\n{reason}\n\n{text}\n", encoding="utf-8")
+            _record(folder, kind, reason, text)
         except OSError:  # a full disk has no room for this either
             raise error from None
         if swept:
             log.error("job failed: %s", printable(text, CELL) if foreseen else text)
+        return math.nan
+
+
+def _record(folder: Path, kind: str, reason: str, text: str) -> None:
+    """Write down what ends a job: its kind and its reason, a line each, and the whole text."""
+    (folder / FAILURE).write_text(f"{kind}\n{reason}\n\n{text}\n", encoding="utf-8")
+
+
+def optimized(folder: Path, quantity: str | None) -> float:
+    """The number of a finished run's summary that a quantity ("robust_loss.interior") names; NaN without one."""
+    if quantity is None or not (folder / "summary.json").is_file():
+        return math.nan
+    metric, _, statistic = quantity.partition(".")
+    value = numbers(jsonfile.read(folder / "summary.json"))[metric][statistic]
+    return math.nan if value is None else float(value)
+
+
+def numbers(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Metric to its statistics, of a path or a repair."""
+    if summary.get("kind") == "repair":
+        return dict(summary["metrics"])
+    fitted = summary["subspaces"]["path"]
+    return {**fitted["metrics"], **fitted["correlations"], **summary["together"]}
 
 
 def _encodable(text: str) -> str:

@@ -1,35 +1,85 @@
-"""The end of a multirun: its jobs reported together, what failed, and the exit status."""
+"""Jobs reported together: at the end of a multirun, or later from their folders."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import yaml
+
 from mcr.app import jobs, run
-from mcr.app.terminal import print_comparison, print_replicates, print_results
-from mcr.errors import STATUS_FAILED
+from mcr.app.jobs import JobFolder
+from mcr.app.terminal import print_best, print_comparison, print_failed, print_replicates, print_results
+from mcr.errors import STATUS_FAILED, InputError
 from mcr.reports import joint, joint_paths, joint_repairs
 from mcr.text import CELL, printable
 
+BEST = "optimization_results.yaml"  # what a sweeper that searches leaves
 
-def finish(folder: Path, count: int) -> int:
-    """Write the joint report of a sweep's ``count`` jobs and print it; returns the exit status.
+
+def finish(folder: Path, lines: Sequence[Sequence[str]] | None) -> int:
+    """Write the joint report of a sweep and print it; returns the exit status.
 
     Jobs whose verb stops before the report have none to join. Failed jobs are listed in it; the others are reported.
+
+    Args:
+        folder: The sweep's.
+        lines: The overrides of each job; None where the sweeper alone knew them.
     """
-    found = jobs.of_sweep(folder, count)
-    names = joint.labels([job.settings for job in found], [job.title for job in found])
+    status = _write(folder, jobs.found(folder) if lines is None else jobs.of_sweep(folder, lines))
+    if (folder / BEST).is_file():
+        print_best(yaml.safe_load((folder / BEST).read_text(encoding="utf-8")))
+    return status
+
+
+def join(folders: Sequence[Path], place: Callable[[], Path]) -> int:
+    """The joint report of jobs that lie in these folders, whatever sweeps they are of; returns the exit status.
+
+    Args:
+        folders: Of sweeps, of runs, or of jobs.
+        place: Gives the folder of the report; asked when all else is in order.
+
+    Raises:
+        InputError: For a folder without jobs, jobs without reports, or repairs among paths.
+    """
+    found, twice = jobs.of_folders(folders)
+    kinds = {job.summary.get("kind", "path") for job in found if job.finished}
+    if len(kinds) > 1:
+        raise InputError("these folders hold reports of paths and cards of repairs, which have no table in common")
+    if not kinds and not any(job.failure[0] for job in found):
+        named = " ".join(str(folder) for folder in folders)
+        raise InputError(f"{named}: no job there has a report; the verbs report and repair make them")
+    if twice:
+        print(f"{twice} of the jobs stand in these folders twice, or were repeated: counted once")
+    folder = place()
+    folder.mkdir(parents=True, exist_ok=True)
+    return _write(folder, found)
+
+
+def _write(folder: Path, found: Sequence[JobFolder]) -> int:
+    """The report of these jobs, in a folder and on the terminal; the exit status of the worst of them."""
+    told = joint.varying([job.settings for job in found])
+    settings = [{key: job.settings.get(key, "") for key in told} for job in found]
+    names = joint.labels(settings, [job.title for job in found])
     failures, worst = [], 0
     for job, name in zip(found, names, strict=True):
         status, reason = job.failure
         if status:
-            failures.append({"job": job.folder.name, "name": name, "reason": reason})
+            failures.append({"job": job.name, "name": name, "reason": reason})
             worst = status if worst in (0, status) else STATUS_FAILED
-    done = [joint.Finished(job.folder, job.settings, job.config, job.summary) for job in found if job.finished]
+    done = [
+        joint.Finished(job.folder, setting, job.config, job.summary)
+        for job, setting in zip(found, settings, strict=True)
+        if job.finished and not job.failure[0]
+    ]
     if any(job.summary.get("kind") == "repair" for job in done):
         _compare(folder, done, failures)
     elif done:
         _report(folder, done, failures)
+    elif failures:
+        joint.write_failed(folder, failures)
+        print_failed(len(failures), folder / "report.md")
     for failed in failures:
         print(f"mcr: job {failed['job']} failed: {printable(failed['reason'], CELL)}", file=sys.stderr)
     return worst

@@ -162,3 +162,21 @@ def print_comparison(
         console.print(table)
     _print_claims(console, verdicts)
     _print_places(console, places)
+
+
+def print_failed(count: int, report: Path) -> None:
+    """That no job of a sweep finished, and where the reasons lie."""
+    _print_places(Console(), {"failed": f"all {count} jobs", "reasons": report})
+
+
+def print_best(found: Mapping[str, Any]) -> None:
+    """What a sweeper that searches has found.
+
+    Args:
+        found: ``best_evaluated_params`` or ``best_params``, key to value, and the number that they gave.
+    """
+    console = Console()
+    best = {name: value for name, value in found.items() if name.startswith("best_")}
+    for name, value in best.items():
+        told = ", ".join(f"{key}={one}" for key, one in value.items()) if isinstance(value, Mapping) else f"{value}"
+        console.print(_shown(f"{name.replace('_', ' ')}: {told}"), highlight=False, soft_wrap=True)

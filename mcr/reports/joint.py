@@ -24,7 +24,7 @@ class Finished:
 
     Attributes:
         folder: Holds the report's tables.
-        settings: What its command line asked: key to value.
+        settings: The overrides that tell jobs apart, those that failed among them: key to value.
         config: Its configuration.
         summary: Its summary.json.
     """
@@ -122,24 +122,27 @@ def warned(found: Sequence[Job]) -> list[str]:
     return [f"{job.name}: {line}" for job in found for line in job.warnings]
 
 
+def varying(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """The keys that tell jobs apart, in the order of their command lines."""
+    keys = dict.fromkeys(key for setting in settings for key in setting)
+    return [key for key in keys if len({setting.get(key) for setting in settings}) > 1]
+
+
 def labels(settings: Sequence[Mapping[str, str]], titles: Sequence[str], ignoring: Collection[str] = ()) -> list[str]:
-    """What tells jobs apart: their values of the overrides that vary.
+    """What jobs are called: their values of the overrides that vary.
 
     Args:
-        settings: Of each job what its command line asked.
+        settings: Of each job the values of these keys; an empty one where its command line did not have it.
         titles: Their names where nothing varies.
         ignoring: Keys that are to tell nothing apart.
     """
-    keys = list(dict.fromkeys(key for setting in settings for key in setting))
-    varying = [key for key in keys if len({setting.get(key) for setting in settings}) > 1 and key not in ignoring]
 
-    def word(key: str, value: str | None) -> str:
+    def word(key: str, value: str) -> str:
         # An option's name speaks for itself; a number or a list needs its key.
         return value.replace("_", "-") if value and value[0].isalpha() else f"{key.split('.')[-1]}={value}"
 
-    if not varying:
-        return list(titles)
-    return [", ".join(word(key, setting.get(key)) for key in varying) for setting in settings]
+    told = [[word(key, value) for key, value in setting.items() if key not in ignoring] for setting in settings]
+    return [", ".join(words) or title for words, title in zip(told, titles, strict=True)]
 
 
 def failed_section(failed: Failures) -> str:
@@ -151,3 +154,10 @@ def failed_section(failed: Failures) -> str:
 def write_summary(folder: Path, content: Mapping[str, Any], failures: Failures) -> None:
     """The joint summary.json of a sweep."""
     jsonfile.write(folder / "summary.json", finite({**content, "failed": failures}))
+
+
+def write_failed(folder: Path, failures: Failures) -> None:
+    """The report and the summary of jobs of which none finished."""
+    text = f"# {len(failures)} jobs, none of which finished\n\n{failed_section(failures)}"
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    write_summary(folder, {"jobs": []}, failures)

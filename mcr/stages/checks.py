@@ -110,6 +110,24 @@ def _check_card(stage: Stage) -> None:
             claimable.check_claim(claim, {**claimable.CARD_STATISTICS, **ends})
 
 
+def check_quantity(key: str, quantity: str, goal: Stage) -> None:
+    """Raises InputError for a number that the summary of a run will not hold.
+
+    Args:
+        key: Where it is asked for.
+        quantity: As metric.statistic: "robust_loss.interior", "attack_success.after".
+        goal: What the run ends with.
+    """
+    metric, _, statistic = quantity.partition(".")
+    known = claimable.of_goal(goal)
+    if not known:
+        raise InputError(f"{key}={quantity}: the verb {goal.name} measures nothing; report and repair do")
+    if metric not in known:
+        raise InputError(f"{key}={quantity}: this run does not measure {metric}; {build.nearest(metric, list(known))}")
+    if statistic not in known[metric]:
+        raise InputError(f"{key}={quantity}: {metric} has no {statistic}: {', '.join(known[metric])}")
+
+
 def check_with_data(missing: list[Stage], store: Store) -> None:
     """What can be checked with the data that are at hand: weights fit their network, triggers the images.
 

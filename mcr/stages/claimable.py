@@ -10,6 +10,8 @@ import numpy as np
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.summary import Grid, summarize
 from mcr.reports.claims import judge
+from mcr.stages.scorecard import CLEAN
+from mcr.stages.verdicts import STRONGER
 from mcr.store import build
 from mcr.store.stage import Stage
 from mcr.weightspace import locus
@@ -56,3 +58,21 @@ def known(stage: Stage, metric: str) -> dict[str, float]:
     names = locus.coordinates(curve.dim)
     grid = Grid(names, places.numpy(), shares, tuple(place.config["ends"]), np.arange(len(places), dtype=float))
     return summarize(grid, {"any": np.zeros((len(places), 2))}, Bootstrap(1, 0.5))["any"]
+
+
+def of_goal(goal: Stage) -> dict[str, dict[str, float]]:
+    """Metric to the statistics that the summary of a run will hold; nothing where a run ends before it is measured."""
+    if goal.name == "report":
+        probes = {role.split("/", 1)[1]: need for role, need in goal.needs.items() if role.startswith("path/")}
+        built = {name: build.build_tree(need.config["probe"]) for name, need in probes.items()}
+        single = {name: probe for name, probe in built.items() if not hasattr(probe, "ask") and name != STRONGER}
+        along = [metric.of(probes[name].config["name"]).cost for name, one in single.items() for metric in one.metrics]
+        pairs = ["_and_".join(pair) for pair in goal.config["statistics"]["correlations"]]
+        together = [name for name, probe in built.items() if hasattr(probe, "ask")]
+        return {metric: known(goal, metric) for metric in (*along, *pairs, *together)}
+    if goal.name == "card":
+        ends = dict.fromkeys(goal.needs["choose"].config["ends"], 0.0)
+        asked = {name: build.build_tree(part["probe"]) for name, part in goal.config["probes"].items()}
+        names = [CLEAN.name, *(f"{name}_{metric.name}" for name, probe in asked.items() for metric in probe.metrics)]
+        return {name: {**CARD_STATISTICS, **ends} for name in names}
+    return {}

@@ -147,6 +147,7 @@ class Settings(Open):
     runtime: Runtime
     logger: Logger
     claims: list[Part]
+    optimized_metric: Name | None
 
 
 def check(cfg: Mapping[str, Any]) -> None:
