@@ -13,6 +13,7 @@ import pytest
 
 from mcr.app import cli
 from mcr.app import sweep as sweep_module
+from mcr.app.overrides import Job, Request
 from mcr.errors import InputError
 from tests.conftest import TINY
 from tests.processes import environment, fresh, mcr, start
@@ -489,6 +490,12 @@ def test_a_script_that_ends_the_program_when_it_is_imported_is_refused(tmp_path:
     assert "importing my_script ends the program with SystemExit(3): what it does as a program" in done.stderr
 
 
+def replicates(count: int) -> Request:
+    """A sweep over replicates."""
+    cfg = {"verb": "report", "logger": {"kind": "none"}}
+    return Request((), tuple(Job((f"replicate={number}",), cfg) for number in range(count)), swept=True)
+
+
 @pytest.mark.parametrize(
     ("kinds", "count", "status"),
     [
@@ -505,4 +512,4 @@ def test_the_worst_failure_of_a_sweep_s_own_jobs_is_its_exit_status(kinds, count
         (tmp_path / str(number) / ".hydra").mkdir(parents=True)
         if kind:
             (tmp_path / str(number) / "failure.txt").write_text(f"{kind}\nwhat was wrong\n")
-    assert sweep_module.finish(tmp_path, [[f"replicate={number}"] for number in range(count)]) == status
+    assert sweep_module.finish(tmp_path, replicates(count)) == status

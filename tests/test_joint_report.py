@@ -19,6 +19,7 @@ from mcr.reports import joint, repairs, soundness
 from mcr.reports.claims import Verdict
 from mcr.reports.soundness import BACKDOOR, Doubt, End, doubts
 from tests.conftest import TINY, carried_out
+from tests.test_cli import replicates
 from tests.test_soundness import CLAIMS, HELD, SETTINGS, end
 
 
@@ -104,7 +105,7 @@ def swept(config, tmp_path: Path) -> Path:
 
 
 def test_a_joint_report_marks_what_ended_early_and_lists_what_failed(swept: Path, capsys) -> None:
-    assert sweep.finish(swept, [[f"replicate={number}"] for number in range(4)]) == 1
+    assert sweep.finish(swept, replicates(4)) == 1
     text = (swept / "report.md").read_text()
     squeezed = " ".join(text.split())
     assert "> **Warning:** replicate=1: train end ended early: no better accuracy" in text
@@ -144,7 +145,8 @@ def test_a_failed_job_is_named_by_the_first_line_of_what_was_said(error, status,
 
     (tmp_path / "0").mkdir()
     swept = SimpleNamespace(output_dir=str(tmp_path / "0"), choices={})
-    hydra = SimpleNamespace(runtime=swept, mode=RunMode.MULTIRUN, sweep=SimpleNamespace(dir=str(tmp_path)))
+    asked = {"overrides": SimpleNamespace(task=[]), "sweep": SimpleNamespace(dir=str(tmp_path))}
+    hydra = SimpleNamespace(runtime=swept, mode=RunMode.MULTIRUN, **asked)
     monkeypatch.setattr(run, "HydraConfig", SimpleNamespace(get=lambda: hydra))
     monkeypatch.setattr(run, "carry_out", fail)
     monkeypatch.setattr(overrides, "plain", lambda cfg: {})

@@ -427,5 +427,5 @@ def test_the_main_job_runs_on_a_gpu(make) -> None:
         assert made["report"][1] == "made"
 
 
-def test_run_title_names_what_was_joined(config) -> None:
+def test_titles_names_what_was_joined(config) -> None:
     assert run.title(config("ends=regular_robust")) == "synthetic, mlp: regular to robust, bezier"

@@ -16,13 +16,15 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 @dataclass
 class Run:
-    """What a run holds: identity, history rows, summary, metric definitions, exit code."""
+    """What a run holds: identity, settings, history rows, summary, metric definitions, exit code."""
 
     id: str = ""
     group: str = ""
     project: str = ""
     entity: str = ""
     job_type: str = ""
+    tags: list[str] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     steps: dict[str, str] = field(default_factory=dict)
@@ -70,6 +72,8 @@ def read(path: Path) -> Run:
             if kind == "run":
                 run.id, run.group, run.job_type = record.run.run_id, record.run.run_group, record.run.job_type
                 run.project, run.entity = record.run.project, record.run.entity
+                run.tags = list(record.run.tags)
+                run.config |= {_key(item): json.loads(item.value_json) for item in record.run.config.update}
             elif kind == "history":
                 run.history.append({_key(item): json.loads(item.value_json) for item in record.history.item})
             elif kind == "summary":

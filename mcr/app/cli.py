@@ -113,17 +113,17 @@ def dispatch(words: list[str]) -> int:
     if not request.swept:
         _start_hydra(words)
         return run.finish(folder)
-    lines = [job.overrides for job in request.jobs]
+    lost = 0
     try:
         _start_hydra(words)
     except KeyboardInterrupt:
-        sweep.finish(folder, lines)
+        sweep.finish(folder, request)
         raise
     except Exception as error:
         # Jobs never raise: a launcher has lost one of its processes, or could not start them.
         print(f"mcr: the launcher ended with {type(error).__name__}: {printable(error, CELL)}", file=sys.stderr)
-        return sweep.finish(folder, lines) or STATUS_FAILED
-    return sweep.finish(folder, lines)
+        lost = STATUS_FAILED
+    return sweep.finish(folder, request) or lost
 
 
 def _join(folders: list[Path], words: list[str]) -> int:

@@ -26,6 +26,7 @@ WIDER: dict[str, tuple[Any, ...]] = {
     r"dataset\.image_size=native": (32, "native"),
     r"runtime\.devices=.*": (1, [0]),
     r"claims=.*": ([{}],),
+    r"logger\.artifacts=.*": (["ends|path"],),
     r"plugins=.*": ([r"\w+(\.\w+)*"],),
 }
 

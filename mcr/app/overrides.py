@@ -80,8 +80,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line asks for; ``swept`` where it is a multirun."""
+    """What a command line asks for: its overrides, its jobs; ``swept`` where it is a multirun."""
 
+    words: tuple[str, ...]
     jobs: tuple[Job, ...]
     swept: bool
 
@@ -110,7 +111,7 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
             composed = composer.compose(words) if swept else whole
             config = checker.check(composed, words)
             found.append(Job(tuple(line), with_choices(config, composed.chosen.choices)))
-        return Request(tuple(found), bool(swept))
+        return Request(tuple(args.overrides), tuple(found), bool(swept))
 
 
 def check_names(conf: Path, args: argparse.Namespace) -> DictConfig:

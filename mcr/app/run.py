@@ -8,7 +8,8 @@ import os
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from mcr.app import overrides
+from mcr.app import overrides, published
+from mcr.app.titles import title
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
+from mcr.loggers.job import Job, log_job, metrics
+from mcr.loggers.place import Place
 from mcr.plans import pipeline, plugins
 from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
@@ -28,26 +32,9 @@ from mcr.text import CELL, printable
 log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
 UNFINISHED = "Unfinished"
+WEIGHTS = {"ends": "network.safetensors", "path": "control.safetensors"}  # of a training, of a fitted subspace
 CLEANED = "cleaned.safetensors"
 REPORTED = ("report", "repair")  # verbs that end with files to open and send on
-
-
-def title(cfg: Mapping[str, Any]) -> str:
-    """What figures and tables call a run, from its configuration: the names of what was chosen."""
-
-    def end(name: str) -> str:
-        chosen = cfg["endpoints"][name]
-        edits = [edit["label"] for edit in chosen["edits"].values() if edit["label"] not in chosen["label"]]
-        # A copy says in its own name what was done to it.
-        return " ".join([*(edits if chosen["source"] != "copy" else []), chosen["label"]])
-
-    names, choices = [end(name) for name in cfg["endpoints"]], cfg["choices"]
-    ends = " to ".join(names) if len(names) == 2 else ", ".join(names)
-    whole = f"{choices['dataset']}, {choices['architecture']}: {ends}"
-    if cfg["verb"] == "repair":
-        method, images = cfg["repair"]["name"].replace("_", " "), cfg["repair"]["budget"]["images"]
-        return f"{whole}, {method} with {images} clean images"
-    return f"{whole}, {choices['curve'].replace('_', ' ')}"
 
 
 def check(request: overrides.Request) -> None:
@@ -95,10 +82,13 @@ def job(cfg: DictConfig) -> float:
     swept = hydra.mode == RunMode.MULTIRUN
     for stale in ("summary.json", CLEANED, "card.md", "card.json"):  # a named folder may hold an earlier run
         (folder / stale).unlink(missing_ok=True)
+    group, words = Path(hydra.sweep.dir).name if swept else folder.name, hydra.overrides.task
+    chosen: dict[str, Any] = {}
     try:
         _record(folder, UNFINISHED, "did not finish: its process was killed or interrupted", "")
         chosen = overrides.with_choices(overrides.plain(cfg), hydra.runtime.choices)
-        carry_out(chosen, folder, Path(hydra.sweep.dir).name if swept else folder.name)
+        stages = carry_out(chosen, folder, group)
+        _log(chosen, words, folder, group, stages)
         (folder / FAILURE).unlink()
         return optimized(folder, chosen["optimized_metric"])
     except (Exception, SystemExit) as error:
@@ -118,7 +108,33 @@ def job(cfg: DictConfig) -> float:
             raise error from None
         if swept:
             log.error("job failed: %s", printable(text, CELL) if foreseen else text)
+        with suppress(InputError):  # the logger may be what failed
+            if chosen:
+                _log(chosen, words, folder, group, {}, reason)
         return math.nan
+
+
+def _log(
+    cfg: dict[str, Any], words: Sequence[str], folder: Path, group: str, stages: Mapping[str, str], reason: str = ""
+) -> None:
+    """Tell the logger of a job that it ended, and what it found."""
+    place = Place(plugins.marked(cfg)["logger"], group, folder.absolute())
+    found = folder / "summary.json"
+    summary = jsonfile.read(found) if found.is_file() and not reason else {}
+    asked, tags = published.asked(cfg, words), published.tags(cfg)
+    weights = {} if reason else _weights(cfg)
+    log_job(Job(title(cfg), cfg["verb"], asked, tags, stages, folder, summary, reason, weights), place)
+
+
+def _weights(cfg: dict[str, Any]) -> dict[str, Path]:
+    """The files of weights that the logger asks for: name to place."""
+    asked = [WEIGHTS[name] for name in cfg["logger"].get("artifacts", ())]
+    if not asked:
+        return {}
+    store = Store(cfg["paths"]["store"])
+    stages = pipeline.ordered(pipeline.plan(cfg, title(cfg))[cfg["verb"]])
+    places = [(stage, store.folder(stage) / name) for stage in stages for name in asked]
+    return {f"{stage.label}-{stage.key}".replace(" ", "-"): path for stage, path in places if path.is_file()}
 
 
 def _record(folder: Path, kind: str, reason: str, text: str) -> None:
@@ -131,16 +147,8 @@ def optimized(folder: Path, quantity: str | None) -> float:
     if quantity is None or not (folder / "summary.json").is_file():
         return math.nan
     metric, _, statistic = quantity.partition(".")
-    value = numbers(jsonfile.read(folder / "summary.json"))[metric][statistic]
+    value = metrics(jsonfile.read(folder / "summary.json"))[metric][statistic]
     return math.nan if value is None else float(value)
-
-
-def numbers(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Metric to its statistics, of a path or a repair."""
-    if summary.get("kind") == "repair":
-        return dict(summary["metrics"])
-    fitted = summary["subspaces"]["path"]
-    return {**fitted["metrics"], **fitted["correlations"], **summary["together"]}
 
 
 def _encodable(text: str) -> str:
@@ -171,10 +179,14 @@ def failure(folder: Path) -> tuple[int, str]:
     return (STATUS_INPUT if kind == InputError.__name__ else STATUS_FAILED), reason
 
 
-def carry_out(cfg: Mapping[str, Any], folder: Path, group: str) -> None:
-    """Make the verb's stages, link them from the run folder, and say where everything lies."""
+def carry_out(cfg: dict[str, Any], folder: Path, group: str) -> dict[str, str]:
+    """Make the verb's stages, link them from the run folder, and say where everything lies.
+
+    Returns:
+        Label to key of every stage that it stands on, found or made.
+    """
     store = Store(cfg["paths"]["store"])
-    context = Context(cfg["runtime"], cfg["logger"], group, folder.absolute())
+    context = Context(cfg["runtime"], plugins.marked(cfg)["logger"], group, folder.absolute())
     name = title(cfg)
     log.info("%s", printable(name))
     goals = pipeline.plan(cfg, name)[cfg["verb"]]
@@ -189,6 +201,7 @@ def carry_out(cfg: Mapping[str, Any], folder: Path, group: str) -> None:
         shutil.copyfile(store.folder(goals[0].needs["choose"]) / CLEANED, folder / CLEANED)
     if not made:
         log.info("nothing to compute: every stage was in %s", store.root)
+    return {stage.label: stage.key for stage in pipeline.ordered(goals)}
 
 
 def wandb_place(folder: Path, below: str = "") -> dict[str, str]:

@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
-from mcr.app import jobs, run
+from mcr.app import jobs, published, run
 from mcr.app.jobs import JobFolder
+from mcr.app.overrides import Request
 from mcr.app.terminal import print_best, print_comparison, print_failed, print_replicates, print_results
 from mcr.errors import STATUS_FAILED, InputError
+from mcr.loggers.place import Place
+from mcr.loggers.sweep import log_sweep
 from mcr.reports import joint, joint_paths, joint_repairs
 from mcr.text import CELL, printable
 
 BEST = "optimization_results.yaml"  # what a sweeper that searches leaves
 
 
-def finish(folder: Path, lines: Sequence[Sequence[str]] | None) -> int:
-    """Write the joint report of a sweep and print it; returns the exit status.
+def finish(folder: Path, request: Request) -> int:
+    """Write the joint report of a sweep, print it, and tell the logger; returns the exit status.
 
     Jobs whose verb stops before the report have none to join. Failed jobs are listed in it; the others are reported.
 
     Args:
         folder: The sweep's.
-        lines: The overrides of each job; None where the sweeper alone knew them.
+        request: What its command asked for.
     """
-    status = _write(folder, jobs.found(folder) if lines is None else jobs.of_sweep(folder, lines))
+    found = jobs.of_sweep(folder, [job.overrides for job in request.jobs])
+    status = _write(folder, found)
     if (folder / BEST).is_file():
         print_best(yaml.safe_load((folder / BEST).read_text(encoding="utf-8")))
+    cfg = request.jobs[0].config
+    finished = sum(job.failure[0] == 0 for job in found)
+    counted = {"jobs": len(found), "finished": finished, "failed": len(found) - finished}
+    asked = {"command": published.command(cfg["verb"], request.words), "verb": cfg["verb"], **counted}
+    with suppress(InputError):  # said by the jobs already
+        log_sweep(Place(cfg["logger"], folder.name, folder.absolute()), asked)
     return status
 
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mcr.app.overrides import Request
-from mcr.app.run import title
+from mcr.app.titles import title
 from mcr.errors import InputError
 from mcr.plans import pipeline
 from mcr.store.build import nearest

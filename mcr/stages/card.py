@@ -27,7 +27,6 @@ from mcr.stages.artifacts import (
 from mcr.stages.choose import PLACE, RATE, make_bench, read_cleaned
 from mcr.stages.context import Context
 from mcr.stages.injected import injection_report
-from mcr.stages.loggers import log_card
 from mcr.stages.reactivated import reactivated
 from mcr.stages.scorecard import Answers, Scorecard, measured
 from mcr.store import jsonfile
@@ -126,7 +125,6 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     )
     summary = {"kind": "repair", **{name: card[name] for name in kept}, "claims": [vars(verdict) for verdict in judged]}
     jsonfile.write(folder / SUMMARY, finite(summary))
-    log_card(stage, context, metrics, rows, figure)
 
 
 def _ends(stage: Stage, answers: Mapping[str, Answers], classes: int) -> list[End]:

@@ -11,6 +11,7 @@ from mcr.architectures.normalization import Normalized
 from mcr.curves.curve import Curve
 from mcr.datasets.batches import EvaluationBatches, TrainingBatches
 from mcr.evaluation.table import write_csv
+from mcr.loggers.training import training_loggers
 from mcr.stages import model, session, trial
 from mcr.stages.artifacts import (
     CONTROL,
@@ -21,7 +22,6 @@ from mcr.stages.artifacts import (
     write_network,
 )
 from mcr.stages.context import Context
-from mcr.stages.loggers import training_loggers
 from mcr.stages.train import batches, fitting, parts
 from mcr.store import jsonfile
 from mcr.store.build import build
@@ -66,7 +66,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         seed=config["seed"],
         **parts(recipe),
     )
-    with training_loggers(stage, context) as loggers:
+    with training_loggers(stage, context.place) as loggers:
         watched = _watched(config, inputs, context) if module.objective.attacks else None
         fitted = fit(module, training, watched, folder, label=stage.label, loggers=loggers, **fitting(recipe, context))
     session.write_control(module.final_points(), module.free, layout, folder)

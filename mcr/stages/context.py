@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mcr.errors import InputError
+from mcr.loggers.place import Place
 from mcr.numerics.malloc import keep_freed_memory
 
 
@@ -26,6 +27,11 @@ class Context:
     logger: Mapping[str, Any]
     group: str
     folder: Path
+
+    @property
+    def place(self) -> Place:
+        """Where trainings are logged."""
+        return Place(self.logger, self.group, self.folder)
 
     @property
     def processes(self) -> int:

@@ -18,7 +18,6 @@ from mcr.stages import ends as known_ends
 from mcr.stages import own_images, verdicts
 from mcr.stages.artifacts import PRECHECK, SUMMARY, read_spec
 from mcr.stages.context import Context
-from mcr.stages.loggers import log_report
 from mcr.stages.verdicts import FITTED, STRONGER
 from mcr.store import jsonfile
 from mcr.store.stage import Stage
@@ -103,7 +102,6 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "stronger": stronger,
     }
     jsonfile.write(folder / SUMMARY, finite(summary))
-    log_report(stage, context, table, spaces[FITTED].known, drawn)
 
 
 def _names(one: Space) -> list[str]:

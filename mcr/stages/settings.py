@@ -43,12 +43,13 @@ class Runtime(Declared):
     compile: Literal["none", "inductor", "cudagraphs"]
 
 
-class Logger(Declared):
-    kind: Literal["wandb", "csv", "none"]
+class Logger(Open):
+    kind: Literal["wandb", "csv", "lightning", "none"]
     mode: Literal["offline", "online", "disabled"] = ABSENT
     project: Name = ABSENT
     entity: Name | None = None
     dir: Name | None = None
+    artifacts: list[Literal["ends", "path"]] = ABSENT
 
 
 class Training(Open):

@@ -13,6 +13,7 @@ from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, RepeatedBatches, StampedBatches, TrainingBatches
 from mcr.errors import InputError
 from mcr.evaluation.table import write_csv
+from mcr.loggers.training import training_loggers
 from mcr.stages import model, trial
 from mcr.stages.artifacts import (
     EDIT,
@@ -27,7 +28,6 @@ from mcr.stages.artifacts import (
     write_network,
 )
 from mcr.stages.context import Context
-from mcr.stages.loggers import training_loggers
 from mcr.store import jsonfile
 from mcr.store.build import build
 from mcr.store.stage import Stage
@@ -69,7 +69,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         seed=config["seed"],
         **parts(recipe),
     )
-    with training_loggers(stage, context) as loggers:
+    with training_loggers(stage, context.place) as loggers:
         fitted = fit(
             module,
             batches(config, train, inputs),

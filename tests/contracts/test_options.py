@@ -90,6 +90,7 @@ BESIDE = {
     "dataset": {"augmentation", "split"},
     "edit": {"kind", "label", "data", "joint", "numbers", "use"},
     "injection": {"numbers"},
+    "logger": {"kind"},
     "probe": set(measures.ASKED),
     "repair": {"name", "trains", "begin", "module", "optimizer", "weight_decay", "ema_decay", "budget"},
 }
