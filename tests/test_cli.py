@@ -493,7 +493,7 @@ def test_a_script_that_ends_the_program_when_it_is_imported_is_refused(tmp_path:
 def replicates(count: int) -> Request:
     """A sweep over replicates."""
     cfg = {"verb": "report", "logger": {"kind": "none"}}
-    return Request((), tuple(Job((f"replicate={number}",), cfg) for number in range(count)), swept=True)
+    return Request((), tuple(Job((f"replicate={number}",), cfg) for number in range(count)), True, {})
 
 
 @pytest.mark.parametrize(
@@ -510,6 +510,7 @@ def replicates(count: int) -> Request:
 def test_the_worst_failure_of_a_sweep_s_own_jobs_is_its_exit_status(kinds, count, status, tmp_path: Path) -> None:
     for number, kind in enumerate(kinds):
         (tmp_path / str(number) / ".hydra").mkdir(parents=True)
+        (tmp_path / str(number) / ".hydra" / "config.yaml").write_text("verb: train\n")
         if kind:
             (tmp_path / str(number) / "failure.txt").write_text(f"{kind}\nwhat was wrong\n")
     assert sweep_module.finish(tmp_path, replicates(count)) == status

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cloudpickle
 import pytest
+import torch
 from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf
 
+from mcr.app import launching
 from mcr.app.overrides import register_resolvers
 from tests.conftest import TINY
 from tests.processes import fresh
@@ -28,6 +32,119 @@ def test_a_launcher_of_the_extra_runs_both_jobs_of_a_sweep(launcher: list[str], 
     networks = list((tmp_path / "tmp" / "store" / "train").glob("[!.]*/network.safetensors"))
     assert len(networks) == 4  # two ends of each replicate
     assert len(list((tmp_path / "tmp" / "store" / "data").glob("[!.]*/stage.json"))) == 1
+
+
+KILLER = """
+import os
+import signal
+
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self, num_classes, width):
+        super().__init__(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, num_classes))
+        self.width = width
+
+    def forward(self, images):
+        # In a worker's training, not where the command looks at the network first.
+        if self.width == 2 and "loky" in open("/proc/self/cmdline").read() and len(images) > 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(images)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_its_own_job_alone(tmp_path: Path) -> None:
+    (tmp_path / "my_killer.py").write_text(KILLER)
+    words = [word for word in TINY if not word.startswith("architecture")]
+    words += ["architecture._target_=my_killer.Net", "+architecture.width=1,2,3,4", "logger=none", "paths.root=tmp"]
+    done = fresh("-m", *words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", folder=tmp_path)
+    assert done.returncode == 1, done.stderr[-2000:]
+    (sweep,) = (tmp_path / "tmp" / "sweeps").iterdir()
+    joint = json.loads((sweep / "summary.json").read_text())
+    assert [job["name"] for job in joint["jobs"]] == ["width=1", "width=3", "width=4"]
+    (failed,) = joint["failed"]
+    assert (failed["job"], failed["name"]) == ("1", "width=2")
+    assert "its process was killed" in failed["reason"]
+    assert len(list((tmp_path / "tmp" / "store" / "train").glob("[!.]*"))) == 6  # two ends of each, trained once
+
+
+class LostError(RuntimeError):
+    """A worker."""
+
+
+@pytest.mark.parametrize("deadly", [set(), {0}, {2, 5}, set(range(6))])
+def test_jobs_that_run_beside_a_lost_one_are_run_again(deadly: set[int]) -> None:
+    """Two at a time: what kills its worker takes its neighbour with it, and all that had to come."""
+    done: set[int] = set()
+    begun: set[int] = set()
+    launches: list[list[int]] = []
+
+    def start(more: Sequence[str]) -> None:
+        left = {int(one) for word in more for one in word.split("=")[1].strip("'").split(",") if one}
+        jobs = [job for job in range(6) if job not in left]
+        launches.append(jobs)
+        for pair in (jobs[i : i + 2] for i in range(0, len(jobs), 2)):
+            begun.update(pair)
+            if deadly & set(pair):
+                raise LostError
+            done.update(pair)
+
+    launching.launch(start, lambda: (begun - done, set(range(6)) - begun), 6)
+    assert done == set(range(6)) - deadly
+    assert launches[0] == list(range(6))
+    # In the end what may be deadly is alone.
+    assert all(any(jobs == [one] for jobs in launches) for one in deadly)
+    assert len(launches) <= 1 + 3 + 2 * len(deadly)
+
+
+def test_a_launcher_that_starts_nothing_is_asked_once() -> None:
+    asked = []
+
+    def start(more: Sequence[str]) -> None:
+        asked.append(more)
+        raise LostError
+
+    launching.launch(start, lambda: (set(), {0, 1}), 2)
+    assert asked == [[]]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "jobs", "together", "threads"),
+    [
+        ({"_target_": "x.BasicLauncher"}, 8, 1, 0),
+        ({"_target_": "x.JoblibLauncher", "n_jobs": -1}, 8, 4, 1),
+        ({"_target_": "x.JoblibLauncher", "n_jobs": 2}, 8, 2, 2),
+        ({"_target_": "x.JoblibLauncher", "n_jobs": 2}, 1, 1, 0),
+        ({"_target_": "x.JoblibLauncher", "n_jobs": 9}, 20, 9, 1),
+        ({"_target_": "x.LocalLauncher"}, 3, 3, 1),
+        ({"_target_": "x.SlurmLauncher"}, 3, 1, 0),
+        ({"_target_": "x.RayLauncher", "ray": {"init": {}}}, 8, 4, 1),
+        ({"_target_": "x.RayLauncher", "ray": {"init": {"address": "auto"}}}, 8, 1, 0),
+    ],
+)
+def test_jobs_at_once_share_the_cores_of_this_machine(launcher, jobs, together, threads, monkeypatch) -> None:
+    monkeypatch.setattr(launching, "cores", lambda: 4)
+    assert launching.at_once(launcher, jobs) == together
+    assert launching.threads(launcher, jobs) == threads
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "devices", "number", "count", "found"),
+    [
+        ("cpu", 1, 3, 4, 1),
+        ("gpu", 1, 0, 1, 1),
+        ("gpu", 1, 0, 2, [0]),
+        ("gpu", 1, 3, 2, [1]),
+        ("cuda", 1, 5, 4, [1]),
+        ("gpu", [2], 3, 4, [2]),
+        ("gpu", 2, 3, 4, 2),
+    ],
+)
+def test_jobs_take_gpus_in_turn(accelerator, devices, number, count, found, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    assert launching.device({"accelerator": accelerator, "devices": devices}, number)["devices"] == found
 
 
 def test_every_resolver_survives_the_way_to_a_worker(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 import mcr
-from mcr.app import faults, overrides, prune, run, shorthands, views
+from mcr.app import faults, launching, overrides, prune, run, shorthands, views
 from mcr.app.composition import conf_folder
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, FaultError, InputError
 from mcr.store.build import nearest
@@ -113,17 +113,17 @@ def dispatch(words: list[str]) -> int:
     if not request.swept:
         _start_hydra(words)
         return run.finish(folder)
-    lost = 0
+    share = launching.threads(request.launcher, len(request.jobs))
+    if share and not any(word.startswith("runtime.threads=") for word in words):
+        words.append(f"runtime.threads={share}")
     try:
-        _start_hydra(words)
+        launching.launch(
+            lambda more: _start_hydra([*words, *more]), lambda: sweep.unfinished(folder, request), len(request.jobs)
+        )
     except KeyboardInterrupt:
         sweep.finish(folder, request)
         raise
-    except Exception as error:
-        # Jobs never raise: a launcher has lost one of its processes, or could not start them.
-        print(f"mcr: the launcher ended with {type(error).__name__}: {printable(error, CELL)}", file=sys.stderr)
-        lost = STATUS_FAILED
-    return sweep.finish(folder, request) or lost
+    return sweep.finish(folder, request)
 
 
 def _join(folders: list[Path], words: list[str]) -> int:

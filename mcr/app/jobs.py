@@ -16,7 +16,8 @@ from mcr.errors import STATUS_FAILED, InputError
 from mcr.store import jsonfile
 
 CONFIG, OVERRIDES = Path(".hydra") / "config.yaml", Path(".hydra") / "overrides.yaml"
-NOT_BEGUN = "was not begun"
+NOT_BEGUN = (STATUS_FAILED, "was not begun")
+ASIDE = ("hydra", "logger", "paths.", "report", "runtime")  # what cannot change a number
 GOALS = ("report", "card")  # stages that a verb ends with; a run's folder links to them
 
 
@@ -59,7 +60,14 @@ class JobFolder:
     @cached_property
     def failure(self) -> tuple[int, str]:
         """Its exit status and the reason of its failure: 0 and nothing where there is none."""
-        return run.failure(self.folder) if self.folder.is_dir() else (STATUS_FAILED, NOT_BEGUN)
+        if not (self.folder / run.FAILURE).is_file() and not self.finished and self._reports:
+            return NOT_BEGUN
+        return run.failure(self.folder)
+
+    @property
+    def _reports(self) -> bool:
+        """Whether a summary is expected of it."""
+        return not (self.folder / CONFIG).is_file() or self.config["verb"] in run.REPORTED
 
     @property
     def title(self) -> str:
@@ -131,7 +139,7 @@ def of_folders(folders: Sequence[Path]) -> tuple[list[JobFolder], int]:
 
 def _asked(job: JobFolder) -> dict[str, str]:
     """The settings of a job that may change what it finds."""
-    return {key: value for key, value in job.settings.items() if not key.startswith(("hydra", "paths."))}
+    return {key: value for key, value in job.settings.items() if not key.startswith(ASIDE)}
 
 
 def _begun(path: Path) -> bool:

@@ -80,11 +80,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line asks for: its overrides, its jobs; ``swept`` where it is a multirun."""
+    """What a command line asks for: its overrides and its jobs; ``swept`` where Hydra's ``launcher`` starts several."""
 
     words: tuple[str, ...]
     jobs: tuple[Job, ...]
     swept: bool
+    launcher: Mapping[str, Any]
 
 
 def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
@@ -111,7 +112,8 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
             composed = composer.compose(words) if swept else whole
             config = checker.check(composed, words)
             found.append(Job(tuple(line), with_choices(config, composed.chosen.choices)))
-        return Request(tuple(args.overrides), tuple(found), bool(swept))
+        launcher = cast(dict[str, Any], OmegaConf.to_container(whole.chosen.hydra.launcher, resolve=False))
+        return Request(tuple(args.overrides), tuple(found), bool(swept), launcher)
 
 
 def check_names(conf: Path, args: argparse.Namespace) -> DictConfig:

@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from mcr.app import overrides, published
+from mcr.app import launching, overrides, published
 from mcr.app.titles import title
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
 from mcr.loggers.job import Job, log_job, metrics
@@ -31,7 +31,7 @@ from mcr.text import CELL, printable
 
 log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
-UNFINISHED = "Unfinished"
+UNFINISHED = (STATUS_FAILED, "did not finish: its process was killed or interrupted")
 WEIGHTS = {"ends": "network.safetensors", "path": "control.safetensors"}  # of a training, of a fitted subspace
 CLEANED = "cleaned.safetensors"
 REPORTED = ("report", "repair")  # verbs that end with files to open and send on
@@ -80,13 +80,17 @@ def job(cfg: DictConfig) -> float:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     swept = hydra.mode == RunMode.MULTIRUN
+    if swept and launching.skipped(hydra.job.num):
+        return math.nan
     for stale in ("summary.json", CLEANED, "card.md", "card.json"):  # a named folder may hold an earlier run
         (folder / stale).unlink(missing_ok=True)
     group, words = Path(hydra.sweep.dir).name if swept else folder.name, hydra.overrides.task
     chosen: dict[str, Any] = {}
     try:
-        _record(folder, UNFINISHED, "did not finish: its process was killed or interrupted", "")
+        _record(folder, "Unfinished", UNFINISHED[1], "")
         chosen = overrides.with_choices(overrides.plain(cfg), hydra.runtime.choices)
+        if swept:
+            chosen["runtime"] = launching.device(chosen["runtime"], hydra.job.num)
         stages = carry_out(chosen, folder, group)
         _log(chosen, words, folder, group, stages)
         (folder / FAILURE).unlink()

@@ -44,6 +44,13 @@ def finish(folder: Path, request: Request) -> int:
     return status
 
 
+def unfinished(folder: Path, request: Request) -> tuple[set[int], set[int]]:
+    """The numbers of the jobs of a sweep that began without an end, and of those that never began."""
+    found = [job.failure for job in jobs.of_sweep(folder, [job.overrides for job in request.jobs])]
+    waiting = {number for number, failure in enumerate(found) if failure == jobs.NOT_BEGUN}
+    return {number for number, failure in enumerate(found) if failure == run.UNFINISHED}, waiting
+
+
 def join(folders: Sequence[Path], place: Callable[[], Path]) -> int:
     """The joint report of jobs that lie in these folders, whatever sweeps they are of; returns the exit status.
 

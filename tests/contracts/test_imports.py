@@ -35,7 +35,7 @@ FLOORS = {
         {"prune", "sweep", "views"},
         {"jobs"},
         {"run"},
-        {"overrides", "published", "terminal"},
+        {"launching", "overrides", "published", "terminal"},
         {"titles"},
         {"composition", "hints", "trust"},
         {"differences", "synonyms"},
