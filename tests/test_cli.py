@@ -163,7 +163,7 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["dataset.split.validation=1.5"], "a whole number, a share below 1 or all"),
         (["optimizer.momentum=5"], "below 1"),
         (["runtime.threads=-3"], "at least 0"),
-        (["runtime.accelerator=mps"], "cpu, gpu or cuda"),
+        (["runtime.accelerator=mps"], "no float64"),
         (["runtime.strategy=null"], "is no text"),
         (["runtime.devices=0"], "at least 1"),
         (["statistics.level=1.5"], "below 1"),

@@ -25,7 +25,7 @@ from mcr.training.checkpoints import WholeFiles
 from mcr.training.endpoint import EndpointModule
 from mcr.training.history import History, Row
 from mcr.training.progress import ProgressCallback
-from mcr.training.spawned import Spawned
+from mcr.training.spawned import Spawned, leave_out_needless
 from mcr.training.watch import Collapse, Watch
 
 PLUGINS: dict[Precision, Literal["32-true", "bf16-mixed"]] = {
@@ -35,9 +35,6 @@ PLUGINS: dict[Precision, Literal["32-true", "bf16-mixed"]] = {
 }
 REFUSED = re.compile(rf"^{InputError.__module__}\.{InputError.__name__}: (.*)$", re.MULTILINE)
 log = logging.getLogger("mcr")
-# Importing Lightning resets its log level; its advertisements and device listings help nobody here.
-for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
-    logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -129,12 +126,7 @@ def fit(
         default_root_dir=folder,
     )
     with warnings.catch_warnings():
-        # Batches are tensors on the device already: workers would only cost time.
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*LeafSpec.*")
-        # A path is measured by its own stage, not while it is fitted.
-        warnings.filterwarnings("ignore", ".*no `val_dataloader`.*")
-        warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
+        leave_out_needless()
         resume = _checkpoint(places, keep, module, label)
         try:
             trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)

@@ -1,7 +1,9 @@
-"""What a process needs that trains together with others."""
+"""What a process needs that trains together with others, and what none of them need say."""
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -10,6 +12,28 @@ import torch
 from torch import nn
 
 from mcr.training.synchronised import synchronise
+
+NEEDLESS = (
+    # Batches are tensors on the device already: workers would only cost time.
+    ".*does not have many workers.*",
+    ".*LeafSpec.*",
+    # A path is measured by its own stage, not while it is fitted.
+    ".*no `val_dataloader`.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+)
+# Importing Lightning resets its log level; its advertisements and device listings help nobody here. Nor does torch's
+# word that other processes are ended with the one that failed, whose error is told.
+for name in (
+    *("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"),
+    *("lightning_fabric", "lightning_fabric.utilities.rank_zero", "torch.multiprocessing.spawn"),
+):
+    logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def leave_out_needless() -> None:
+    """Ignore warnings of libraries that help nobody here, in this process."""
+    for message in NEEDLESS:
+        warnings.filterwarnings("ignore", message)
 
 
 class Movable(Protocol):
@@ -34,6 +58,7 @@ class Spawned(pl.Callback):
         self.threads, self.batches = threads, batches
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        leave_out_needless()
         if self.threads:
             torch.set_num_threads(self.threads)
         network: Any = pl_module.network
