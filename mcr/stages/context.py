@@ -37,7 +37,7 @@ class Context:
 
     @cached_property
     def accelerator(self) -> str:
-        """ "cpu" or "gpu", for training and evaluation alike: "auto" is a GPU where torch finds one."""
+        """Of training and evaluation alike, "cpu" or "gpu": "auto" is a GPU where torch finds one."""
         chosen = self.runtime["accelerator"]
         if chosen == "auto":
             import torch
