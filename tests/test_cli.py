@@ -97,7 +97,7 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["--config-dir", "nowhere"], "no such folder"),
         (["attack.norm=l3"], "linf or l2"),
         (["training.epochs=0"], "at least 1"),
-        (["training.precision=fp8"], "fp32 or bf16"),
+        (["training.precision=fp8"], "fp32, tf32 or bf16"),
         (["curve.points=1"], "points=1 leaves nothing to fit: curve=linear"),
         (
             ["optimizer=adamw", "optimizer._target_=torch.optim.Adafactor", "~optimizer.betas", "~optimizer.fused"],
@@ -170,7 +170,7 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["dataset.augmentation.padding=9"], "padding=9: the images have 8 pixels"),
         (["dataset.augmentation.padding=100000"], "at most 256"),
         (["dataset=synthetic", "dataset.channels=0"], "channels=0 must be at least 1"),
-        (["probes.transfer.precision=fp8"], "fp32 or bf16"),
+        (["probes.transfer.precision=tf32"], "fp32 or bf16"),
         (["verb=train"], "mcr train"),
         (["evaluation.grid=1000000000000"], "more than 1,000,000 places"),
         (["optimizer=adamw", "optimizer.betas=[]"], "optimizer: list index"),

@@ -9,6 +9,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,10 @@ from mcr.objectives.adversarial import Adversarial
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.objectives.objective import Objective
 from mcr.objectives.trades import Trades
+from mcr.plans import pipeline
+from mcr.probes.answers import Answers
 from mcr.schedules.cosine import Cosine
+from mcr.stages import measure, spread
 from mcr.stages.context import Context
 from mcr.training.adversarial import AdversarialModule
 from mcr.training.endpoint import EndpointModule
@@ -195,6 +199,68 @@ def test_a_batch_has_an_image_for_each_process(tmp_path: Path) -> None:
             **SETTINGS,
             runtime=SPAWNED,
         )
+
+
+def test_processes_that_ask_their_share_of_the_places_give_the_same_bytes(make, config, tmp_path: Path) -> None:
+    words = ["evaluation.grid=5", "evaluation.hessian_images=0"]
+    made = make(*words, goal="evaluate")
+    (stage,) = (
+        one for one in pipeline.ordered(pipeline.plan(config(*words))["evaluate"]) if one.label == "measure robust"
+    )
+    inputs = {role: made[need.label][0] for role, need in stage.needs.items()}
+    inputs |= {role: made[need.label][0] for need in stage.needs.values() for role, need in need.needs.items()}
+    runtime = config("runtime=ddp", "runtime.accelerator=cpu", "runtime.threads=1")["runtime"]
+    measure.compute(stage, inputs, tmp_path, Context(runtime, {}, "tests", tmp_path))
+    for name in ("measure.json", "per_image.safetensors"):
+        assert (tmp_path / name).read_bytes() == (made[stage.label][0] / name).read_bytes()
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 9])
+def test_every_place_and_end_is_asked_once_and_comes_back_in_order(processes: int, monkeypatch) -> None:
+    class Here:
+        """Does in this process what others would do."""
+
+        def __init__(self, count: int, context: Any) -> None:
+            self.count = count
+
+        def __enter__(self) -> Here:
+            return self
+
+        def __exit__(self, *error: Any) -> None: ...
+
+        def submit(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
+            done: Future[Any] = Future()
+            done.set_result(work(*args))
+            return done
+
+    asked: list[tuple[list[int], list[int], int]] = []
+
+    def work(places: list[int], ends: list[int], context: Context, reached: Any) -> Answers:
+        asked.append((places, ends, context.runtime["threads"]))
+        values, given = (torch.tensor([[10.0 * number, 1] for number in part]) for part in (places, ends))
+        return Answers({"a": values}, {"a": given} if ends else {}, {})
+
+    monkeypatch.setattr(spread, "ProcessPoolExecutor", Here)
+    runtime = {"accelerator": "cpu", "devices": processes, "strategy": "ddp_spawn", "threads": 1}
+    reached: list[int] = []
+    context = Context(runtime, {}, "tests", Path())
+    found = spread.spread(work, [3, 1, 4, 5, 9], [0, 1], context, lambda count, row: reached.append(count))
+    assert found.values["a"][:, 0].tolist() == [30, 10, 40, 50, 90]
+    assert found.given["a"][:, 0].tolist() == [0, 10]
+    assert sorted(number for places, _, _ in asked for number in places) == [1, 3, 4, 5, 9]
+    assert len(asked) == min(processes, 5)
+    assert processes == 1 or reached[-1] == 5
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_each_of_several_processes_has_a_device_of_its_own() -> None:
+    runtime = {"accelerator": "gpu", "devices": [0, 1], "strategy": "ddp_spawn", "threads": 0, "compile": "none"}
+    context = Context(runtime, {}, "tests", Path())
+    alone = [context.alone(rank) for rank in range(2)]
+    assert [one.device_name for one in alone] == ["cuda:0", "cuda:1"]
+    for one in alone:
+        one.check()
+        assert one.processes == 1
 
 
 # ---------------------------------------------------------------------------------- what is asked for

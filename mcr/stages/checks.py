@@ -80,7 +80,7 @@ def _build(stage: Stage) -> None:
         probe = config["probe"]
         precisions = ATTACK_PRECISIONS if "attack" in probe else PRECISIONS
         if "precision" in probe and probe["precision"] not in precisions:
-            allowed = " or ".join(precisions)
+            allowed = ", ".join(precisions[:-1]) + f" or {precisions[-1]}"
             raise InputError(f"probes.{config['name']}.precision={probe['precision']} must be {allowed}")
     if stage.name == "card":
         _check_card(stage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class Context:
 
     @property
     def processes(self) -> int:
-        """How many processes train together."""
+        """How many processes train together, and ask probes."""
         devices = self.runtime["devices"]
         return len(devices) if isinstance(devices, list) else int(devices)
 
@@ -62,6 +62,20 @@ class Context:
         """What a training takes of this: accelerator, devices, strategy, and the CPU threads of each process."""
         taken = {name: self.runtime[name] for name in ("devices", "strategy", "threads")}
         return {"accelerator": self.accelerator, **taken}
+
+    def alone(self, rank: int) -> Context:
+        """What surrounds one of several processes that work each for itself: its device, its part of the threads."""
+        import torch
+
+        devices = self.runtime["devices"]
+        device = devices[rank] if isinstance(devices, list) else rank
+        own = {
+            "accelerator": self.accelerator,
+            "devices": 1 if self.accelerator == "cpu" else [device],
+            "strategy": "auto",
+            "threads": self.runtime["threads"] or max(1, torch.get_num_threads() // self.processes),
+        }
+        return replace(self, runtime={**self.runtime, **own})
 
     def machine(self) -> dict[str, Any]:
         """What may move the last digits of a result: the device, and the number of CPU threads."""
