@@ -19,6 +19,8 @@ NEEDLESS = (
     ".*LeafSpec.*",
     # A path is measured by its own stage, not while it is fitted.
     ".*no `val_dataloader`.*",
+    # Of the learning rate, which is one in all processes.
+    ".*recommended to use `self.log.*sync_dist=True.*",
     ".*Checkpoint directory .* exists and is not empty.*",
 )
 # Importing Lightning resets its log level; its advertisements and device listings help nobody here. Nor does torch's
