@@ -201,7 +201,10 @@ def test_a_batch_has_an_image_for_each_process(tmp_path: Path) -> None:
         )
 
 
-def test_processes_that_ask_their_share_of_the_places_give_the_same_bytes(make, config, tmp_path: Path) -> None:
+def test_processes_that_ask_their_share_of_the_places_give_the_same_bytes(
+    make, config, tmp_path: Path, monkeypatch
+) -> None:
+    """And run no code of a file that lies in the folder and is called like a module of Python."""
     words = ["evaluation.grid=5", "evaluation.hessian_images=0"]
     made = make(*words, goal="evaluate")
     (stage,) = (
@@ -210,6 +213,8 @@ def test_processes_that_ask_their_share_of_the_places_give_the_same_bytes(make, 
     inputs = {role: made[need.label][0] for role, need in stage.needs.items()}
     inputs |= {role: made[need.label][0] for need in stage.needs.values() for role, need in need.needs.items()}
     runtime = config("runtime=ddp", "runtime.accelerator=cpu", "runtime.threads=1")["runtime"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "struct.py").write_text("raise SystemExit('code ran')")
     measure.compute(stage, inputs, tmp_path, Context(runtime, {}, "tests", tmp_path))
     for name in ("measure.json", "per_image.safetensors"):
         assert (tmp_path / name).read_bytes() == (made[stage.label][0] / name).read_bytes()

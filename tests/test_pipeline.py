@@ -337,11 +337,13 @@ def test_bf16_trains_close_to_fp32(make) -> None:
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
-def test_two_processes_train_one_network(make) -> None:
+def test_two_processes_train_one_network(make, tmp_path: Path, monkeypatch) -> None:
     """runtime=ddp on two CPU processes: an end and a curve; more of it in test_devices."""
     words = ["dataset.split.train=64", "training.batch_size=16", "replicate=1", "endpoint@endpoints.start=adversarial"]
     words += ["endpoint@endpoints.end=permuted_copy", "endpoints.end.of=start", "attack.steps=2"]
     alone = make(*words, goal="train")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "struct.py").write_text("raise SystemExit('code of the folder ran')")
     made = make(*words, "runtime=ddp", "runtime.accelerator=cpu", goal="connect")
     # Two processes round otherwise than one, so they are another recipe.
     assert made["train start"][0] != alone["train start"][0]

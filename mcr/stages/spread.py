@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mcr.probes.answers import Answers
+from mcr.spawning import safe_start
 from mcr.stages.context import Context
 
 Reached = Callable[[int, Mapping[str, Tensor]], None]
@@ -37,7 +38,7 @@ def spread(work: Work, places: Sequence[int], ends: Sequence[int], context: Cont
     if count == 1:
         return work(places, ends, context, reached)
     done = 0
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+    with safe_start(), ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
         running = []
         for rank in range(count):
             # The first processes may have a place more than others: the ends begin with the last process.

@@ -20,6 +20,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from mcr.errors import InputError
 from mcr.numerics.precision import Precision, full_float32
+from mcr.spawning import safe_start
 from mcr.training import checkpoints
 from mcr.training.checkpoints import WholeFiles
 from mcr.training.endpoint import EndpointModule
@@ -129,7 +130,8 @@ def fit(
         leave_out_needless()
         resume = _checkpoint(places, keep, module, label)
         try:
-            trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
+            with safe_start():
+                trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
         except SystemExit as end:
             if isinstance(end.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
                 raise KeyboardInterrupt from None
