@@ -1,6 +1,7 @@
 """One run on several devices: processes share a batch and give what one gives; devices are checked at the border.
 
-The processes are CPU ones (gloo). No GPU is needed, and none is tried.
+The processes are CPU ones (gloo). No GPU is needed, and none is tried. Two tests start processes, two each: a dozen CPU
+seconds for each pair, nearly all of it imports.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -16,15 +16,9 @@ Precision = Literal["fp32", "tf32", "bf16"]
 @contextmanager
 def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
     """The context in which a network computes at that precision: as it is, with TF32, or under autocast to bfloat16."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    if precision == "tf32":
-        _allow_tf32(True, True)
-    try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            yield
-    finally:
-        if precision == "tf32":
-            _allow_tf32(*before)
+    rounded = _tf32() if precision == "tf32" else nullcontext()
+    with rounded, torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        yield
 
 
 def full_float32() -> None:
@@ -38,6 +32,16 @@ def set_float32(precision: Precision) -> None:
     full_float32()
     if precision == "tf32":
         _allow_tf32(True, True)
+
+
+@contextmanager
+def _tf32() -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    _allow_tf32(True, True)
+    try:
+        yield
+    finally:
+        _allow_tf32(*before)
 
 
 def _allow_tf32(products: bool, convolutions: bool) -> None:

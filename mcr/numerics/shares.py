@@ -57,7 +57,7 @@ def mean(own: Tensor, count: int) -> tuple[Tensor, int | Tensor]:
     """The mean over all processes of what is the mean of so many values in this one, and the number of all values."""
     if processes()[1] == 1:
         return own, count
-    sums = total(torch.cat([(own * count).flatten(), own.new_tensor([count])]))
+    sums = total(torch.cat([(own * count).flatten(), own.new_full((1,), count)]))
     return (sums[:-1] / sums[-1]).view_as(own), sums[-1]
 
 
