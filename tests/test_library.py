@@ -338,7 +338,7 @@ def floats(low: float, high: float) -> Tensor:
             lambda: mcr.Subspace([network(1), network(2)], "bezier", TRAIN, memory_format="c"),
             "channels_last or contiguous",
         ),
-        (lambda: mcr.Subspace([network(1), network(2)], "bezier", TRAIN, precision="fp8"), "fp32 or bf16"),
+        (lambda: mcr.Subspace([network(1), network(2)], "bezier", TRAIN, precision="fp8"), "fp32, tf32 or bf16"),
         (lambda: mcr.Subspace([network(1), network(2)], "bezier", TRAIN, batchnorm_batch=0), "at least 1"),
         (lambda: mcr.measure(space(), TEST, ["risk"], batch_size=0), "batch_size=0 must be at least 1"),
         (lambda: mcr.fit(space(), TRAIN, optimizer=mcr.option("optimizer", "sgd")), "would act on control points"),

@@ -111,7 +111,7 @@ def test_without_an_attack_exactly_the_attacking_probes_are_left_out(config) -> 
         (["probes.test.at=1"], "at least one point between"),
         (["probes.test.at=[0.5,1.5]"], "no place"),
         (["probes.test.images=0.5"], "images"),
-        (["probes.test.precision=fp8"], "fp32 or bf16"),
+        (["probes.test.precision=fp8"], "fp32, tf32 or bf16"),
         (["+probe@probes.calibration=calibration", "probes.calibration.bins=0"], "bins=0"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",

@@ -339,14 +339,19 @@ def test_bf16_trains_close_to_fp32(make) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_network(make) -> None:
-    """runtime=ddp on two CPU processes: an end and a curve; each process sees its share of every batch."""
+def test_two_processes_train_one_network(make, tmp_path: Path, monkeypatch) -> None:
+    """runtime=ddp on two CPU processes: an end and a curve; more of it in test_devices."""
     words = ["dataset.split.train=64", "training.batch_size=16", "replicate=1", "endpoint@endpoints.start=adversarial"]
     words += ["endpoint@endpoints.end=permuted_copy", "endpoints.end.of=start", "attack.steps=2"]
     alone = make(*words, goal="train")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "struct.py").write_text("raise SystemExit('code of the folder ran')")
     made = make(*words, "runtime=ddp", "runtime.accelerator=cpu", goal="connect")
-    # Two processes give other numbers than one, so they are another recipe.
+    # Two processes round otherwise than one, so they are another recipe.
     assert made["train start"][0] != alone["train start"][0]
+    one, two = (files.load(found["train start"][0] / "network.safetensors") for found in (alone, made))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5)
     assert made["connect path"][1] == "made"
     control = files.load(made["connect path"][0] / "control.safetensors")
     ends = [files.load(made[label][0] / "network.safetensors") for label in ("train start", "permute end")]

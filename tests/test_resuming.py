@@ -328,7 +328,7 @@ def test_a_command_in_an_allocation_is_one_process(name, tmp_path: Path) -> None
 def test_spawned_processes_are_this_command_s_own(tmp_path: Path, monkeypatch) -> None:
     for variable, value in variables("a shell of an allocation").items():
         monkeypatch.setenv(variable, value)
-    runtime = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"}
+    runtime = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn", "threads": 1}
     rows = fitted(tmp_path, copy.deepcopy(Interrupted()), runtime=runtime, epochs=1).rows
     assert len(rows) == 1
 

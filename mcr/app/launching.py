@@ -48,7 +48,7 @@ def device(runtime: Mapping[str, Any], number: int) -> Mapping[str, Any]:
         runtime: Its group; devices that it names by their numbers stay.
         number: Of the job.
     """
-    if runtime["accelerator"] not in ("gpu", "cuda") or runtime["devices"] != 1:
+    if runtime["accelerator"] == "cpu" or runtime["devices"] != 1:
         return runtime
     import torch
 

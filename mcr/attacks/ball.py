@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mcr.errors import InputError
+from mcr.numerics.shares import drawn
 
 NORMS = ("linf", "l2")
 TINY = 1e-12  # keeps the direction of a zero gradient finite
@@ -36,10 +37,10 @@ def project(images: Tensor, center: Tensor, eps: float, norm: str) -> Tensor:
 def random_point(center: Tensor, eps: float, norm: str, generator: torch.Generator) -> Tensor:
     """A uniform point of the ball, clamped to [0, 1]; drawn on the CPU so that every device sees the same."""
     if norm == "linf":
-        noise = _moved(torch.rand(center.shape, generator=generator), center.device)
+        noise = _moved(drawn(torch.rand, center.shape, generator), center.device)
         return (center + noise.mul_(2 * eps).sub_(eps)).clamp_(0, 1)
-    noise = _moved(torch.randn(center.shape, generator=generator), center.device)
-    radius = _moved(torch.rand(len(center), 1, 1, 1, generator=generator), center.device)
+    noise = _moved(drawn(torch.randn, center.shape, generator), center.device)
+    radius = _moved(drawn(torch.rand, (len(center), 1, 1, 1), generator), center.device)
     dimensions = center[0].numel()
     return (center + noise / _lengths(noise) * eps * radius.pow(1 / dimensions)).clamp_(0, 1)
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from mcr.datasets.augment import Augmentation, to_unit
+from mcr.numerics import shares
 from mcr.numerics.seeding import generator
 from mcr.types import Batch
 
@@ -19,8 +20,8 @@ class TrainingBatches:
     """Shuffled, augmented batches; each epoch's order and augmentation follow from the seed and the epoch's number.
 
     So a resumed training sees the same batches as an uninterrupted one. An incomplete last batch is left out
-    (BatchNorm cannot take a single image), unless it is the only one. Several processes each take their share of
-    every batch. No dataclass: Lightning would walk into it.
+    (BatchNorm cannot take a single image), unless it is the only one. Several processes each take their rows of
+    every batch, as it is for one. No dataclass: Lightning would walk into it.
 
     Args:
         images: uint8 (N, D, H, W).
@@ -53,25 +54,27 @@ class TrainingBatches:
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def share(self) -> tuple[int, int]:
-        """This process's number and the number of processes."""
-        if distributed.is_available() and distributed.is_initialized():
-            return distributed.get_rank(), distributed.get_world_size()
-        return 0, 1
+    def to(self, device: torch.device) -> None:
+        """Move the images to a device, from which batches are then cut."""
+        self.images, self.labels = self.images.to(device), self.labels.to(device)
+
+    @property
+    def size(self) -> int:
+        """Images of each batch, of all processes together."""
+        return min(self.batch_size, len(self.images))
 
     def __len__(self) -> int:
         return max(1, len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        rank, world = self.share()
         order = self.order(generator(self.seed, "order", self.epoch)).to(self.images.device)
-        draw = generator(self.seed, "augment", self.epoch, rank)
-        starts = range(0, len(self) * self.batch_size, self.batch_size)
-        shares = [order[start : start + self.batch_size][rank::world] for start in starts]
+        draw = generator(self.seed, "augment", self.epoch, 0)
+        own = shares.rows(self.size)
+        chosen_of_all = [order[start : start + self.size][own] for start in range(0, len(self) * self.size, self.size)]
         # All of an epoch's decisions go to the device at once: it need not wait for the CPU in between.
-        decisions = [self.augmentation.draw(len(chosen), draw) for chosen in shares]
-        moved = torch.cat(decisions, dim=1).to(self.images.device).split([len(chosen) for chosen in shares], dim=1)
-        for chosen, decision in zip(shares, moved, strict=True):
+        decisions = [self.augmentation.draw(self.size, draw)[:, own] for _ in chosen_of_all]
+        moved = torch.cat(decisions, dim=1).to(self.images.device).split(own.stop - own.start, dim=1)
+        for chosen, decision in zip(chosen_of_all, moved, strict=True):
             yield to_unit(self.take(chosen, decision), self.memory_format), self.labels[chosen]
 
     def order(self, draw: torch.Generator) -> Tensor:
@@ -124,6 +127,10 @@ class StampedBatches(TrainingBatches):
         super().__init__(*recipe)
         self.stamp, self.stamped = stamp, stamped
 
+    def to(self, device: torch.device) -> None:
+        super().to(device)
+        self.stamped = self.stamped.to(device)
+
     def take(self, chosen: Tensor, decisions: Tensor) -> Tensor:
         images = super().take(chosen, decisions)
         # All are stamped and some are kept: to pick these out first, the device would have to be asked how many.
@@ -136,6 +143,10 @@ class EvaluationBatches:
     def __init__(self, images: Tensor, labels: Tensor, batch_size: int, memory_format: str) -> None:
         self.images = images.contiguous(memory_format=LAST if memory_format == "channels_last" else FIRST)
         self.labels, self.batch_size, self.memory_format = labels, batch_size, memory_format
+
+    def to(self, device: torch.device) -> None:
+        """Move the images to a device, from which batches are then cut."""
+        self.images, self.labels = self.images.to(device), self.labels.to(device)
 
     def like(self, images: Tensor, labels: Tensor) -> EvaluationBatches:
         """Other images uint8 (N, D, H, W) and labels (N,) in the same batches and memory format."""

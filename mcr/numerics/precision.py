@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
 
-PRECISIONS = ("fp32", "bf16")
-Precision = Literal["fp32", "bf16"]
+PRECISIONS = ("fp32", "tf32", "bf16")
+ATTACK_PRECISIONS = ("fp32", "bf16")  # gradients are taken outside of the pass, where TF32 is off
+Precision = Literal["fp32", "tf32", "bf16"]
 
 
-def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """The context in which a network computes at that precision: as it is, or under autocast to bfloat16."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+@contextmanager
+def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
+    """The context in which a network computes at that precision: as it is, with TF32, or under autocast to bfloat16."""
+    rounded = _tf32() if precision == "tf32" else nullcontext()
+    with rounded, torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        yield
 
 
 def full_float32() -> None:
     """Let float32 be float32 on every device: TF32 keeps 10 bits, so numbers of record would depend on the device."""
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
+
+
+def set_float32(precision: Precision) -> None:
+    """For a whole training: matrix products and convolutions of CUDA devices in TF32 for "tf32", else in float32."""
+    full_float32()
+    if precision == "tf32":
+        _allow_tf32(True, True)
+
+
+@contextmanager
+def _tf32() -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    _allow_tf32(True, True)
+    try:
+        yield
+    finally:
+        _allow_tf32(*before)
+
+
+def _allow_tf32(products: bool, convolutions: bool) -> None:
+    # Of CUDA alone: torch's common switch would also let some CPUs round.
+    torch.backends.cuda.matmul.allow_tf32 = products
+    torch.backends.cudnn.allow_tf32 = convolutions

@@ -13,7 +13,7 @@ from mcr.datasets.augment import Augmentation
 from mcr.datasets.split import split_indices
 from mcr.errors import InputError
 from mcr.evaluation.bootstrap import Bootstrap
-from mcr.numerics.precision import PRECISIONS
+from mcr.numerics.precision import ATTACK_PRECISIONS, PRECISIONS
 from mcr.stages import claimable, model, recipes
 from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
 from mcr.stages.load import take
@@ -78,8 +78,9 @@ def _build(stage: Stage) -> None:
                 allowed = ", ".join(known)
                 raise InputError(f"probes.{config['name']}.at=worst {config['worst']}: the metric is one of {allowed}")
         probe = config["probe"]
-        if "precision" in probe and probe["precision"] not in PRECISIONS:
-            allowed = " or ".join(PRECISIONS)
+        precisions = ATTACK_PRECISIONS if "attack" in probe else PRECISIONS
+        if "precision" in probe and probe["precision"] not in precisions:
+            allowed = ", ".join(precisions[:-1]) + f" or {precisions[-1]}"
             raise InputError(f"probes.{config['name']}.precision={probe['precision']} must be {allowed}")
     if stage.name == "card":
         _check_card(stage)
@@ -199,6 +200,9 @@ def _check_formats(formats: list[str]) -> None:
 
 def _check_recipe(stage: Stage, recipe: dict) -> None:
     made = parts(recipe)
+    if recipe["batch_size"] < recipe["processes"]:
+        size, count = recipe["batch_size"], recipe["processes"]
+        raise InputError(f"{stage.label}: batch_size={size} has no image for each of {count} processes")
     Collapse(**recipe["watch"])
     try:
         made["optimizer"]([torch.nn.Parameter(torch.zeros(1, 1))])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +37,24 @@ class Context:
 
     @property
     def processes(self) -> int:
-        """How many processes train together."""
+        """How many processes train together, and ask probes."""
         devices = self.runtime["devices"]
         return len(devices) if isinstance(devices, list) else int(devices)
+
+    @cached_property
+    def accelerator(self) -> str:
+        """Of training and evaluation alike, "cpu" or "gpu": "auto" is a GPU where torch finds one."""
+        chosen = self.runtime["accelerator"]
+        if chosen == "auto":
+            import torch
+
+            return "gpu" if torch.cuda.is_available() else "cpu"
+        return "gpu" if chosen == "cuda" else str(chosen)
 
     @property
     def device_name(self) -> str:
         """torch's name of the device that stages compute on; of several, the first."""
-        if self.runtime["accelerator"] not in ("gpu", "cuda"):
+        if self.accelerator == "cpu":
             return "cpu"
         devices = self.runtime["devices"]
         return f"cuda:{devices[0]}" if isinstance(devices, list) else "cuda:0"
@@ -51,6 +63,25 @@ class Context:
     def training_data_device(self) -> str:
         """Where training images lie: on the device, or in memory that several processes can share."""
         return self.device_name if self.processes == 1 else "cpu"
+
+    def trainer(self) -> dict[str, Any]:
+        """What a training takes of this: accelerator, devices, strategy, and the CPU threads of each process."""
+        taken = {name: self.runtime[name] for name in ("devices", "strategy", "threads")}
+        return {"accelerator": self.accelerator, **taken}
+
+    def alone(self, rank: int) -> Context:
+        """What surrounds one of several processes that work each for itself: its device, its part of the threads."""
+        import torch
+
+        devices = self.runtime["devices"]
+        device = devices[rank] if isinstance(devices, list) else rank
+        own = {
+            "accelerator": self.accelerator,
+            "devices": 1 if self.accelerator == "cpu" else [device],
+            "strategy": "auto",
+            "threads": self.runtime["threads"] or max(1, torch.get_num_threads() // self.processes),
+        }
+        return replace(self, runtime={**self.runtime, **own})
 
     def machine(self) -> dict[str, Any]:
         """What may move the last digits of a result: the device, and the number of CPU threads."""
@@ -68,13 +99,37 @@ class Context:
         """Raises InputError for a device that is not there, or settings that do not go together."""
         import torch
 
-        if self.device_name != "cpu" and not torch.cuda.is_available():
+        if self.accelerator == "mps":
+            why = "Apple's GPUs have no float64, in which means and spectra are taken"
+            raise InputError(f"runtime.accelerator=mps: {why}: use runtime=cpu")
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
             raise InputError("runtime.accelerator=gpu, but torch finds no CUDA device: use runtime=cpu")
+        self._check_devices()
         if self.processes > 1 and not str(self.runtime["strategy"]).endswith("_spawn"):
             # Others start the whole command again in each process, which would wait for this one's locks for ever.
             raise InputError(f"runtime.strategy={self.runtime['strategy']}: several devices need runtime=ddp")
         if self.runtime.get("compile", "none") != "none" and self.processes > 1:
             raise InputError("runtime.compile needs a single device: the network reaches the others uncompiled")
+
+    def _check_devices(self) -> None:
+        """Raises InputError for devices that are not there, or named twice."""
+        import torch
+
+        devices = self.runtime["devices"]
+        named = f"runtime.devices={str(devices).replace(' ', '')}"
+        if self.accelerator == "cpu":
+            if isinstance(devices, list):
+                raise InputError(f"{named} names GPUs; on a CPU it is a number of processes, such as 1")
+            there, kind = os.cpu_count() or 1, "CPUs"
+        else:
+            there, kind = torch.cuda.device_count(), "CUDA devices"
+        if isinstance(devices, list):
+            if len(set(devices)) < len(devices):
+                raise InputError(f"{named} names a device twice: each once, such as [0,1]")
+            if max(devices) >= there:
+                raise InputError(f"{named}, but there are {there} {kind}, counted from 0")
+        elif devices > there:
+            raise InputError(f"{named}, but there are {there} {kind}")
 
     def prepare(self) -> None:
         """Set memory and CPU threads, and float32 that is float32 on every device. Raises InputError like check."""

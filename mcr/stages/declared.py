@@ -16,7 +16,8 @@ Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Counted = Annotated[int, Field(ge=0)] | Literal["all"]  # of images, 0 asks nothing
 Name = Annotated[str, Field(min_length=1)]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16"]
+AttackPrecision = Literal["fp32", "bf16"]
 Format = Literal["channels_last", "contiguous"]
 Part = dict[str, Any]  # a choice of a group, checked against the constructor that it names
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
@@ -22,10 +22,14 @@ from mcr.stages import session
 from mcr.stages.artifacts import read_split
 from mcr.stages.context import Context
 from mcr.stages.injected import injected_images
+from mcr.stages.spread import spread
 from mcr.store import jsonfile
 from mcr.store.build import build_tree
 from mcr.store.stage import Stage
 from mcr.weightspace import files
+from mcr.weightspace.subspace import Subspace
+
+Network = Callable[[], nn.Module]
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -34,22 +38,22 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     Raises:
         InputError: For a mean that is no finite number.
     """
-    config, placed = stage.config, stage.needs["place"].config
-    space = session.subspace(placed, inputs, inputs["subspace"], context)
+    config = stage.config
+    context.prepare()
     found = json.loads((inputs["place"] / PLACES).read_text(encoding="utf-8"))
-    places, statistics = session.read_places(inputs["place"])
     indices = _asked(config, found, inputs)
     probe = build_tree(config["probe"])
     data = _data(stage, inputs, context)
-    at = [partial(space.at_with, places[index], statistics[index]) for index in indices]
     with bar(stage.label, len(indices), "places") as progress:
         if hasattr(probe, "ask"):
             asked, shares = ([found[name][index] for index in indices] for name in ("places", "shares"))
+            _, at = _at(stage, inputs, indices, context)
             answers = ask_together(probe, at, data, config["seed"], asked, shares)
             progress.reach(len(indices))
         else:
-            given = [partial(space.end_as_given, end) for end in range(len(space.ends))]
-            answers = ask(probe, at, given, data, config["seed"], lambda count, row: progress.reach(count, _note(row)))
+            ends = range(len(session.end_roles(inputs)))
+            work = partial(_answers, stage, inputs)
+            answers = spread(work, indices, ends, context, lambda count, row: progress.reach(count, _note(row)))
     metrics = [metric.of(config["name"]) for metric in probe.metrics]
     _refuse_infinite(stage, answers, found, indices)
     named, given_named = (
@@ -69,6 +73,31 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             }
         ),
     )
+
+
+def _at(
+    stage: Stage, inputs: dict[str, Path], indices: Sequence[int], context: Context
+) -> tuple[Subspace, list[Network]]:
+    """The subspace, and what gives its network at some places."""
+    space = session.subspace(stage.needs["place"].config, inputs, inputs["subspace"], context)
+    places, statistics = session.read_places(inputs["place"])
+    at: list[Network] = [partial(space.at_with, places[index], statistics[index]) for index in indices]
+    return space, at
+
+
+def _answers(
+    stage: Stage,
+    inputs: dict[str, Path],
+    indices: Sequence[int],
+    ends: Sequence[int],
+    context: Context,
+    reached: Callable[[int, Mapping[str, Tensor]], None],
+) -> Answers:
+    """Of a probe that is asked of one network at a time, at some places and of some ends as they were given."""
+    space, at = _at(stage, inputs, indices, context)
+    given = [partial(space.end_as_given, end) for end in ends]
+    probe, data = build_tree(stage.config["probe"]), _data(stage, inputs, context)
+    return ask(probe, at, given, data, stage.config["seed"], reached)
 
 
 def _asked(config: Mapping[str, Any], found: Mapping[str, Any], inputs: Mapping[str, Path]) -> list[int]:

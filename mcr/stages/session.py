@@ -43,9 +43,13 @@ def transforms(config: Mapping[str, Any]) -> list[Transform]:
 
 
 def ends(inputs: Inputs) -> list[dict[str, Tensor]]:
-    """The state dicts, on the CPU, of the networks that a subspace joins: roles "end 0", "end 1", ... in this order."""
-    roles = sorted((role for role in inputs if role.startswith(END)), key=lambda role: int(role.removeprefix(END)))
-    return [read_network(inputs[role]) for role in roles]
+    """The state dicts, on the CPU, of the networks that a subspace joins."""
+    return [read_network(inputs[role]) for role in end_roles(inputs)]
+
+
+def end_roles(inputs: Inputs) -> list[str]:
+    """The roles of the networks that a subspace joins, "end 0", "end 1", ... in this order."""
+    return sorted((role for role in inputs if role.startswith(END)), key=lambda role: int(role.removeprefix(END)))
 
 
 def calibration(config: Mapping[str, Any], inputs: Inputs, context: Context) -> Callable[[], Iterator[Tensor]]:

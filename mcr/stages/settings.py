@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from mcr.stages.declared import (
+    AttackPrecision,
     Augmented,
     Count,
     Counted,
@@ -36,7 +37,7 @@ class Open(Declared):
 
 
 class Runtime(Declared):
-    accelerator: Literal["cpu", "gpu", "cuda"]
+    accelerator: Literal["cpu", "gpu", "cuda", "mps", "auto"]
     devices: Whole | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     strategy: Literal["auto", "ddp_spawn", "ddp_spawn_find_unused_parameters_true"]
     threads: Annotated[int, Field(ge=0, le=4096)]
@@ -110,7 +111,7 @@ class Evaluation(Open):
     batchnorm_images: Count
     batchnorm_batch: Whole
     precision: Precision
-    attack_precision: Precision
+    attack_precision: AttackPrecision
     memory_format: Format
 
 

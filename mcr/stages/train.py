@@ -151,5 +151,5 @@ def fitting(recipe: Mapping[str, Any], context: Context) -> dict[str, Any]:
         "patience": recipe["patience"],
         "watch": recipe["watch"],
         "backend": recipe["compile"],
-        "runtime": context.runtime,
+        "runtime": context.trainer(),
     }

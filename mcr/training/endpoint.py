@@ -12,8 +12,9 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from mcr.errors import InputError
+from mcr.numerics import shares
 from mcr.numerics.losses import cross_entropy
-from mcr.numerics.precision import full_float32
+from mcr.numerics.precision import Precision, set_float32
 from mcr.numerics.seeding import generator, seed_for
 from mcr.objectives.objective import Objective
 from mcr.schedules.schedule import Schedule
@@ -47,6 +48,7 @@ class EndpointModule(pl.LightningModule):
         self.network = network
         self.objective, self.make_optimizer, self.schedule = objective, optimizer, schedule
         self.seed = seed
+        self.precision: Precision = "fp32"
         self.epochs: int | None = None  # that schedule and objective are made for; None for those of the trainer
         self.total_steps = 1  # until the optimizer is made, when the length of training is known
         self.train_loss, self.train_accuracy = MeanMetric(), MeanMetric()
@@ -65,7 +67,7 @@ class EndpointModule(pl.LightningModule):
         return list(self.network.parameters())
 
     def setup(self, stage: str) -> None:
-        full_float32()  # here as well: spawned processes start with torch's own settings
+        set_float32(self.precision)  # here: spawned processes start with torch's own settings
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.learning())
@@ -78,16 +80,24 @@ class EndpointModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": shape, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
-        # Dropout draws from torch's global generator; all else from generators named by their use.
+        # Dropout draws from torch's global generator, in each process for its own rows; all else is drawn for whole
+        # batches, from generators named by their use.
         torch.manual_seed(seed_for(self.seed, "dropout", self.current_epoch, self.global_rank))
-        self.draw = generator(self.seed, "objective", self.current_epoch, self.global_rank)
+        role = (self.seed, "objective", self.current_epoch, 0)
+        self.draw = generator(*role)
+        if shares.processes()[1] > 1:
+            batches: Any = self.trainer.train_dataloader
+            self.draw = shares.batch_generator(batches.size, *role)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         objective = self.objective.at((self.global_step + 0.5) / self.total_steps)
         losses, logits = objective(self.network, *batch, self.draw)
-        loss: Tensor = losses.mean()
+        right = (logits.detach().argmax(1) == batch[1]).float().mean()
+        # Lightning averages gradients over the processes, some of which may have an image more than others.
+        weight = shares.weight(len(losses), self.draw)
+        loss: Tensor = losses.mean() * weight
         # Kept for the epoch's end: reading a value now would wait for the device.
-        self.steps.append((loss.detach(), (logits.detach().argmax(1) == batch[1]).float().mean()))
+        self.steps.append((loss.detach(), right * weight))
         return loss
 
     def on_train_epoch_end(self) -> None:

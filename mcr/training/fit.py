@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,21 +16,26 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from mcr.errors import InputError
-from mcr.numerics.precision import Precision
+from mcr.numerics.precision import Precision, full_float32
+from mcr.spawning import safe_start
 from mcr.training import checkpoints
 from mcr.training.checkpoints import WholeFiles
 from mcr.training.endpoint import EndpointModule
 from mcr.training.history import History, Row
 from mcr.training.progress import ProgressCallback
+from mcr.training.spawned import Spawned, leave_out_needless
 from mcr.training.watch import Collapse, Watch
 
-PLUGINS: dict[Precision, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
+PLUGINS: dict[Precision, Literal["32-true", "bf16-mixed"]] = {
+    "fp32": "32-true",
+    "tf32": "32-true",
+    "bf16": "bf16-mixed",
+}
+REFUSED = re.compile(rf"^{InputError.__module__}\.{InputError.__name__}: (.*)$", re.MULTILINE)
 log = logging.getLogger("mcr")
-# Importing Lightning resets its log level; its advertisements and device listings help nobody here.
-for name in ("pytorch_lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
-    logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -70,39 +76,45 @@ def fit(
 
     Args:
         module: What is trained.
-        batches: Training batches with ``set_epoch``.
+        batches: Training batches with ``set_epoch``; of several processes with ``size`` and ``to``.
         validation: Validation batches, or None where nothing is watched.
         folder: For the checkpoints, removed at the end.
         label: For the progress bar.
         epochs: Length that the schedule and the objective are made for.
         stop: Epochs after which training ends; below ``epochs`` it gives what the whole training has by then.
-        precision: "fp32" or "bf16".
+        precision: "fp32", "tf32" or "bf16".
         keep: "last" or "best".
         patience: Epochs without a better ``monitor`` after which training stops; 0 for never.
         watch: When robustness has collapsed: the arguments of ``Collapse``.
         backend: Of torch.compile for the network, or "none".
-        runtime: accelerator, devices, strategy.
+        runtime: accelerator, devices, strategy; of several processes also the ``threads`` of each.
         loggers: Lightning loggers.
 
     Raises:
-        InputError: For a training that diverged, or whose robustness collapsed where the last epoch is kept.
+        InputError: For a training that diverged, or whose robustness collapsed where the last epoch is kept, or a batch
+            of which some processes would have no image.
     """
     if backend != "none":
         module.network.compile(backend=backend)
     if not 1 <= stop <= epochs:
         raise InputError(f"{label}: stop={stop} must be an epoch of the training, from 1 to {epochs}")
-    module.epochs = epochs
+    module.epochs, module.precision = epochs, precision
     history = History()
     thresholds: dict[str, Any] = dict(watch)
     watcher = Watch(label, history, patience, keep, Collapse(**thresholds))
     places = {name: folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best")}
+    shared = []
+    if (count := _processes(runtime)) > 1:
+        if batches.size < count:
+            raise InputError(f"{label}: a batch of {batches.size} images has none for each of {count} processes")
+        shared = [Spawned(runtime["threads"], [one for one in (batches, validation) if one is not None])]
     trainer = pl.Trainer(
         accelerator=runtime["accelerator"],
         devices=runtime["devices"],
         strategy=runtime["strategy"],
         precision=PLUGINS[precision],
         max_epochs=stop,
-        callbacks=[history, *_checkpoints(module, places, keep), watcher, ProgressCallback(label)],
+        callbacks=[*shared, history, *_checkpoints(module, places, keep), watcher, ProgressCallback(label)],
         plugins=_plugins(runtime),
         logger=loggers,
         # Attacks work under inference mode too, but then copy what they differentiate.
@@ -115,19 +127,21 @@ def fit(
         default_root_dir=folder,
     )
     with warnings.catch_warnings():
-        # Batches are tensors on the device already: workers would only cost time.
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*LeafSpec.*")
-        # A path is measured by its own stage, not while it is fitted.
-        warnings.filterwarnings("ignore", ".*no `val_dataloader`.*")
-        warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
+        leave_out_needless()
         resume = _checkpoint(places, keep, module, label)
         try:
-            trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
+            with safe_start():
+                trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
         except SystemExit as end:
             if isinstance(end.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
                 raise KeyboardInterrupt from None
             raise  # of the network's own code, or of an attack's: a failure
+        except ProcessRaisedException as error:
+            if (said := REFUSED.search(str(error))) is None:
+                raise
+            raise InputError(said[1]) from None  # all that comes home of it is the text of its traceback
+        finally:
+            full_float32()
     # Read back from the files: with spawned processes they are the only thing that comes home.
     module.load_state_dict(checkpoints.load(places[keep])["state_dict"])
     for name, tensor in module.named_parameters():
@@ -159,11 +173,15 @@ def _checkpoint(places: Mapping[str, Path], keep: str, module: EndpointModule, l
     return None
 
 
+def _processes(runtime: Mapping[str, Any]) -> int:
+    """How many processes train together: one on each device."""
+    devices = runtime["devices"]
+    return len(devices) if isinstance(devices, list | tuple) else int(devices)
+
+
 def _own_processes(runtime: Mapping[str, Any]) -> bool:
     """Whether all processes of a training are this one and those that it starts itself."""
-    devices = runtime["devices"]
-    single = len(devices) == 1 if isinstance(devices, list | tuple) else devices == 1
-    return single or str(runtime["strategy"]).endswith("_spawn")
+    return _processes(runtime) == 1 or str(runtime["strategy"]).endswith("_spawn")
 
 
 def _plugins(runtime: Mapping[str, Any]) -> list[Any]:

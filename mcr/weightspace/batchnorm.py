@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mcr.numerics import shares
+
 
 def layers(network: nn.Module) -> list[_BatchNorm]:
     """The BatchNorm layers that keep running statistics."""
@@ -23,7 +25,8 @@ def refresh(network: nn.Module, batches: Iterable[Tensor]) -> None:
 
     Each batch is normalised by its own statistics, as in training, and counts by its images: a short last one for less
     (Garipov et al. 2018). Dropout stays off, as in the evaluation that uses the averages
-    (``torch.optim.swa_utils.update_bn`` would switch it on).
+    (``torch.optim.swa_utils.update_bn`` would switch it on). Where several processes train together, each gives its
+    rows of every batch, and all get the statistics of the whole one.
 
     Raises:
         ValueError: For a batch with a single value per channel, which has no variance.
@@ -91,18 +94,18 @@ class _Average:
 
     def __call__(self, input: Tensor) -> Tensor:  # the name by which the layer takes it
         number = input.numel() // input.shape[1]
-        if number < 2:
+        if number * shares.processes()[1] < 2:
             raise ValueError(f"BatchNorm cannot be estimated from a single value per channel: {tuple(input.shape)}")
         others = [dimension for dimension in range(input.dim()) if dimension != 1]
         wide = torch.promote_types(input.dtype, torch.float32)
-        mean = input.mean(others, keepdim=True, dtype=wide)
-        variance = (input - mean).square_().mean(others)
+        mean, whole = shares.mean(input.mean(others, keepdim=True, dtype=wide), number)
+        variance, _ = shares.mean((input - mean).square_().mean(others), number)
         # A batch is normalised by its plain variance; what is kept is the unbiased one, as torch does it.
         for kept, found in zip(self.running, (mean.flatten(), variance), strict=True):
             kept.copy_(found)
         self.first = self.first or len(input)
         share = len(input) / self.first
-        for total, found in zip(self.sums, (mean.flatten(), variance * (number / (number - 1))), strict=True):
+        for total, found in zip(self.sums, (mean.flatten(), variance * (whole / (whole - 1))), strict=True):
             total += share * found
         self.weight += share
         self.count += 1

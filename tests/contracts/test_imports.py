@@ -24,7 +24,7 @@ ROWS = [
     {"store"},
     {"architectures", "attacks", "backdoors", "curves", "datasets", "injections", "schedules", "selection"},
     {"numerics", "progress", "metric"},
-    {"types", "digests", "text"},
+    {"types", "digests", "spawning", "text"},
     {"digest_memory", "modules"},
     {"errors"},
 ]

@@ -63,7 +63,7 @@ SHIPPED = {
     "reference": "bilinear regular simplex straight",
     "repair": "finetune noise path_point prune scratch",
     "report": "default",
-    "runtime": "cpu ddp gpu",
+    "runtime": "auto cpu ddp gpu",
     "schedule": "cosine flat_linear_flat one_cycle step",
     "selection": "farthest middle",
     "transform": "magnitude none",

@@ -30,7 +30,7 @@ COMMANDS = [line for line in LINES if line.startswith("mcr")]
 # Hydra's own printing, run as processes in test_cli.py.
 PRINTING = {"mcr --help", "mcr --cfg job", "mcr --info defaults-tree", "mcr list"}
 # Too large for a test to train; their networks take a step in test_options.py.
-PLANNED = ("dataset=cifar10", "logger.mode=online", "runtime=gpu")
+PLANNED = ("dataset=cifar10", "logger.mode=online", "runtime=gpu", "runtime=ddp")
 
 
 @pytest.fixture
