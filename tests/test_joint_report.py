@@ -145,11 +145,7 @@ def test_a_failed_job_is_named_by_the_first_line_of_what_was_said(error, status,
 
     (tmp_path / "0").mkdir()
     swept = SimpleNamespace(output_dir=str(tmp_path / "0"), choices={})
-    asked = {
-        "job": SimpleNamespace(num=0),
-        "overrides": SimpleNamespace(task=[]),
-        "sweep": SimpleNamespace(dir=str(tmp_path)),
-    }
+    asked = {"overrides": SimpleNamespace(task=[]), "sweep": SimpleNamespace(dir=str(tmp_path))}
     hydra = SimpleNamespace(runtime=swept, mode=RunMode.MULTIRUN, job=SimpleNamespace(num=0), **asked)
     monkeypatch.setattr(run, "HydraConfig", SimpleNamespace(get=lambda: hydra))
     monkeypatch.setattr(run, "carry_out", fail)
