@@ -32,7 +32,7 @@ VALUE_FLAGS = frozenset(
 
 
 @hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")
-def job(cfg: DictConfig) -> float:
+def job(cfg: DictConfig) -> float | None:
     """One run, or one job of a sweep, maybe in another process; see ``run.job``."""
     _print_anything()
     overrides.register_resolvers()
@@ -108,6 +108,10 @@ def dispatch(words: list[str]) -> int:
     place = Path(shorthands.unquoted(given[-1])) if given else parent
     if "${" in str(place.absolute()):
         raise InputError(f"{place}: Hydra takes ${{ in the name of a run's folder for an interpolation; name another")
+    if request.searched and place.is_dir() and sweep.holds_jobs(place):
+        raise InputError(
+            f"hydra.sweep.dir={place} holds jobs already, which a search would mix with its own: name another"
+        )
     folder = place if given else _new_folder(parent)
     words = [*flags, *args.overrides, f"{key}={shorthands.quoted(str(folder))}", f"verb={verb}"]
     if not request.swept:
@@ -117,9 +121,12 @@ def dispatch(words: list[str]) -> int:
     if share and not any(word.startswith("runtime.threads=") for word in words):
         words.append(f"runtime.threads={share}")
     try:
-        launching.launch(
-            lambda more: _start_hydra([*words, *more]), lambda: sweep.unfinished(folder, request), len(request.jobs)
-        )
+        if request.searched:
+            launching.search(lambda more: _start_hydra([*words, *more]))
+        else:
+            launching.launch(
+                lambda more: _start_hydra([*words, *more]), lambda: sweep.unfinished(folder, request), len(request.jobs)
+            )
     except KeyboardInterrupt:
         sweep.finish(folder, request)
         raise

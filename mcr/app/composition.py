@@ -14,16 +14,17 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository, IConfigRepository
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, ListConfig, OmegaConf, base
 from omegaconf.errors import OmegaConfBaseException
 
+from mcr.app import sweepers
 from mcr.app.differences import TEXT
 from mcr.app.shorthands import quoted
 from mcr.errors import InputError
@@ -31,7 +32,10 @@ from mcr.store import identity
 
 PARSE = vars(base)["parse"]  # from the text of an interpolation to its syntax tree, which nobody changes
 OF_CONTENT = re.compile(r"\$\{\w+_(digest|fingerprint):")  # interpolations that read files
-OVERLAYS = ("ends", "experiment", "debug")  # groups whose options only override others
+OVERLAYS = ("ends", "experiment", "hparams_search", "debug")  # groups whose options only override others
+
+
+UNKNOWN = "<known when the job runs>"  # stands for a value of Hydra that no plan can know
 
 
 def conf_folder() -> Path:
@@ -148,6 +152,7 @@ class Composer:
         self.extra: list[str] = []
         self.known: dict[tuple[str, ...], Chosen] = {}
         self.trees: dict[tuple[str, ...], tuple[Any, Any]] = {}
+        self.number: int | None = None  # of the job that is composed, in a sweep
 
     def __enter__(self) -> Composer:
         if self.folder is not None and not Path(self.folder).is_dir():
@@ -163,11 +168,17 @@ class Composer:
         self.parser = OverridesParser.create(config_loader=self.loader)
         # Jobs have the same interpolations; parsing them anew is a quarter of the time of a large sweep's plan.
         vars(base)["parse"] = functools.cache(PARSE)
+        OmegaConf.register_new_resolver("hydra", self._of_hydra, replace=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         vars(base)["parse"] = PARSE
+        setup_globals()  # its own resolver
         GlobalHydra.instance().hydra = self.before
+
+    def _of_hydra(self, name: str) -> object:
+        """What ``${hydra:NAME}`` will be in the job."""
+        return self.number if name == "job.num" and self.number is not None else UNKNOWN
 
     def compose(self, words: Sequence[str]) -> Composed:
         """The configuration of a line of overrides."""
@@ -207,24 +218,19 @@ class Composer:
         return plain and not key.startswith("hydra.") and not self.loader.repository.group_exists(key)
 
     def first(self, words: Sequence[str]) -> Composed:
-        """A line of overrides with the first value of every list or range in it."""
-        single = []
-        for override in self.parser.parse_overrides(list(words)):
-            choice = override.is_sweep_override() and override.is_discrete_sweep()
-            value = next(iter(override.sweep_string_iterator())) if choice else None
-            single.append(f"{override.get_key_element()}={value}" if choice else str(override.input_line))
-        return self.compose(single)
+        """A line of overrides with the first value of every list, range or interval in it."""
+        return self.compose([sweepers.each(override)[0] for override in self.parser.parse_overrides(list(words))])
 
     def jobs(self, whole: Chosen, words: Sequence[str]) -> list[list[str]]:
-        """The lines of overrides of a sweep.
+        """The lines of overrides of a sweep; where a sweeper searches, which alone knows them, some that it may make.
 
         Args:
             whole: The configuration at the first values.
             words: Of the command.
         """
         params = [f"{key}={value}" for key, value in (whole.hydra.sweeper.get("params") or {}).items()]
-        lines: list[list[str]] = BasicSweeper.split_arguments(self.parser.parse_overrides([*params, *words]), None)[0]
-        return lines
+        overrides = self.parser.parse_overrides([*params, *words])
+        return sweepers.samples(overrides) if sweepers.searches(whole.hydra) else sweepers.lines(overrides)
 
     def several(self, words: Sequence[str]) -> Iterator[str]:
         """Words that name several values."""

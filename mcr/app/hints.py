@@ -20,7 +20,10 @@ from mcr.store import build
 
 MOST = 300  # characters of what another program says
 # Groups of Hydra whose options are packages of their own.
-PLUGINS = {"hydra/launcher": "pip install 'mcr[launchers]' has joblib and submitit_local, submitit_slurm"}
+PLUGINS = {
+    "hydra/launcher": "pip install 'mcr[launchers]' has joblib and submitit_local, submitit_slurm",
+    "hydra/sweeper": "pip install 'mcr[optuna]' has optuna",
+}
 PLACES = ("endpoint@endpoints.start", "endpoint@endpoints.end", "reference@references.straight")
 
 
@@ -62,7 +65,7 @@ def _one_line(error: Exception, conf: Path, overrides: list[str]) -> str:
     for word in overrides:
         key, _, value = word.partition("=")
         if "interval(" in value:
-            return f"{word}: an interval is for a sweeper that searches, and this is a list: {key}=a,b,c or range(...)"
+            return f"{word}: an interval is for a sweeper that searches (hydra/sweeper=optuna); a list is {key}=a,b,c"
         if said := _unreadable(word):
             return said
     merged = re.search(r"Error merging override (.*)", text)

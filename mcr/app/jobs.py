@@ -109,9 +109,15 @@ def found(folder: Path) -> list[JobFolder]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder")
-    places = [folder] if _begun(folder) else sorted(filter(_begun, folder.iterdir()), key=_number)
-    if not places:
+    jobs = begun(folder)
+    if not jobs:
         raise InputError(f"{folder} holds no job: name a folder of multirun/sweeps or multirun/runs")
+    return jobs
+
+
+def begun(folder: Path) -> list[JobFolder]:
+    """The jobs that have begun in a folder: itself, or those of a sweep; maybe none."""
+    places = [folder] if _begun(folder) else sorted(filter(_begun, folder.iterdir()), key=_number)
     return [JobFolder(place, place.name, settings(_overrides(place))) for place in places]
 
 

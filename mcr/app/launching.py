@@ -86,6 +86,15 @@ def launch(start: Start, unfinished: Callable[[], tuple[set[int], set[int]]], jo
         _ended_well(start, _without(set(range(jobs)) - {number}))
 
 
+def search(start: Start) -> None:
+    """Run a sweeper that searches, once: begun again it would draw other jobs.
+
+    Args:
+        start: Starts Hydra.
+    """
+    _ended_well(start, [])
+
+
 def _without(numbers: set[int]) -> list[str]:
     """The override that tells jobs not to run."""
     return [f"+hydra.job.env_set.{SKIPPED}='{','.join(map(str, sorted(numbers)))}'"]

@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mcr.app import differences, hints, trust
-from mcr.app.composition import Composed, Composer
+from mcr.app.composition import UNKNOWN, Composed, Composer
+from mcr.app.sweepers import searches
 from mcr.datasets import folder
 from mcr.errors import InputError
 from mcr.foreign import shards
@@ -26,6 +27,11 @@ from mcr.store import build, identity
 ADDED = (
     *("endpoint@endpoints.*", "probe@probes.*", "reference@references.*", "edit@endpoints.*.edits.*"),
     *("attack@probes.*.attack", "attack@probes.*.attacks.*"),
+)
+# Sections where a value that only the job knows may stand: no number depends on them, nor where results are looked for.
+LATE = ("logger.", "report.")
+SEARCHES = (
+    "a sweeper that searches needs the number to search by: optimized_metric=robust_loss.interior, or another one"
 )
 VIEW_FLAGS = ("cfg", "info", "help", "hydra_help", "shell_completion", "experimental_rerun")
 
@@ -62,7 +68,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
     parser.error = refuse  # type: ignore[method-assign]
     parser.allow_abbrev = False
-    return parser.parse_intermixed_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
+    for flag in ("config_name", "config_path"):
+        if getattr(args, flag):
+            name = f"--{flag.replace('_', '-')}"
+            raise InputError(f"{name}: mcr has one configuration; --config-dir DIR adds options of your own to it")
+    return args
 
 
 def is_view(args: argparse.Namespace) -> bool:
@@ -80,11 +91,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line asks for: its overrides and its jobs; ``swept`` where Hydra's ``launcher`` starts several."""
+    """What a command line asks for: its overrides and its jobs; ``swept`` where Hydra's ``launcher`` starts several.
+
+    Where a sweeper searches (``searched``), the jobs are some that it may make.
+    """
 
     words: tuple[str, ...]
     jobs: tuple[Job, ...]
     swept: bool
+    searched: bool
     launcher: Mapping[str, Any]
 
 
@@ -105,15 +120,21 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
         if not swept:
             for word in composer.several(args.overrides):
                 raise InputError(f"{word} names several values: add -m to run them all")
+        searched = searches(whole.chosen.hydra)
+        if searched and not swept:
+            raise InputError("this command chooses a sweeper that searches: add -m")
         checker = _Checker(composer)
         found = []
-        for line in composer.jobs(whole.chosen, args.overrides) if swept else [args.overrides]:
+        for number, line in enumerate(composer.jobs(whole.chosen, args.overrides) if swept else [args.overrides]):
+            composer.number = number if swept else None
             words = [*line, f"verb={verb}"]
             composed = composer.compose(words) if swept else whole
             config = checker.check(composed, words)
+            if searched and config["optimized_metric"] is None:
+                raise InputError(SEARCHES)
             found.append(Job(tuple(line), with_choices(config, composed.chosen.choices)))
         launcher = cast(dict[str, Any], OmegaConf.to_container(whole.chosen.hydra.launcher, resolve=False))
-        return Request(tuple(args.overrides), tuple(found), bool(swept), launcher)
+        return Request(tuple(args.overrides), tuple(found), bool(swept), searched, launcher)
 
 
 def check_names(conf: Path, args: argparse.Namespace) -> DictConfig:
@@ -185,6 +206,7 @@ class _Checker:
             new = ((key, differences.at(written, key), value) for key, value in composed.values.items())
             changed = list(_read(new, written))
         config = plain(composed.config)
+        _check_known(config)
         for key, _, _ in changed:
             # A value that is an interpolation may be a whole mapping.
             found = differences.changes(differences.at(meant, key), differences.at(config, key), meant, key)
@@ -192,6 +214,18 @@ class _Checker:
                 if not differences.fits(name, old, value):
                     raise InputError(differences.refusal(name, old, value))
         return config
+
+
+def _check_known(tree: Any, where: str = "") -> None:
+    """Raises InputError for a value that depends on what Hydra knows in the job alone, where a plan must know it."""
+    parts = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in parts:
+        _check_known(value, f"{where}.{key}" if where else str(key))
+    if isinstance(tree, str) and UNKNOWN in tree and not where.startswith(LATE):
+        raise InputError(
+            f"{where}: of ${{hydra:...}} a plan knows job.num, in a sweep (-m), and no more; the rest may stand below "
+            f"{' and '.join(section.rstrip('.') for section in LATE)}"
+        )
 
 
 def _read(changed: Iterable[tuple[str, Any, Any]], tree: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -67,7 +67,7 @@ def check(request: overrides.Request) -> None:
             checks.check_with_data(missing, store)
 
 
-def job(cfg: DictConfig) -> float:
+def job(cfg: DictConfig) -> float | None:
     """Carry out one job in Hydra's output folder.
 
     A failure that a user can mend is recorded there, not raised: Hydra would stop a sweep's table for it.
@@ -75,13 +75,14 @@ def job(cfg: DictConfig) -> float:
     stands there from its beginning on, until it ends.
 
     Returns:
-        The number of its summary that ``optimized_metric`` names, for a sweeper that searches: NaN where there is none.
+        The number of its summary that ``optimized_metric`` names, for a sweeper that searches; None where there is none.
+        Of None, Optuna counts the trial as failed and goes on; NaN would end the search.
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     swept = hydra.mode == RunMode.MULTIRUN
     if swept and launching.skipped(hydra.job.num):
-        return math.nan
+        return None
     for stale in ("summary.json", CLEANED, "card.md", "card.json"):  # a named folder may hold an earlier run
         (folder / stale).unlink(missing_ok=True)
     group, words = Path(hydra.sweep.dir).name if swept else folder.name, hydra.overrides.task
@@ -115,7 +116,7 @@ def job(cfg: DictConfig) -> float:
         with suppress(InputError):  # the logger may be what failed
             if chosen:
                 _log(chosen, words, folder, group, {}, reason)
-        return math.nan
+        return None
 
 
 def _log(
@@ -146,13 +147,13 @@ def _record(folder: Path, kind: str, reason: str, text: str) -> None:
     (folder / FAILURE).write_text(f"{kind}\n{reason}\n\n{text}\n", encoding="utf-8")
 
 
-def optimized(folder: Path, quantity: str | None) -> float:
-    """The number of a finished run's summary that a quantity ("robust_loss.interior") names; NaN without one."""
+def optimized(folder: Path, quantity: str | None) -> float | None:
+    """The number of a finished run's summary that a quantity ("robust_loss.interior") names; None without one."""
     if quantity is None or not (folder / "summary.json").is_file():
-        return math.nan
+        return None
     metric, _, statistic = quantity.partition(".")
     value = metrics(jsonfile.read(folder / "summary.json"))[metric][statistic]
-    return math.nan if value is None else float(value)
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _encodable(text: str) -> str:

@@ -31,8 +31,11 @@ def finish(folder: Path, request: Request) -> int:
         folder: The sweep's.
         request: What its command asked for.
     """
-    found = jobs.of_sweep(folder, [job.overrides for job in request.jobs])
-    status = _write(folder, found)
+    lines = [job.overrides for job in request.jobs]
+    # Only the sweeper knows the jobs of a search.
+    found = jobs.begun(folder) if request.searched else jobs.of_sweep(folder, lines)
+    # A sweeper that fails before its first job has said so.
+    status = _write(folder, found) if found else STATUS_FAILED
     if (folder / BEST).is_file():
         print_best(yaml.safe_load((folder / BEST).read_text(encoding="utf-8")))
     cfg = request.jobs[0].config
@@ -42,6 +45,11 @@ def finish(folder: Path, request: Request) -> int:
     with suppress(InputError):  # said by the jobs already
         log_sweep(Place(cfg["logger"], folder.name, folder.absolute()), asked)
     return status
+
+
+def holds_jobs(folder: Path) -> bool:
+    """Whether jobs have begun in a sweep's folder."""
+    return bool(jobs.begun(folder))
 
 
 def unfinished(folder: Path, request: Request) -> tuple[set[int], set[int]]:

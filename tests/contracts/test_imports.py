@@ -39,7 +39,7 @@ FLOORS = {
         {"titles"},
         {"composition", "hints", "trust"},
         {"differences", "synonyms"},
-        {"faults", "shorthands"},
+        {"faults", "shorthands", "sweepers"},
     ],
     "foreign": [{"fit"}, {"part"}, {"reading"}, {"child", "shards"}, {"container"}, {"tensors"}, {"pickled"}],
     "store": [{"leftovers"}, {"build", "store"}, {"manifest", "stage"}, {"identity", "jsonfile", "locks"}, {"disk"}],

@@ -52,6 +52,7 @@ SHIPPED = {
     "zhao2020_robust_connection_cifar10_small zhao2020_robust_connection_digits zhao2020_table2_backdoor "
     "zhao2020_table2_backdoor_cifar10_small zhao2020_table2_backdoor_digits zhao2020_table3_injection "
     "zhao2020_table3_injection_cifar10_small zhao2020_table3_injection_digits",
+    "hparams_search": "smallest_barrier",
     "hydra": "mcr",
     "injection": "fault_sneaking fault_sneaking_l0 gaussian none",
     "logger": "csv none wandb",
@@ -69,7 +70,7 @@ SHIPPED = {
     "transform": "magnitude none",
 }
 OPTIONS = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
-OVERLAYS = ("ends", "experiment", "debug")  # they only override others
+OVERLAYS = ("ends", "experiment", "hparams_search", "debug")  # they only override others
 # Where an option of a group stands in a configuration, and the word that puts it there.
 PLACES = {
     "endpoint": ("endpoints.end", "endpoint@endpoints.end"),
