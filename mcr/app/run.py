@@ -75,7 +75,7 @@ def job(cfg: DictConfig) -> float | None:
     stands there from its beginning on, until it ends.
 
     Returns:
-        The number of its summary that ``optimized_metric`` names, for a sweeper that searches; None where there is none.
+        The number of its summary that ``optimized_metric`` names, for a sweeper that searches; None if there is none.
         Of None, Optuna counts the trial as failed and goes on; NaN would end the search.
     """
     hydra = HydraConfig.get()

@@ -16,7 +16,6 @@ EXECUTED = {
     "hydra-submitit-launcher": "test_launchers.py::test_a_launcher_of_the_extra_runs_both_jobs_of_a_sweep",
     "hydra-optuna-sweeper": "test_searches.py::test_a_search_goes_on_after_a_failed_trial_and_reports_all",
     "sqlalchemy": "test_searches.py::test_a_search_goes_on_after_a_failed_trial_and_reports_all",
-    "alembic": "test_searches.py::test_a_search_goes_on_after_a_failed_trial_and_reports_all",
     "tensorboard": "test_wandb.py::test_tensorboard_has_the_curves_of_trainings_and_the_barriers_of_the_job",
 }
 
