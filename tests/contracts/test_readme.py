@@ -66,6 +66,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request, shared: 
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def _searches(request: pytest.FixtureRequest) -> None:
+    """Commands that search need the extra that does."""
+    chosen = getattr(request.node, "callspec", None)
+    if chosen is not None and "hparams_search" in str(chosen.params.get("command")):
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+
+
 def words(command: str) -> tuple[str, list[str]]:
     """The verb and the overrides of a command."""
     _, verb, files, rest = cli._split_verbs(shlex.split(command)[1:])
