@@ -73,8 +73,8 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
 
 
 def _trainings(goals: list[Stage]) -> dict[str, Stage]:
-    """All trainings that the goals follow from: whoever reports on these says which of those ended early."""
-    return {f"training {one.label}": one for one in ordered(goals) if one.name in ("train", "connect")}
+    """All trained and loaded networks that the goals follow from: reports say what ended early or was found wrong."""
+    return {f"training {one.label}": one for one in ordered(goals) if one.name in ("train", "connect", "load")}
 
 
 def ordered(goals: list[Stage]) -> list[Stage]:
