@@ -27,6 +27,7 @@ WIDER: dict[str, tuple[Any, ...]] = {
     r"runtime\.devices=.*": (1, [0]),
     r"claims=.*": ([{}],),
     r"plugins=.*": ([r"\w+(\.\w+)*"],),
+    r"report\.(rows|columns)=.*": ([r"\S+"],),
 }
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from mcr.app import jobs, run
-from mcr.app.terminal import print_comparison, print_replicates, print_results
+from mcr.app.terminal import print_comparison, print_overview, print_replicates, print_results
 from mcr.errors import STATUS_FAILED
 from mcr.reports import joint, joint_paths, joint_repairs
 from mcr.text import CELL, printable
@@ -39,13 +39,17 @@ def _report(folder: Path, done: list[joint.Finished], failures: joint.Failures) 
     told = joint_paths.write(folder, done, failures)
     places: dict[str, Path | str] = {"figure": folder / "figure.png", "tables": folder / "report.md"}
     places |= run.wandb_place(folder, "*/")
-    if told.all_in_groups:
+    print_overview(told.overview)
+    if not told.whole:
+        print_replicates({}, {}, told.warnings, told.verdicts, places)
+    elif told.all_in_groups:
         print_replicates(told.spread, told.described, told.warnings, told.verdicts, places)
     else:
         print_results([(job.marked, job.known) for job in told.jobs], told.verdicts, places)
 
 
 def _compare(folder: Path, done: list[joint.Finished], failures: joint.Failures) -> None:
-    found, verdicts = joint_repairs.write(folder, done, failures)
+    found, verdicts, overview = joint_repairs.write(folder, done, failures)
     places = {"figure": folder / "figure.png", "tables": folder / "report.md"}
+    print_overview(overview)
     print_comparison(found, verdicts, {**places, **run.wandb_place(folder, "*/")})

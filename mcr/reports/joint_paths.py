@@ -12,6 +12,9 @@ from mcr.evaluation.table import Table, metrics_of, write_csv
 from mcr.metric import Metric
 from mcr.reports import document, figures, images, joint, robustness
 from mcr.reports.claims import Verdict
+from mcr.reports.factor_tables import ByFactor
+from mcr.reports.factors import Design
+from mcr.reports.overview import Overview
 from mcr.text import markdown_cell
 
 FITTED = "path"
@@ -29,6 +32,8 @@ class Told:
         warnings: Each with the name of its job.
         verdicts: Job and verdict.
         all_in_groups: Whether every job is one of several replicates.
+        overview: How the sweep ended.
+        whole: Whether the jobs are few enough to be told one by one.
     """
 
     jobs: list[joint.Job]
@@ -37,6 +42,8 @@ class Told:
     warnings: list[str]
     verdicts: list[tuple[str, Verdict]]
     all_in_groups: bool
+    overview: Overview
+    whole: bool
 
 
 def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures) -> Told:
@@ -51,6 +58,7 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
     settings, titles = [job.settings for job in done], [summary["title"] for summary in summaries]
     names, groups = joint.labels(settings, titles), joint.labels(settings, titles, ignoring=("replicate",))
     config = done[0].config
+    by_factor = ByFactor.of(Design.of(done, names), config["report"], config["statistics"]["level"])
     jobs = joint.jobs(names, summaries, config["soundness"])
     panels = [_panel(job, name) for job, name in zip(done, names, strict=True)]
     figure = _figure(_means(groups, panels))
@@ -65,6 +73,7 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
             records += [{**record, "note": "; ".join(job.notes)} for record in told]
             counts.append((f"{job.name}{path}", images.spoken(found["images"], [m.name for m in metrics if m.label])))
     write_csv(folder / "barriers.csv", records)
+    by_factor.write(folder)
     verdicts = [(job.name, verdict) for job in jobs for verdict in job.verdicts]
     unlike = list(dict.fromkeys(groups))
     heading = ", ".join(unlike) if len(unlike) <= figures.MOST_COLUMNS else f"{len(unlike)} paths"
@@ -77,9 +86,11 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
     sections += ["![metrics along the paths](figure.png)\n"]
     sections += [f"{SHADED}\n"] if spread else []
     sections += [document.claims_section(verdicts)] if verdicts else []
-    sections += [document.replicates_section(spread, described, below)] if spread else []
-    sections.append(document.barrier_section(rows, below))
-    for place, job, panel in zip(done, jobs, panels, strict=True):
+    sections += by_factor.sections()
+    few = len(jobs) <= figures.MOST_COLUMNS
+    sections += [document.replicates_section(spread, described, below)] if spread and few else []
+    sections += [document.barrier_section(rows, below)] if few else [document.many_section(names, below)]
+    for place, job, panel in zip(done, jobs, panels, strict=True) if few else ():
         fitted = job.summary["subspaces"][FITTED]
         sections.append(document.path_section(job.marked, panel.table, fitted["images"]))
         for probe, described_table in fitted["apart"].items():
@@ -92,9 +103,10 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
         sections += [f"#{section}" for section in beside]
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     known = [{**job.known, "name": job.name, "notes": job.notes} for job in jobs]
-    joint.write_summary(folder, {"jobs": known, "replicates": spread}, failures)
+    joint.write_summary(folder, {"jobs": known, "replicates": spread, **by_factor.described()}, failures)
     whole = set(groups) == {name.removesuffix(joint.MARK) for name in spread}
-    return Told(jobs, spread, described, warned, verdicts, whole)
+    overview = by_factor.overview(len(failures))
+    return Told(jobs, spread, described, warned, verdicts, whole, overview, few)
 
 
 def _panel(job: joint.Finished, name: str) -> figures.Panel:

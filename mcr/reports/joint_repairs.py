@@ -9,13 +9,16 @@ from typing import Any
 from mcr.evaluation.table import write_csv
 from mcr.reports import document, figures, joint, repair_figures, repairs
 from mcr.reports.claims import Verdict
+from mcr.reports.factor_tables import ByFactor
+from mcr.reports.factors import Design
+from mcr.reports.overview import Overview
 
 ASIDE = ("replicate", "repair", "repair.budget.images")  # rows and columns of the tables, which settings do not name
 
 
 def write(
     folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
-) -> tuple[list[dict[str, Any]], list[tuple[str, Verdict]]]:
+) -> tuple[list[dict[str, Any]], list[tuple[str, Verdict]], Overview]:
     """The table and the figure of repairs, as report.md, repairs.csv, figure.* and summary.json.
 
     Args:
@@ -24,7 +27,7 @@ def write(
         failures: The others.
 
     Returns:
-        A row for each setting, method and number of images, and the verdicts.
+        A row for each setting, method and number of images, the verdicts, and how the sweep ended.
     """
     summaries = [job.summary for job in done]
     titles = [summary["title"] for summary in summaries]
@@ -36,9 +39,11 @@ def write(
     config = done[0].config
     level = config["statistics"]["level"]
     told = [f"{name}, replicate {one['replicate']}" for name, one in zip(names, summaries, strict=True)]
+    by_factor = ByFactor.of(Design.of(done, told), config["report"], level)
     summaries = [job.known for job in joint.jobs(told, summaries, config["soundness"])]
     found = repairs.rows(names, summaries, level)
     write_csv(folder / "repairs.csv", found)
+    by_factor.write(folder)
     figures.save(
         repair_figures.methods_figure(found), folder, "figure", config["report"]["formats"], config["report"]["dpi"]
     )
@@ -55,7 +60,8 @@ def write(
         repairs.section(name, [row for row in found if row["setting"] == name], summaries[names.index(name)])
         for name in dict.fromkeys(names)
     ]
+    sections += by_factor.sections()
     sections += [document.claims_section(verdicts)] if verdicts else []
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
-    joint.write_summary(folder, {"jobs": summaries, "rows": found}, failures)
-    return found, verdicts
+    joint.write_summary(folder, {"jobs": summaries, "rows": found, **by_factor.described()}, failures)
+    return found, verdicts, by_factor.overview(len(failures))
