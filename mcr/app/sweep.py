@@ -41,7 +41,9 @@ def _report(folder: Path, done: list[joint.Finished], failures: joint.Failures) 
     places |= run.wandb_place(folder, "*/")
     print_overview(told.overview)
     if not told.whole:
-        print_replicates({}, {}, told.warnings, told.verdicts, places)
+        count = len(told.warnings)
+        warned = [f"{count} in all, at the head of {places['tables']}"] if count else []
+        print_replicates({}, {}, warned, told.verdicts, places)
     elif told.all_in_groups:
         print_replicates(told.spread, told.described, told.warnings, told.verdicts, places)
     else:

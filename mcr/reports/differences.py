@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -130,14 +130,14 @@ def _where(others: Mapping[str, str]) -> str:
     return f" at {said}" if said else ""
 
 
-def record(one: Difference) -> dict[str, Any]:
+def record(one: Difference, factors: Iterable[str]) -> dict[str, Any]:
     """For a file; a difference without pairs has no mean."""
     spread = one.spread or {"replicates": 0, "mean": float("nan"), "low": float("nan"), "high": float("nan")}
     return {
         "factor": one.factor,
         "level": one.level,
         "against": one.against,
-        **one.others,
+        **{name: one.others[name] if name in one.others else "" for name in factors},
         **one.number._asdict(),
         "n": spread["replicates"],
         **{name: spread[name] for name in ("mean", "low", "high")},

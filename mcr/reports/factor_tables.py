@@ -145,7 +145,7 @@ class ByFactor:
             ],
         )
         write_csv(folder / "pivot.csv", self.pivot.records())
-        write_csv(folder / "differences.csv", map(differences.record, self.differences))
+        write_csv(folder / "differences.csv", [differences.record(one, factors) for one in self.differences])
         tables = [
             f"% {printable(title)}\n{tabular(head, rows, len(self.pivot.layout.rows))}"
             for title, head, rows in self._tables()

@@ -76,7 +76,7 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
     by_factor.write(folder)
     verdicts = [(job.name, verdict) for job in jobs for verdict in job.verdicts]
     unlike = list(dict.fromkeys(groups))
-    heading = ", ".join(unlike) if len(unlike) <= figures.MOST_COLUMNS else f"{len(unlike)} paths"
+    heading = "; ".join(unlike) if len(unlike) <= figures.MOST_COLUMNS else f"{len(unlike)} paths"
     warned, notes = joint.warned(jobs), joint.notes(jobs)
     described = {metric.cost: metric for summary in summaries for metric in metrics_of(summary["subspaces"][FITTED])}
     spread = _over_replicates(groups, jobs, list(described), config["statistics"]["level"])

@@ -31,7 +31,10 @@ class Number(NamedTuple):
 
 
 def numbers(summary: Mapping[str, Any]) -> tuple[dict[str, Metric], dict[Number, float]]:
-    """The metrics of a summary by name, and all of its numbers; NaN for one that is not finite."""
+    """The metrics of a summary by name, and all of its numbers; NaN for one that is not finite.
+
+    What a path was fitted on is context, not compared: such a metric has no label here.
+    """
     return _of_repair(summary) if summary.get("kind") == "repair" else _of_paths(summary)
 
 
@@ -50,7 +53,8 @@ def _of_paths(summary: Mapping[str, Any]) -> tuple[dict[str, Metric], dict[Numbe
     metrics: dict[str, Metric] = {}
     values: dict[Number, float] = {}
     for space, found in summary["subspaces"].items():
-        metrics |= {metric.cost: _cost(metric) for metric in metrics_of(found)}
+        fitted = {name for table in (found["table"], *found["apart"].values()) for name in table["fitted"]}
+        metrics |= {metric.cost: _cost(metric, metric.name in fitted) for metric in metrics_of(found)}
         for metric, statistics in found["metrics"].items():
             ends = {name: _number(statistics[name]) for name in summary["ends"]}
             told = {name: _number(statistics[name]) for name in ALONG}
@@ -60,8 +64,9 @@ def _of_paths(summary: Mapping[str, Any]) -> tuple[dict[str, Metric], dict[Numbe
     return metrics, values
 
 
-def _cost(metric: Metric) -> Metric:
-    return replace(metric, name=metric.cost, better="lower" if metric.better == "higher" else metric.better)
+def _cost(metric: Metric, context: bool) -> Metric:
+    better = "lower" if metric.better == "higher" else metric.better
+    return replace(metric, name=metric.cost, better=better, label="" if context else metric.label)
 
 
 def _number(value: float | None) -> float:
