@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from mcr.app import overrides
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
 from mcr.plans import pipeline, plugins
+from mcr.reports import provenance
 from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
 from mcr.store import build, jsonfile
@@ -93,6 +94,8 @@ def job(cfg: DictConfig) -> None:
             folder,
             Path(hydra.sweep.dir).name if swept else folder.name,
         )
+        if cfg["verb"] in REPORTED:
+            provenance.add(folder, cfg["verb"], list(hydra.overrides.task), swept=False)
     except (Exception, SystemExit) as error:
         foreseen = isinstance(error, InputError | OSError | SystemExit)
         if not (swept or foreseen):

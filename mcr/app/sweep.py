@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import yaml
+
 from mcr.app import jobs, run
 from mcr.app.terminal import print_comparison, print_overview, print_replicates, print_results
 from mcr.errors import STATUS_FAILED
-from mcr.reports import joint, joint_paths, joint_repairs
+from mcr.reports import joint, joint_paths, joint_repairs, provenance
 from mcr.text import CELL, printable
+
+MULTIRUN = "multirun.yaml"  # Hydra's record of what a sweep was asked
 
 
 def finish(folder: Path, count: int) -> int:
@@ -30,6 +34,9 @@ def finish(folder: Path, count: int) -> int:
         _compare(folder, done, failures)
     elif done:
         _report(folder, done, failures)
+    if done and (folder / MULTIRUN).is_file():
+        asked = yaml.safe_load((folder / MULTIRUN).read_text(encoding="utf-8"))
+        provenance.add(folder, done[0].config["verb"], asked["hydra"]["overrides"]["task"], swept=True)
     for failed in failures:
         print(f"mcr: job {failed['job']} failed: {printable(failed['reason'], CELL)}", file=sys.stderr)
     return worst

@@ -41,7 +41,7 @@ def numbers(summary: Mapping[str, Any]) -> tuple[dict[str, Metric], dict[Number,
 def _of_repair(summary: Mapping[str, Any]) -> tuple[dict[str, Metric], dict[Number, float]]:
     metrics = {name: Metric(**found) for name, found in summary["descriptions"].items()}
     values = {
-        Number("", metric, network): _number(value)
+        Number("", metric, network): value
         for metric, found in summary["metrics"].items()
         if metric in metrics
         for network, value in found.items()
@@ -56,8 +56,8 @@ def _of_paths(summary: Mapping[str, Any]) -> tuple[dict[str, Metric], dict[Numbe
         fitted = {name for table in (found["table"], *found["apart"].values()) for name in table["fitted"]}
         metrics |= {metric.cost: _cost(metric, metric.name in fitted) for metric in metrics_of(found)}
         for metric, statistics in found["metrics"].items():
-            ends = {name: _number(statistics[name]) for name in summary["ends"]}
-            told = {name: _number(statistics[name]) for name in ALONG}
+            ends = {name: statistics[name] for name in summary["ends"]}
+            told = {name: statistics[name] for name in ALONG}
             highest = float(np.max(list(ends.values())))  # NaN where one is, whatever the order
             known = {**ends, INSIDE: highest + told[INTERIOR], **told}
             values |= {Number(space, metric, statistic): value for statistic, value in known.items()}
@@ -67,7 +67,3 @@ def _of_paths(summary: Mapping[str, Any]) -> tuple[dict[str, Metric], dict[Numbe
 def _cost(metric: Metric, context: bool) -> Metric:
     better = "lower" if metric.better == "higher" else metric.better
     return replace(metric, name=metric.cost, better=better, label="" if context else metric.label)
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
