@@ -58,12 +58,14 @@ class Design:
         factors: Factor to its levels, in order of appearance; the replicate is none of them.
         metrics: Cost, or metric of a repair, to what it is.
         repeated: Names of jobs that repeat another and are left out.
+        levels: Factor to level of every job, those that repeat another among them.
     """
 
     trials: tuple[Trial, ...]
     factors: Mapping[str, Levels]
     metrics: Mapping[str, Metric]
     repeated: Levels
+    levels: tuple[Mapping[str, str], ...]
 
     @classmethod
     def of(cls, done: Sequence[Finished], names: Sequence[str]) -> Design:
@@ -80,8 +82,8 @@ class Design:
         trials: dict[tuple[Levels, str], Trial] = {}
         metrics: dict[str, Metric] = {}
         repeated = []
-        for job, name, one in zip(done, names, asked, strict=True):
-            chosen = {factor: one.get(factor, UNSET) for factor in factors}
+        chosen_of = tuple({factor: one.get(factor, UNSET) for factor in factors} for one in asked)
+        for job, name, chosen in zip(done, names, chosen_of, strict=True):
             place = (tuple(chosen.values()), str(job.config[REPLICATE]))
             if place in trials:
                 repeated.append(name)
@@ -89,7 +91,7 @@ class Design:
             described, values = numbers(job.summary)
             metrics |= described
             trials[place] = Trial(name, chosen, place[1], values)
-        return cls(tuple(trials.values()), factors, metrics, tuple(repeated))
+        return cls(tuple(trials.values()), factors, metrics, tuple(repeated), chosen_of)
 
     @property
     def replicates(self) -> Levels:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from matplotlib.figure import Figure
 
 from mcr.evaluation.summary import over_replicates
 from mcr.evaluation.table import Table, metrics_of, write_csv
 from mcr.metric import Metric
-from mcr.reports import document, figures, images, joint, robustness
+from mcr.reports import captions, document, figures, images, joint, robustness
 from mcr.reports.claims import Verdict
+from mcr.reports.factor_figures import Group, factor_figures
 from mcr.reports.factor_tables import ByFactor
 from mcr.reports.factors import Design
 from mcr.reports.overview import Overview
@@ -55,14 +57,25 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
         failures: The others.
     """
     summaries = [job.summary for job in done]
-    settings, titles = [job.settings for job in done], [summary["title"] for summary in summaries]
-    names, groups = joint.labels(settings, titles), joint.labels(settings, titles, ignoring=("replicate",))
+    asked, titles = [job.settings for job in done], [summary["title"] for summary in summaries]
+    names, groups = joint.labels(asked, titles), joint.labels(asked, titles, ignoring=("replicate",))
     config = done[0].config
     by_factor = ByFactor.of(Design.of(done, names), config["report"], config["statistics"]["level"])
     jobs = joint.jobs(names, summaries, config["soundness"])
     panels = [_panel(job, name) for job, name in zip(done, names, strict=True)]
-    figure = _figure(_means(groups, panels))
-    figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
+    counted = {
+        images.spoken(fitted["images"], [metric.name for metric in metrics_of(fitted) if metric.label])
+        for fitted in (summary["subspaces"][FITTED] for summary in summaries)
+    }
+    settings = captions.settings(
+        titles, [job.config["attack"] for job in done], "".join(counted) if len(counted) == 1 else ""
+    )
+    drawn = _figures(groups, panels, by_factor.design, settings)
+    sheets = {f"figure_{number}" if number > 1 else "figure": one for number, one in enumerate(drawn, 1)}
+    for stale in folder.glob("figure_*.*"):  # a named folder may hold an earlier, larger sweep
+        stale.unlink()
+    for name, one in sheets.items():
+        figures.save(one, folder, name, config["report"]["formats"], config["report"]["dpi"])
     rows, records, counts = [], [], []
     for job in jobs:
         for space, found in job.summary["subspaces"].items():
@@ -83,7 +96,7 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
     below = [images.line(counts), *notes]
     sections = [f"# {markdown_cell(heading)}\n", *robustness.warning_lines(warned)]
     sections += [joint.failed_section(failures)] if failures else []
-    sections += ["![metrics along the paths](figure.png)\n"]
+    sections += [f"![metrics along the paths]({name}.png)\n" for name in sheets]
     sections += [f"{SHADED}\n"] if spread else []
     sections += [document.claims_section(verdicts)] if verdicts else []
     sections += by_factor.sections()
@@ -103,7 +116,7 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
         sections += [f"#{section}" for section in beside]
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     known = [{**job.known, "name": job.name, "notes": job.notes} for job in jobs]
-    joint.write_summary(folder, {"jobs": known, "replicates": spread, **by_factor.described()}, failures)
+    joint.write_summary(folder, {"jobs": known, "replicates": spread, "by_factor": by_factor.described()}, failures)
     whole = set(groups) == {name.removesuffix(joint.MARK) for name in spread}
     overview = by_factor.overview(len(failures))
     return Told(jobs, spread, described, warned, verdicts, whole, overview, few)
@@ -140,12 +153,24 @@ def _means(groups: list[str], panels: list[figures.Panel]) -> list[figures.Panel
     return found
 
 
-def _figure(panels: list[figures.Panel]) -> Any:
-    """Paths side by side, or on top of each other where they are many; surfaces side by side."""
-    paths = [panel for panel in panels if len(panel.table.coordinates) == 1]
-    if not paths:
-        return figures.surface_figure(panels[: figures.MOST_COLUMNS])
-    return figures.path_figure(paths) if len(paths) <= figures.MOST_COLUMNS else figures.overlay_figure(paths)
+def _figures(groups: list[str], panels: list[figures.Panel], design: Design, settings: str) -> list[Figure]:
+    """Paths side by side, or by factor where they are many; then surfaces, below each other."""
+    means = dict(zip(dict.fromkeys(groups), _means(groups, panels), strict=True))
+    paths = {group: panel for group, panel in means.items() if len(panel.table.coordinates) == 1}
+    if len(paths) > figures.MOST_COLUMNS and design.factors:
+        levels = dict(zip(groups, design.levels, strict=True))
+        found = factor_figures(
+            [Group(levels[group], panel) for group, panel in paths.items()], design.factors, settings
+        )
+    else:
+        found = [figures.path_figure(part, settings) for part in _some_at_a_time(list(paths.values()))]
+    others = [panel for group, panel in means.items() if group not in paths]
+    return [*found, *map(figures.surface_figure, _some_at_a_time(others))]
+
+
+def _some_at_a_time(panels: list[figures.Panel]) -> list[list[figures.Panel]]:
+    """As many as a figure has room for."""
+    return [panels[begin : begin + figures.MOST_COLUMNS] for begin in range(0, len(panels), figures.MOST_COLUMNS)]
 
 
 def _over_replicates(

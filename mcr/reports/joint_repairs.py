@@ -63,5 +63,5 @@ def write(
     sections += by_factor.sections()
     sections += [document.claims_section(verdicts)] if verdicts else []
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
-    joint.write_summary(folder, {"jobs": summaries, "rows": found, **by_factor.described()}, failures)
+    joint.write_summary(folder, {"jobs": summaries, "rows": found, "by_factor": by_factor.described()}, failures)
     return found, verdicts, by_factor.overview(len(failures))
