@@ -50,7 +50,6 @@ BLUE, RED, GREY, ORANGE, PURPLE, GREEN = "#0072b2", "#d55e00", "#7a7a7a", "#e69f
 COLOURS = (BLUE, RED, GREEN, "#cc79a7", ORANGE, "#56b4e9", "#4d4d4d")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STYLES = ("--", "-.", ":")
-METHODS = COLOURS
 DARK = "#4d4d4d"
 MOST_COLUMNS = 6
 FAR = 2.5  # a reference that rises to more than so many times the path would leave nothing to see of the path

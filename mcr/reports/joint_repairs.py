@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mcr.evaluation.table import write_csv
-from mcr.reports import document, figures, joint, repair_figures, repairs
+from mcr.reports import captions, document, figures, joint, repair_figures, repairs
 from mcr.reports.claims import Verdict
 from mcr.reports.factor_tables import ByFactor
 from mcr.reports.factors import Design
@@ -44,9 +44,10 @@ def write(
     found = repairs.rows(names, summaries, level)
     write_csv(folder / "repairs.csv", found)
     by_factor.write(folder)
-    figures.save(
-        repair_figures.methods_figure(found), folder, "figure", config["report"]["formats"], config["report"]["dpi"]
-    )
+    counts = {f"{one['measured_on']['which']} {one['measured_on']['images']}" for one in summaries}
+    settings = captions.settings(titles, [], "".join(counts) if len(counts) == 1 else "")
+    figure = repair_figures.methods_figure(found, settings)
+    figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
     verdicts = [
         (f"{name}, {summary['repair']}, N = {summary['images']}, replicate {summary['replicate']}", Verdict(**claim))
         for name, summary in zip(names, summaries, strict=True)
