@@ -20,6 +20,8 @@ from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
 from mcr.plans import pipeline, plugins
 from mcr.reports import provenance
 from mcr.reports.claims import Verdict
+from mcr.reports.factors import varied
+from mcr.reports.pivots import Layout
 from mcr.stages.context import Context
 from mcr.store import build, jsonfile
 from mcr.store.store import Store
@@ -53,12 +55,15 @@ def check(request: overrides.Request) -> None:
     """Refuse what can be known to be wrong before anything is written.
 
     Raises:
-        InputError: For a missing file or folder, an unknown import path, or a value out of its range.
+        InputError: For a missing file or folder, an unknown import path, a value out of its range, or a factor of the
+            report's tables that does not vary.
     """
     from mcr.stages import checks, settings
 
     checked: set[str] = set()
+    factors, _ = varied([dict(word.split("=", 1) for word in job.overrides if "=" in word) for job in request.jobs])
     for job in request.jobs:
+        Layout.of(factors, job.config["report"]["rows"], job.config["report"]["columns"])
         settings.check(job.config)
         checks.check_choices(plugins.marked(job.config))
         store = Store(job.config["paths"]["store"])

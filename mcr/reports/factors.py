@@ -49,6 +49,19 @@ class Cell:
     spread: Mapping[str, float]
 
 
+def varied(settings: Sequence[Mapping[str, str]]) -> tuple[dict[str, Levels], tuple[Mapping[str, str], ...]]:
+    """The factors with their levels, in order of appearance, and the levels of each job.
+
+    Args:
+        settings: Of each job what its command line asked: key to value.
+    """
+    asked = [{key.lstrip("+"): value for key, value in one.items()} for one in settings]
+    keys = [key for key in dict.fromkeys(key for one in asked for key in one) if key != REPLICATE]
+    levels = {key: tuple(dict.fromkeys(one.get(key, UNSET) for one in asked)) for key in keys}
+    factors = {key: found for key, found in levels.items() if len(found) > 1}
+    return factors, tuple({factor: one.get(factor, UNSET) for factor in factors} for one in asked)
+
+
 @dataclass(frozen=True)
 class Design:
     """What was varied, and what came out.
@@ -75,14 +88,10 @@ class Design:
             done: The jobs.
             names: What tells them apart.
         """
-        asked = [{key.lstrip("+"): value for key, value in job.settings.items()} for job in done]
-        keys = [key for key in dict.fromkeys(key for one in asked for key in one) if key != REPLICATE]
-        levels = {key: tuple(dict.fromkeys(one.get(key, UNSET) for one in asked)) for key in keys}
-        factors = {key: found for key, found in levels.items() if len(found) > 1}
+        factors, chosen_of = varied([job.settings for job in done])
         trials: dict[tuple[Levels, str], Trial] = {}
         metrics: dict[str, Metric] = {}
         repeated = []
-        chosen_of = tuple({factor: one.get(factor, UNSET) for factor in factors} for one in asked)
         for job, name, chosen in zip(done, names, chosen_of, strict=True):
             place = (tuple(chosen.values()), str(job.config[REPLICATE]))
             if place in trials:
