@@ -346,7 +346,10 @@ def test_a_sweep_over_replicates_ends_with_their_spread(tmp_path: Path) -> None:
     assert "## Over replicates" in (sweep / "report.md").read_text()
     assert "linear, 2 seeds" in done.stdout
     assert "bezier, replicate=0" not in done.stdout  # in the report, not on the terminal
-    assert done.stdout.lstrip().startswith("4 jobs: 4 finished, 0 failed\ncurve: linear, bezier\nreplicate: 0, 1\n")
+    # First of the closing words, behind what Hydra's launcher says.
+    overview = "\n\n4 jobs: 4 finished, 0 failed\ncurve: linear, bezier\nreplicate: 0, 1\n"
+    assert overview in done.stdout
+    assert done.stdout.index(overview) < done.stdout.index("linear, 2 seeds")
     linear = [job["subspaces"]["path"]["metrics"]["robust_loss"]["interior"] for job in joint["jobs"][:2]]
     with (sweep / "differences.csv").open(encoding="utf-8", newline="") as stream:
         rows = [

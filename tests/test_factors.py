@@ -206,6 +206,13 @@ def test_a_wide_table_becomes_several_of_eighty_characters_with_the_names_of_the
     assert all(sum(cell in part for part in parts) == 1 for cell in row[1:])
 
 
+@pytest.mark.parametrize(("width", "tables"), [(33, 1), (34, 2)])
+def test_a_table_that_just_fits_is_not_cut(width: int, tables: int) -> None:
+    parts = narrow(["abc", "x" * 34, "y" * width], [["low", "1", "2"]], 1)
+    assert len(parts) == tables
+    assert len(narrow(["abc", "x" * 34, "y" * 33], [], 1)[0].splitlines()[0]) == 80
+
+
 # --- paired differences ---
 
 
