@@ -17,6 +17,7 @@ from mcr.metric import Metric
 from mcr.reports import figures, headings
 from mcr.reports.factor_figures import MOST_LINES, Group, columns, factor_figures, line_factor
 from mcr.reports.figures import MOST_COLUMNS, Line, Panel
+from mcr.reports.limits import limits
 
 T = [0.0, 0.25, 0.75, 1.0]
 METRICS = (
@@ -141,6 +142,16 @@ def test_nothing_below_zero_is_cut_off() -> None:
     assert figure.axes[0].get_ylim()[0] < -2
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "bottom"),
+    [(0.2, 1.0, 0.0), (2.0, 2.5, 1.97), (-1.0, 1.0, -1.12), (0.0, 0.0, 0.0), (3.0, 3.0, 2.82)],
+)
+def test_an_axis_begins_at_zero_where_that_hides_nothing(low: float, high: float, bottom: float) -> None:
+    found = limits(low, high)
+    assert found[0] == pytest.approx(bottom)
+    assert found[1] > high
+
+
 def test_what_stands_above_a_figure_is_as_wide_as_it() -> None:
     figure = Figure(figsize=(4, 3))
     headings.head(figure, "digits, small_cnn; attack: linf, eps=8/255; images: test 450, robust 200 (test split)")
@@ -148,7 +159,7 @@ def test_what_stands_above_a_figure_is_as_wide_as_it() -> None:
     assert max(map(len, figure.get_suptitle().splitlines())) <= 4 * headings.AN_INCH
 
 
-@pytest.mark.parametrize("module", ["captions", "latex", "pivots"])
+@pytest.mark.parametrize("module", ["captions", "latex", "limits", "pivots"])
 def test_the_examples_hold(module: str) -> None:
     found = doctest.testmod(importlib.import_module(f"mcr.reports.{module}"))
     assert found.failed == 0

@@ -55,12 +55,17 @@ def test_a_report_ends_with_how_it_was_made(tmp_path: Path, name: str) -> None:
     assert (found["made"]["warnings"], found["made"]["stopped"]) == (summary["warnings"], [stopped])
 
 
-def test_a_sweep_s_command_is_that_of_all_jobs_and_a_warning_of_several_is_told_once(tmp_path: Path) -> None:
-    jobs = [{"warnings": ["a", "b"], "stopped": []}, {"warnings": ["b", "c"], "stopped": ["c"]}]
+def test_a_sweep_s_command_is_that_of_all_jobs_and_warnings_have_their_names(tmp_path: Path) -> None:
+    jobs = [
+        {"name": "one", "warnings": ["a", "b"], "stopped": []},
+        {"name": "two", "warnings": ["b", "c"], "stopped": ["c"]},
+    ]
     text, found = add(tmp_path, "report.md", {"jobs": jobs}, "curve=linear,bezier", swept=True)
     assert found["made"]["command"] == "mcr -m report curve=linear,bezier"
-    assert (found["made"]["warnings"], found["made"]["stopped"]) == (["a", "b", "c"], ["c"])
-    assert text.count("- Warning: ") == 2
+    assert found["made"]["warnings"] == ["one: a", "one: b", "two: b", "two: c"]
+    assert found["made"]["stopped"] == ["two: c"]
+    assert text.count("- Warning: ") == 3
+    assert "- Ended early: two: c\n" in text
 
 
 def test_a_run_without_settings_says_so(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from mcr.app import jobs, run
 from mcr.app.terminal import print_comparison, print_overview, print_replicates, print_results
 from mcr.errors import STATUS_FAILED
 from mcr.reports import joint, joint_paths, joint_repairs, provenance
+from mcr.reports.figures import MOST_COLUMNS
 from mcr.text import CELL, printable
 
 MULTIRUN = "multirun.yaml"  # Hydra's record of what a sweep was asked
@@ -61,4 +62,5 @@ def _compare(folder: Path, done: list[joint.Finished], failures: joint.Failures)
     found, verdicts, overview = joint_repairs.write(folder, done, failures)
     places = {"figure": folder / "figure.png", "tables": folder / "report.md"}
     print_overview(overview)
-    print_comparison(found, verdicts, {**places, **run.wandb_place(folder, "*/")})
+    few = len({row["setting"] for row in found}) <= MOST_COLUMNS
+    print_comparison(found if few else [], verdicts, {**places, **run.wandb_place(folder, "*/")})

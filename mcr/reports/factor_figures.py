@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from mcr.metric import Metric
 from mcr.reports.figures import COLOURS, MARKERS, MOST_COLUMNS, Panel, plain, rows_of
 from mcr.reports.headings import head
+from mcr.reports.limits import limits
 from mcr.reports.pivots import said_of, short
 from mcr.text import figure_text
 
@@ -142,5 +143,5 @@ def _frame(axis: Axes, metric: Metric, values: np.ndarray) -> None:
         axis.set_yscale("log")
         label += " (log)"
     elif len(values):
-        axis.set_ylim(bottom=min(0.0, 1.05 * float(values.min())))
+        axis.set_ylim(*limits(float(values.min()), float(values.max())))
     axis.set_ylabel(label, fontsize=8)

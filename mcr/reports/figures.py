@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from mcr.evaluation.table import Table
 from mcr.metric import Metric
 from mcr.reports.headings import head
+from mcr.reports.limits import limits
 from mcr.text import figure_text
 
 
@@ -172,11 +173,10 @@ def _frame(line: Sequence[Axes], metrics: Sequence[Metric], panels: Sequence[Pan
         beside += [_values(one.table, m) for one in panel.references for m in known if m in one.table.metrics]
     low, top = (float(np.nanmin(np.concatenate([*paths, *beside]))), float(np.nanmax(np.concatenate(paths))))
     highest = max((float(np.nanmax(values)) for values in beside), default=top)
-    bottom = min(0.0, 1.05 * low)
     if not 0 < FAR * top < highest:
-        line[0].set_ylim(bottom, None)
+        line[0].set_ylim(*limits(low, max(top, highest)))
         return
-    line[0].set_ylim(bottom, ROOM * top)
+    line[0].set_ylim(limits(low, top)[0], ROOM * top)
     for axis, panel in zip(line, panels, strict=True):
         peaks = {
             one.name: max(float(np.nanmax(_values(one.table, m))) for m in metrics if m in one.table.metrics)

@@ -17,6 +17,7 @@ from mcr.reports.factor_figures import Group, factor_figures
 from mcr.reports.factor_tables import ByFactor
 from mcr.reports.factors import Design
 from mcr.reports.overview import Overview
+from mcr.reports.sheets import save_sheets, some_at_a_time
 from mcr.text import markdown_cell
 
 FITTED = "path"
@@ -71,11 +72,7 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
         titles, [job.config["attack"] for job in done], "".join(counted) if len(counted) == 1 else ""
     )
     drawn = _figures(groups, panels, by_factor.design, settings)
-    sheets = {f"figure_{number}" if number > 1 else "figure": one for number, one in enumerate(drawn, 1)}
-    for stale in folder.glob("figure_*.*"):  # a named folder may hold an earlier, larger sweep
-        stale.unlink()
-    for name, one in sheets.items():
-        figures.save(one, folder, name, config["report"]["formats"], config["report"]["dpi"])
+    sheets = save_sheets(drawn, folder, config["report"]["formats"], config["report"]["dpi"])
     rows, records, counts = [], [], []
     for job in jobs:
         for space, found in job.summary["subspaces"].items():
@@ -163,14 +160,9 @@ def _figures(groups: list[str], panels: list[figures.Panel], design: Design, set
             [Group(levels[group], panel) for group, panel in paths.items()], design.factors, settings
         )
     else:
-        found = [figures.path_figure(part, settings) for part in _some_at_a_time(list(paths.values()))]
+        found = [figures.path_figure(part, settings) for part in some_at_a_time(list(paths.values()))]
     others = [panel for group, panel in means.items() if group not in paths]
-    return [*found, *map(figures.surface_figure, _some_at_a_time(others))]
-
-
-def _some_at_a_time(panels: list[figures.Panel]) -> list[list[figures.Panel]]:
-    """As many as a figure has room for."""
-    return [panels[begin : begin + figures.MOST_COLUMNS] for begin in range(0, len(panels), figures.MOST_COLUMNS)]
+    return [*found, *map(figures.surface_figure, some_at_a_time(others))]
 
 
 def _over_replicates(

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from mcr.evaluation.table import write_csv
-from mcr.reports import captions, document, figures, joint, repair_figures, repairs
+from mcr.reports import captions, document, joint, repair_figures, repairs
 from mcr.reports.claims import Verdict
 from mcr.reports.factor_tables import ByFactor
 from mcr.reports.factors import Design
 from mcr.reports.overview import Overview
+from mcr.reports.sheets import save_sheets, some_at_a_time
 
 ASIDE = ("replicate", "repair", "repair.budget.images")  # rows and columns of the tables, which settings do not name
 
@@ -46,17 +47,23 @@ def write(
     by_factor.write(folder)
     counts = {f"{one['measured_on']['which']} {one['measured_on']['images']}" for one in summaries}
     settings = captions.settings(titles, [], "".join(counts) if len(counts) == 1 else "")
-    figure = repair_figures.methods_figure(found, settings)
-    figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
-    verdicts = [
-        (f"{name}, {summary['repair']}, N = {summary['images']}, replicate {summary['replicate']}", Verdict(**claim))
+    columns = list(dict.fromkeys(row["setting"] for row in found))
+    drawn = [
+        repair_figures.methods_figure([row for row in found if row["setting"] in part], settings)
+        for part in some_at_a_time(columns)
+    ]
+    sheets = save_sheets(drawn, folder, config["report"]["formats"], config["report"]["dpi"])
+    whole = [
+        f"{name}, {summary['repair']}, N = {summary['images']}, replicate {summary['replicate']}"
         for name, summary in zip(names, summaries, strict=True)
-        for claim in summary["claims"]
+    ]
+    verdicts = [
+        (name, Verdict(**claim)) for name, summary in zip(whole, summaries, strict=True) for claim in summary["claims"]
     ]
     verdicts += repairs.verdicts(names, summaries, config["claims"], level)
     sections = ["# Repairs\n"]
     sections += [joint.failed_section(failures)] if failures else []
-    sections += ["![repairs](figure.png)\n"]
+    sections += [f"![repairs]({name}.png)\n" for name in sheets]
     sections += [
         repairs.section(name, [row for row in found if row["setting"] == name], summaries[names.index(name)])
         for name in dict.fromkeys(names)
@@ -64,5 +71,6 @@ def write(
     sections += by_factor.sections()
     sections += [document.claims_section(verdicts)] if verdicts else []
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
-    joint.write_summary(folder, {"jobs": summaries, "rows": found, "by_factor": by_factor.described()}, failures)
+    named = [{**summary, "name": name} for name, summary in zip(whole, summaries, strict=True)]
+    joint.write_summary(folder, {"jobs": named, "rows": found, "by_factor": by_factor.described()}, failures)
     return found, verdicts, by_factor.overview(len(failures))

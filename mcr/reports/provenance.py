@@ -39,7 +39,7 @@ def add(folder: Path, verb: str, words: Sequence[str], swept: bool) -> None:
 
 
 def _made(verb: str, words: Sequence[str], swept: bool, summary: Mapping[str, Any]) -> dict[str, Any]:
-    jobs = summary.get("jobs", [summary])
+    jobs = [(f"{job['name']}: ", job) for job in summary["jobs"]] if swept else [("", summary)]
     software = identity.software()
     return {
         "command": shlex.join(["mcr", *(["-m"] if swept else []), verb, *words]),
@@ -48,8 +48,7 @@ def _made(verb: str, words: Sequence[str], swept: bool, summary: Mapping[str, An
         "python": software["python"],
         "versions": {name: software["versions"][name] for name in PACKAGES},
         "overrides": list(words),
-        "warnings": list(dict.fromkeys(line for job in jobs for line in job["warnings"])),
-        "stopped": list(dict.fromkeys(line for job in jobs for line in job["stopped"])),
+        **{kind: [f"{name}{line}" for name, job in jobs for line in job[kind]] for kind in ("warnings", "stopped")},
     }
 
 
