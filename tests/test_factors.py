@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from mcr.app import terminal
+from mcr.app import run, terminal
 from mcr.errors import InputError
 from mcr.metric import Metric
+from mcr.plans import pipeline
 from mcr.reports import differences
 from mcr.reports.factor_tables import ByFactor
 from mcr.reports.factors import UNSET, Design
@@ -22,6 +23,7 @@ from mcr.reports.joint import Finished
 from mcr.reports.latex import tabular
 from mcr.reports.numbers import Number, numbers
 from mcr.reports.pivots import Layout, Pivot, narrow
+from tests.conftest import TINY
 
 LEVEL = 0.95
 STUDENT = {2: 12.7062, 3: 4.30265}  # 97.5 % quantiles for so many replicates
@@ -340,3 +342,28 @@ def test_repairs_are_told_by_network() -> None:
     found = whole.overview(failed=0)
     assert found.title == "attack success %: the repaired network"
     assert found.rows == [["prune", f"60.0 ± {STUDENT[2] * 10:.1f}"], ["path_point", f"15.0 ± {STUDENT[2] * 5:.1f}"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-m", "curve=linear,bezier", "report.rows=[curves]"], "curves does not vary over the jobs; what does: curve"),
+        (["report.columns=[curve]"], "report.columns: curve does not vary over the jobs; what does: none"),
+    ],
+)
+def test_a_factor_that_does_not_vary_is_refused_before_anything_is_made(
+    words, said: str, request_for, tmp_path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        run.check(request_for(*TINY, f"paths.root={tmp_path}", *words))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_which_factors_make_the_tables_moves_no_key(config) -> None:
+    def key(*words: str, verb: str) -> str:
+        cfg = config(*words) | {"verb": verb}
+        return pipeline.plan(cfg)[verb][0].key
+
+    for verb, words in (("report", []), ("repair", ["ends=backdoored", "attack=none"])):
+        assert key(*words, verb=verb) == key(*words, "report.rows=[curve]", "report.columns=[ends]", verb=verb)
+        assert key(*words, verb=verb) != key(*words, "report.dpi=90", verb=verb)
