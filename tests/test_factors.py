@@ -16,7 +16,7 @@ from mcr.app import run, terminal
 from mcr.errors import InputError
 from mcr.metric import Metric
 from mcr.plans import pipeline
-from mcr.reports import differences
+from mcr.reports import differences, document
 from mcr.reports.factor_tables import ByFactor
 from mcr.reports.factors import UNSET, Design
 from mcr.reports.joint import Finished
@@ -367,3 +367,13 @@ def test_which_factors_make_the_tables_moves_no_key(config) -> None:
     for verb, words in (("report", []), ("repair", ["ends=backdoored", "attack=none"])):
         assert key(*words, verb=verb) == key(*words, "report.rows=[curve]", "report.columns=[ends]", verb=verb)
         assert key(*words, verb=verb) != key(*words, "report.dpi=90", verb=verb)
+
+
+@pytest.mark.parametrize(("accelerated", "said"), [(1.0, "BCa"), (0.0, "percentile")])
+def test_the_file_of_barriers_has_the_interval_in_the_units_of_its_rows(accelerated: float, said: str) -> None:
+    found = {**statistics(0.5, 0.25, 0.125), "interior_se": 0.02, "interior_t": 0.5, "interior_bca": accelerated}
+    summary = {"test_error": found | {"interior_low": 0.1, "interior_high": 0.175}}
+    counts = {"test_accuracy": {"images": 7, "data": "test"}}
+    (row,) = document.barrier_records("path", METRICS[1:2], summary, ["start", "end"], counts)
+    assert (row["above highest end"], row["at"]) == ("+12.5 ± 2.0", "0.50")
+    assert (row["low"], row["high"], row["interval"]) == ("+10.0", "+17.5", said)

@@ -95,7 +95,7 @@ def barrier_records(
         {
             **dict(zip(COLUMNS, row, strict=True)),
             **dict(zip(ends, barrier.ends, strict=True)),
-            **{side: summary[metric.cost][f"interior_{side}"] for side in ("low", "high")},
+            **{side: metric.text(summary[metric.cost][f"interior_{side}"], "+") for side in ("low", "high")},
             "interval": "BCa" if summary[metric.cost]["interior_bca"] else "percentile",
             **{key: counts[metric.name][key] for key in ("images", "data")},
         }
