@@ -252,7 +252,7 @@ def test_levels_without_a_common_replicate_have_no_difference_and_it_is_said() -
 
 
 def test_the_sections_hold_means_and_differences_and_what_stands_behind_them() -> None:
-    text = "\n".join(ByFactor.of(design(*MANY), AUTO, LEVEL).sections())
+    text = "\n".join(ByFactor.of(design(*MANY), AUTO, LEVEL).sections(["job 3"]))
     squeezed = " ".join(text.split())
     assert "- attack.eps: 8/255, 0.1" in text
     assert "train" not in text  # the images that a path was fitted on
@@ -261,12 +261,13 @@ def test_the_sections_hold_means_and_differences_and_what_stands_behind_them() -
     assert "| bezier | 8/255 | 2 |" in squeezed
     assert f"{-4.5:+.3f} ± {STUDENT[2] * stdev([-3, -6]) / 2**0.5:.3f}" in text
     assert "Of one pair there is no interval." in text
+    assert "Jobs that a note is about are among them: job 3." in text
     assert "bezier and linear at eps=8/255: replicate 1" in text
     assert max(len(line) for line in text.splitlines() if line.startswith("|")) <= 80
 
 
 def test_where_only_the_replicate_varies_there_is_nothing_to_say_by_factor() -> None:
-    assert ByFactor.of(design(job(1.0, 0, curve="a"), job(2.0, 1, curve="a")), AUTO, LEVEL).sections() == []
+    assert ByFactor.of(design(job(1.0, 0, curve="a"), job(2.0, 1, curve="a")), AUTO, LEVEL).sections([]) == []
 
 
 def test_the_files_hold_every_number_in_the_long_form(tmp_path: Path) -> None:

@@ -95,8 +95,12 @@ class ByFactor:
         factors, labels = self.design.factors, len(self.pivot.layout.rows)
         return Overview(finished, failed, factors, self.design.replicates, title, head, rows, labels)
 
-    def sections(self) -> list[str]:
-        """Means and paired differences as Markdown; nothing where nothing but the replicate varies."""
+    def sections(self, doubtful: Sequence[str]) -> list[str]:
+        """Means and paired differences as Markdown; nothing where nothing but the replicate varies.
+
+        Args:
+            doubtful: Names of jobs that a note of the report is about: they are averaged over like any other.
+        """
         if not self.design.factors:
             return []
         varied = [
@@ -110,6 +114,8 @@ class ByFactor:
         parts.append(f"Shown: {' and '.join(dict.fromkeys(MEANING[n.statistic] for n in self._shown))}. {self._read()}")
         if averaged := [name for name in self.design.factors if name not in self._laid]:
             parts.append(f"Averaged over, within each replicate: {markdown_cell(', '.join(averaged))}.")
+        if doubtful:
+            parts.append(f"Jobs that a note is about are among them: {markdown_cell('; '.join(doubtful), MOST)}.")
         if self.design.repeated:
             names = markdown_cell(", ".join(self.design.repeated), MOST)
             parts.append(f"With settings and replicate of a job before them, and counted once: {names}.")

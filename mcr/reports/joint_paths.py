@@ -96,7 +96,7 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
     sections += [f"![metrics along the paths]({name}.png)\n" for name in sheets]
     sections += [f"{SHADED}\n"] if spread else []
     sections += [document.claims_section(verdicts)] if verdicts else []
-    sections += by_factor.sections()
+    sections += by_factor.sections([job.name for job in jobs if job.notes])
     few = len(jobs) <= figures.MOST_COLUMNS
     sections += [document.replicates_section(spread, described, below)] if spread and few else []
     sections += [document.barrier_section(rows, below)] if few else [document.many_section(names, below)]

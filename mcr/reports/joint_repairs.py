@@ -68,7 +68,7 @@ def write(
         repairs.section(name, [row for row in found if row["setting"] == name], summaries[names.index(name)])
         for name in dict.fromkeys(names)
     ]
-    sections += by_factor.sections()
+    sections += by_factor.sections([name for name, one in zip(whole, summaries, strict=True) if repairs.notes(one)])
     sections += [document.claims_section(verdicts)] if verdicts else []
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     named = [{**summary, "name": name} for name, summary in zip(whole, summaries, strict=True)]
