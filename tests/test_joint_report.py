@@ -152,7 +152,7 @@ def test_a_failed_job_is_named_by_the_first_line_of_what_was_said(error, status,
     monkeypatch.setattr(overrides, "plain", lambda cfg: {})
     monkeypatch.setattr(overrides, "with_choices", lambda cfg, choices: {"runtime": {"accelerator": "cpu"}})
     logged: list[str] = []
-    monkeypatch.setattr(run, "_log", lambda cfg, words, folder, group, stages, reason="": logged.append(reason))
+    monkeypatch.setattr(run.logged, "log", lambda cfg, words, folder, group, stages, reason="": logged.append(reason))
     run.job(OmegaConf.create({}))
     assert run.failure(tmp_path / "0") == (status, reason)
     assert logged == [reason]

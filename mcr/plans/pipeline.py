@@ -49,7 +49,8 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     material = fit(cfg, parts[FITTED])["material"]
     measured = {name: measures(cfg, name, one, ends, dataset, material) for name, one in spaces.items()}
     settings = {
-        **{key: cfg[key] for key in ("report", "claims", "statistics", "soundness")},
+        "report": recipes.without(cfg["report"], *recipes.JOINT),
+        **{key: cfg[key] for key in ("claims", "statistics", "soundness")},
         "title": title,
         "labels": {name: labels[name] for name in spaces},
     }
