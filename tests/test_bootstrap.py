@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from mcr.errors import InputError
-from mcr.evaluation.bootstrap import Bootstrap, correlations, interval, resampled
+from mcr.evaluation.bootstrap import Bootstrap, accelerated, correlations, interval, resampled
 from mcr.evaluation.summary import Grid, over_replicates, summarize
 
 USUAL = Bootstrap(1000, 0.95)
@@ -103,6 +103,72 @@ def test_a_draw_without_any_image_says_nothing() -> None:
 def test_settings_that_give_no_interval_are_refused(draws: int, level: float) -> None:
     with pytest.raises(InputError, match=r"^statistics: "):
         Bootstrap(draws, level)
+
+
+# --- BCa ---
+
+
+def rise(means: np.ndarray) -> np.ndarray:
+    """Of four places (4, ...): the inner ones above the higher end."""
+    return np.maximum(means[1], means[2]) - np.maximum(means[0], means[3])
+
+
+def skewed(count: int = 12) -> np.ndarray:
+    """Losses of four places, the same images at each, with a long tail."""
+    return noise(4, count) ** 2 + np.array([[0.2], [0.9], [1.0], [0.0]]) + 3 * (np.arange(count) == 2)
+
+
+@pytest.mark.parametrize("level", [0.95, 0.6])
+def test_the_interval_of_a_maximum_is_bca_by_its_formula_and_by_scipy(level: float) -> None:
+    values, bootstrap = skewed(), Bootstrap(500, level)
+    found = summarize(path(4), {"loss": values}, bootstrap)["loss"]
+    draws, value = rise(resampled([values], bootstrap)[0].T), float(rise(values.mean(1)))
+    assert not np.isnan(draws).any()
+    # Efron and Tibshirani (1993), 14.9 to 14.15, image by image.
+    left = [float(rise(np.delete(values, image, axis=1).mean(1))) for image in range(values.shape[1])]
+    middle = sum(left) / len(left)
+    cubes, squares = (sum((middle - one) ** power for one in left) for power in (3, 2))
+    skew, normal = cubes / (6 * squares**1.5), stats.norm()
+    bias = normal.ppf(sum(draw < value for draw in draws) / len(draws))
+    sides = [bias + normal.ppf(share) for share in ((1 - level) / 2, (1 + level) / 2)]
+    shares = [normal.cdf(bias + side / (1 - skew * side)) for side in sides]
+    expected = np.percentile(draws, [100 * share for share in shares])
+    assert [found["interior_low"], found["interior_high"]] == pytest.approx(list(expected), rel=1e-12)
+    assert found["interior_bca"] == 1
+    assert abs(skew) > 0.02
+    assert abs(bias) > 0.02
+    # SciPy's, given the same draws.
+    given = stats._resampling.BootstrapResult(None, draws, None)
+    told = stats.bootstrap(
+        (np.arange(values.shape[1]),),
+        lambda images, axis: rise(values[:, images].mean(-1)),
+        n_resamples=0,
+        bootstrap_result=given,
+        confidence_level=level,
+        method="BCa",
+        vectorized=True,
+    ).confidence_interval
+    assert [found["interior_low"], found["interior_high"]] == pytest.approx([told.low, told.high], rel=1e-12)
+    percentile = interval(draws, bootstrap)
+    assert abs(percentile[0] - expected[0]) + abs(percentile[1] - expected[1]) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "values", [[[1.0], [3.0], [1.0]], [[0.1] * 9, [0.7] * 9, [0.2] * 9]], ids=["one image", "equal images"]
+)
+def test_where_bca_says_nothing_the_interval_is_the_percentile_one(values: list[list[float]]) -> None:
+    found = summarize(path(3), {"loss": np.array(values)}, USUAL)["loss"]
+    height = values[1][0] - max(values[0][0], values[2][0])
+    assert (found["interior_low"], found["interior_high"]) == pytest.approx((height, height))
+    assert found["interior_bca"] == 0
+
+
+def test_bca_says_nothing_of_draws_that_are_all_on_one_side() -> None:
+    left_out = np.array([0.5, 0.75, 1.5])
+    assert accelerated(np.array([2.0, 3.0, np.nan]), 1.0, left_out, USUAL) is None
+    assert accelerated(np.array([0.25, 0.5]), 1.0, left_out, USUAL) is None
+    assert accelerated(np.full(3, np.nan), 1.0, left_out, USUAL) is None
+    assert accelerated(np.array([0.25, 3.0]), 1.0, left_out, USUAL) is not None
 
 
 # --- correlations ---

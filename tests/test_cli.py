@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import subprocess
@@ -351,6 +352,24 @@ def test_a_sweep_over_replicates_ends_with_their_spread(tmp_path: Path) -> None:
     assert "## Over replicates" in (sweep / "report.md").read_text()
     assert "linear, 2 seeds" in done.stdout
     assert "bezier, replicate=0" not in done.stdout  # in the report, not on the terminal
+    # First of the closing words, behind what Hydra's launcher says.
+    overview = "\n\n4 jobs: 4 finished, 0 failed\ncurve: linear, bezier\nreplicate: 0, 1\n"
+    assert overview in done.stdout
+    assert done.stdout.index(overview) < done.stdout.index("linear, 2 seeds")
+    linear = [job["subspaces"]["path"]["metrics"]["robust_loss"]["interior"] for job in joint["jobs"][:2]]
+    with (sweep / "differences.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [
+            row for row in csv.DictReader(stream) if (row["metric"], row["statistic"]) == ("robust_loss", "interior")
+        ]
+    assert [(row["level"], row["against"], row["n"]) for row in rows] == [("bezier", "linear", "2")]
+    assert float(rows[0]["mean"]) == pytest.approx(sum(rises) / 2 - sum(linear) / 2)
+    # How it was made stands in the folders, not in the store.
+    assert joint["made"]["command"].startswith("mcr -m report dataset=synthetic ")
+    one = (sweep / "0" / "report.md").read_text(encoding="utf-8")
+    assert "- Command: `mcr report dataset=synthetic " in one
+    stored = (sweep / "0" / "stages" / "report" / "report.md").read_text(encoding="utf-8")
+    assert one.startswith(stored)
+    assert "How this was made" not in stored
     # The README's pattern for wandb sync finds every run: four ends, two fitted curves, four reports.
     assert len(list(tmp_path.glob("multirun/sweeps/*/*/wandb/offline-run-*"))) == 10
 

@@ -400,3 +400,31 @@ def test_saving_tied_weights_keeps_every_name(tmp_path: Path) -> None:
     loaded = files.load(tmp_path / "w.safetensors")
     assert set(loaded) == {"0.weight", "0.bias", "1.weight", "1.bias"}
     tied.load_state_dict(loaded, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 7)),
+            "it tells 7 classes apart, and the data have 5",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2)),
+            "it tells 2 classes apart, and the data have 5",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4, 5)),
+            "it takes images of 1 channels, and the data have 3",
+        ),
+        (nn.Sequential(nn.Conv2d(3, 6, 3), nn.Flatten(), nn.Linear(6, 5)), r"in the network$"),
+        (nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4, 7)), r"in the network$"),
+        (nn.Sequential(nn.Conv2d(3, 4, 5), nn.Flatten(), nn.Linear(4, 5)), r"in the network$"),
+    ],
+    ids=["more classes", "fewer classes", "channels", "wider", "classes and channels", "larger kernel"],
+)
+def test_a_network_for_other_data_is_told_from_another_network(given: nn.Module, said: str, tmp_path: Path) -> None:
+    files.save(given.state_dict(), tmp_path / "a.safetensors")
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 5))
+    with pytest.raises(InputError, match=said):
+        fit_into(network, reading.read(tmp_path / "a.safetensors", 10))

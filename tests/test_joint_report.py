@@ -150,8 +150,11 @@ def test_a_failed_job_is_named_by_the_first_line_of_what_was_said(error, status,
     monkeypatch.setattr(run, "HydraConfig", SimpleNamespace(get=lambda: hydra))
     monkeypatch.setattr(run, "carry_out", fail)
     monkeypatch.setattr(overrides, "plain", lambda cfg: {})
-    monkeypatch.setattr(overrides, "with_choices", lambda cfg, choices: {})
+    monkeypatch.setattr(overrides, "with_choices", lambda cfg, choices: {"runtime": {"accelerator": "cpu"}})
+    logged: list[str] = []
+    monkeypatch.setattr(run.logged, "log", lambda cfg, words, folder, group, stages, reason="": logged.append(reason))
     run.job(OmegaConf.create({}))
     assert run.failure(tmp_path / "0") == (status, reason)
+    assert logged == [reason]
     told = (tmp_path / "0" / "failure.txt").read_text()
     assert ("second line" in told) == ("second line" in str(error))

@@ -169,7 +169,11 @@ HOSTILE = [
     ("no class folders", "clean has 0 class folders; at least two"),
     ("single class", "clean has 1 class folders; at least two"),
     ("unreadable image", "3.png is no readable image"),
-    ("other number of classes", r"head\.weight differs in shape: \(2, 4\) in the file, \(3, 4\)"),
+    (
+        "other number of classes",
+        r"head\.weight differs in shape: \(2, 4\) in the file, \(3, 4\) in the network: it tells 2 classes apart, "
+        r"and the data have 3; dataset\.classes=",
+    ),
     ("missing file", "there is no file c.pt"),
     ("three files", "one or two networks, not 3"),
 ]

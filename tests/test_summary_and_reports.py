@@ -202,8 +202,6 @@ def test_figures_hold_what_they_should(tmp_path: Path) -> None:
     # The fitted images are context: no level, no straight line.
     assert len(figure.axes[0].get_lines()) == 1 + 3
     assert len(figures.path_figure([Panel("one", table(2, robust=False), [], {})]).axes) == 2
-    many = figures.overlay_figure([Panel(str(index), table(index), [], {}) for index in range(8)])
-    assert len(many.axes[0].get_lines()) == 8
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     again = [figures.path_figure([Panel("one", table(2), beside, {})]) for _ in range(2)]

@@ -237,6 +237,23 @@ def test_a_report_says_that_the_network_answers_with_probabilities(make) -> None
     assert "> **Warning:** tests.test_trial.Probabilities answers with" in Path(report / "report.md").read_text()
 
 
+def test_so_does_a_report_on_two_networks_from_files_between_which_nothing_is_fitted(make, tmp_path: Path) -> None:
+    target = "architecture._target_=tests.test_trial.Probabilities"
+    words = [word for word in TINY if not word.startswith("architecture")] + [target, "training.epochs=1"]
+    trained = make(*words, goal="train", tiny=False)
+    given = [
+        word
+        for name in ("start", "end")
+        for word in (
+            f"endpoint@endpoints.{name}=checkpoint",
+            f"endpoints.{name}.path={trained[f'train {name}'][0] / 'network.safetensors'}",
+        )
+    ]
+    report = make(*words, *given, "curve=linear", tiny=False)["report"][0]
+    warned = json.loads((report / "summary.json").read_text())["warnings"]
+    assert len([line for line in warned if "answers with probabilities" in line]) == 1
+
+
 # Constructors that do not say what they take
 
 

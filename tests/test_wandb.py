@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mcr.app import run
+from mcr.app import logged, run
 from mcr.errors import InputError
 from mcr.evaluation.table import Table
 from mcr.loggers import own
@@ -53,7 +53,7 @@ def done(config, tmp_path: Path):
         cfg = config(*words) | {"verb": goal}
         folder = tmp_path / job
         stages = run.carry_out(cfg, folder, "tests")
-        run._log(cfg, list(words), folder, "tests", stages)
+        logged.log(cfg, list(words), folder, "tests", stages)
         return folder
 
     return go
@@ -370,7 +370,7 @@ def test_a_logger_whose_package_is_not_there_says_which(config, tmp_path: Path, 
 
 
 def _carried(cfg, folder: Path) -> None:
-    run._log(cfg, [], folder, "tests", run.carry_out(cfg | {"verb": "report"}, folder, "tests"))
+    logged.log(cfg, [], folder, "tests", run.carry_out(cfg | {"verb": "report"}, folder, "tests"))
 
 
 OWN_LOGGER = """

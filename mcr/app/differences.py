@@ -28,6 +28,7 @@ WIDER: dict[str, tuple[Any, ...]] = {
     r"claims=.*": ([{}],),
     r"logger\.artifacts=.*": (["ends|path"],),
     r"plugins=.*": ([r"\w+(\.\w+)*"],),
+    r"report\.(rows|columns)=.*": ([r"\S+"],),
 }
 
 

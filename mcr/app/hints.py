@@ -21,7 +21,7 @@ from mcr.store import build
 MOST = 300  # characters of what another program says
 # Groups of Hydra whose options are packages of their own.
 PLUGINS = {
-    "hydra/launcher": "pip install 'mcr[launchers]' has joblib and submitit_local, submitit_slurm",
+    "hydra/launcher": "pip install 'mcr[launchers]' has joblib, submitit_local and submitit_slurm, mcr[ray] has ray",
     "hydra/sweeper": "pip install 'mcr[optuna]' has optuna",
 }
 PLACES = ("endpoint@endpoints.start", "endpoint@endpoints.end", "reference@references.straight")

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from mcr.app import launching, overrides, published
+from mcr.app import launching, logged, overrides
 from mcr.app.titles import title
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
-from mcr.loggers.job import Job, log_job, metrics
-from mcr.loggers.place import Place
+from mcr.loggers.job import metrics
 from mcr.plans import pipeline, plugins
+from mcr.reports import provenance
 from mcr.reports.claims import Verdict
+from mcr.reports.factors import varied
+from mcr.reports.pivots import Layout
 from mcr.stages.context import Context
 from mcr.store import build, jsonfile
 from mcr.store.store import Store
@@ -32,7 +34,6 @@ from mcr.text import CELL, printable
 log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
 UNFINISHED = (STATUS_FAILED, "did not finish: its process was killed or interrupted")
-WEIGHTS = {"ends": "network.safetensors", "path": "control.safetensors"}  # of a training, of a fitted subspace
 CLEANED = "cleaned.safetensors"
 REPORTED = ("report", "repair")  # verbs that end with files to open and send on
 
@@ -41,12 +42,15 @@ def check(request: overrides.Request) -> None:
     """Refuse what can be known to be wrong before anything is written.
 
     Raises:
-        InputError: For a missing file or folder, an unknown import path, or a value out of its range.
+        InputError: For a missing file or folder, an unknown import path, a value out of its range, or a factor of the
+            report's tables that does not vary.
     """
     from mcr.stages import checks, settings
 
     checked: set[str] = set()
+    factors, _ = varied([dict(word.split("=", 1) for word in job.overrides if "=" in word) for job in request.jobs])
     for job in request.jobs:
+        Layout.of(factors, job.config["report"]["rows"], job.config["report"]["columns"])
         settings.check(job.config)
         checks.check_choices(plugins.marked(job.config))
         store = Store(job.config["paths"]["store"])
@@ -93,7 +97,10 @@ def job(cfg: DictConfig) -> float | None:
         if swept:
             chosen["runtime"] = launching.device(chosen["runtime"], hydra.job.num)
         stages = carry_out(chosen, folder, group)
-        _log(chosen, words, folder, group, stages)
+        if cfg["verb"] in REPORTED:
+            asked = [word for word in words if word != f"verb={cfg['verb']}"]
+            provenance.add(folder, [cfg["verb"], *asked], asked)
+        logged.log(chosen, words, folder, group, stages)
         (folder / FAILURE).unlink()
         return optimized(folder, chosen["optimized_metric"])
     except (Exception, SystemExit) as error:
@@ -115,31 +122,8 @@ def job(cfg: DictConfig) -> float | None:
             log.error("job failed: %s", printable(text, CELL) if foreseen else text)
         with suppress(InputError):  # the logger may be what failed
             if chosen:
-                _log(chosen, words, folder, group, {}, reason)
+                logged.log(chosen, words, folder, group, {}, reason)
         return None
-
-
-def _log(
-    cfg: dict[str, Any], words: Sequence[str], folder: Path, group: str, stages: Mapping[str, str], reason: str = ""
-) -> None:
-    """Tell the logger of a job that it ended, and what it found."""
-    place = Place(plugins.marked(cfg)["logger"], group, folder.absolute())
-    found = folder / "summary.json"
-    summary = jsonfile.read(found) if found.is_file() and not reason else {}
-    asked, tags = published.asked(cfg, words), published.tags(cfg)
-    weights = {} if reason else _weights(cfg)
-    log_job(Job(title(cfg), cfg["verb"], asked, tags, stages, folder, summary, reason, weights), place)
-
-
-def _weights(cfg: dict[str, Any]) -> dict[str, Path]:
-    """The files of weights that the logger asks for: name to place."""
-    asked = [WEIGHTS[name] for name in cfg["logger"].get("artifacts", ())]
-    if not asked:
-        return {}
-    store = Store(cfg["paths"]["store"])
-    stages = pipeline.ordered(pipeline.plan(cfg, title(cfg))[cfg["verb"]])
-    places = [(stage, store.folder(stage) / name) for stage in stages for name in asked]
-    return {f"{stage.label}-{stage.key}".replace(" ", "-"): path for stage, path in places if path.is_file()}
 
 
 def _record(folder: Path, kind: str, reason: str, text: str) -> None:

@@ -12,11 +12,19 @@ import yaml
 from mcr.app import jobs, published, run
 from mcr.app.jobs import JobFolder
 from mcr.app.overrides import Request
-from mcr.app.terminal import print_best, print_comparison, print_failed, print_replicates, print_results
+from mcr.app.terminal import (
+    print_best,
+    print_comparison,
+    print_failed,
+    print_overview,
+    print_replicates,
+    print_results,
+)
 from mcr.errors import STATUS_FAILED, InputError
 from mcr.loggers.place import Place
 from mcr.loggers.sweep import log_sweep
-from mcr.reports import joint, joint_paths, joint_repairs
+from mcr.reports import joint, joint_paths, joint_repairs, provenance
+from mcr.reports.figures import MOST_COLUMNS
 from mcr.text import CELL, printable
 
 BEST = "optimization_results.yaml"  # what a sweeper that searches leaves
@@ -34,8 +42,9 @@ def finish(folder: Path, request: Request) -> int:
     lines = [job.overrides for job in request.jobs]
     # Only the sweeper knows the jobs of a search.
     found = jobs.begun(folder) if request.searched else jobs.of_sweep(folder, lines)
+    verb = request.jobs[0].config["verb"]
     # A sweeper that fails before its first job has said so.
-    status = _write(folder, found) if found else STATUS_FAILED
+    status = _write(folder, found, ["-m", verb, *request.words], request.words) if found else STATUS_FAILED
     if (folder / BEST).is_file():
         print_best(yaml.safe_load((folder / BEST).read_text(encoding="utf-8")))
     cfg = request.jobs[0].config
@@ -80,11 +89,18 @@ def join(folders: Sequence[Path], place: Callable[[], Path]) -> int:
         print(f"{twice} of the jobs stand in these folders twice, or were repeated: counted once")
     folder = place()
     folder.mkdir(parents=True, exist_ok=True)
-    return _write(folder, found)
+    return _write(folder, found, ["report", *map(str, folders)], [])
 
 
-def _write(folder: Path, found: Sequence[JobFolder]) -> int:
-    """The report of these jobs, in a folder and on the terminal; the exit status of the worst of them."""
+def _write(folder: Path, found: Sequence[JobFolder], command: Sequence[str], words: Sequence[str]) -> int:
+    """The report of these jobs, in a folder and on the terminal; the exit status of the worst of them.
+
+    Args:
+        folder: Where it goes.
+        found: The jobs.
+        command: The words of the command line.
+        words: The overrides among them.
+    """
     told = joint.varying([job.settings for job in found])
     settings = [{key: job.settings.get(key, "") for key in told} for job in found]
     names = joint.labels(settings, [job.title for job in found])
@@ -106,6 +122,8 @@ def _write(folder: Path, found: Sequence[JobFolder]) -> int:
     elif failures:
         joint.write_failed(folder, failures)
         print_failed(len(failures), folder / "report.md")
+    if done or failures:
+        provenance.add(folder, command, words)
     for failed in failures:
         print(f"mcr: job {failed['job']} failed: {printable(failed['reason'], CELL)}", file=sys.stderr)
     return worst
@@ -115,13 +133,20 @@ def _report(folder: Path, done: list[joint.Finished], failures: joint.Failures) 
     told = joint_paths.write(folder, done, failures)
     places: dict[str, Path | str] = {"figure": folder / "figure.png", "tables": folder / "report.md"}
     places |= run.wandb_place(folder, "*/")
-    if told.all_in_groups:
+    print_overview(told.overview)
+    if not told.whole:
+        count = len(told.warnings)
+        warned = [f"{count} in all, at the head of {places['tables']}"] if count else []
+        print_replicates({}, {}, warned, told.verdicts, places)
+    elif told.all_in_groups:
         print_replicates(told.spread, told.described, told.warnings, told.verdicts, places)
     else:
         print_results([(job.marked, job.known) for job in told.jobs], told.verdicts, places)
 
 
 def _compare(folder: Path, done: list[joint.Finished], failures: joint.Failures) -> None:
-    found, verdicts = joint_repairs.write(folder, done, failures)
+    found, verdicts, overview = joint_repairs.write(folder, done, failures)
     places = {"figure": folder / "figure.png", "tables": folder / "report.md"}
-    print_comparison(found, verdicts, {**places, **run.wandb_place(folder, "*/")})
+    print_overview(overview)
+    few = len({row["setting"] for row in found}) <= MOST_COLUMNS
+    print_comparison(found if few else [], verdicts, {**places, **run.wandb_place(folder, "*/")})

@@ -14,6 +14,9 @@ from mcr.evaluation.table import metrics_of
 from mcr.metric import Metric
 from mcr.reports import cards, document, repairs, robustness
 from mcr.reports.claims import Verdict, told
+from mcr.reports.factors import REPLICATE
+from mcr.reports.overview import Overview
+from mcr.reports.pivots import parts
 from mcr.text import printable
 
 FEW = 2  # ends that fit into a line; of more the highest is shown
@@ -25,6 +28,27 @@ MOST = 4000  # characters of a sentence or a path: whole, for they are read or c
 def _shown(text: str) -> str:
     """Text of the user's, which may be anything, as a line for the console."""
     return escape(printable(text, MOST))
+
+
+def print_overview(overview: Overview) -> None:
+    """How a sweep ended: its jobs, what was varied, and the one number that matters by it."""
+    console = Console()
+    console.print()
+    count = overview.finished + overview.failed
+    told = f"{count} jobs: {overview.finished} finished, {overview.failed} failed"
+    console.print(told, style="bold", highlight=False)
+    varied = {**overview.factors, **({REPLICATE: overview.replicates} if len(overview.replicates) > 1 else {})}
+    for name, levels in varied.items():
+        console.print(_shown(f"{name}: {', '.join(levels)}"), highlight=False, soft_wrap=True)
+    for head, rows in parts(overview.head, overview.rows, overview.labels) if overview.factors else ():
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for index, column in enumerate(head):
+            table.add_column(_shown(column), justify="left" if index < overview.labels else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*map(_shown, row))
+        console.print()
+        console.print(_shown(overview.title), highlight=False, soft_wrap=True)
+        console.print(table)
 
 
 def print_results(

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from mcr.evaluation.summary import Grid
 from mcr.evaluation.table import Table
 from mcr.metric import Metric
-from mcr.numerics.statistics import Values
+from mcr.numerics.statistics import Values, standard_error
 from mcr.store import jsonfile
 
 FITTED = "fitted"  # the images that a subspace was fitted on
@@ -163,6 +163,14 @@ class Measured:
             {**row, **{name: values[index] for name, values in means.items()}} for index, row in enumerate(first.rows)
         ]
         return Table(self.grid.coordinates, tuple(self.metrics.values()), tuple(rows), self.fitted)
+
+    def errors(self) -> dict[str, list[float]]:
+        """Of every metric along the grid the standard error over images at each place."""
+        return {
+            metric.name: [standard_error(values) for values in one.values[metric.name].astype(np.float64)]
+            for one in self.along.values()
+            for metric in one.metrics
+        }
 
     def costs(self) -> dict[str, Values]:
         """Every metric along the grid that has a better side as a cost, worse when higher: ``Metric.cost`` to (T, N).

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcr.evaluation.bootstrap import Bootstrap, interval, resampled
+from mcr.evaluation.bootstrap import Bootstrap, accelerated, interval, resampled
 from mcr.numerics.statistics import Values, standard_error
 
 
@@ -59,7 +59,9 @@ def summarize(grid: Grid, values: Mapping[str, Values], bootstrap: Bootstrap) ->
 
     Each barrier has its standard error over images, from the per-image differences (the same images everywhere), at
     the place where the maximum lies; ``interior`` also has ``interior_low`` and ``interior_high``, a bootstrap
-    interval over images in which the maximum is taken anew in every draw.
+    interval over images in which the maximum is taken anew in every draw: BCa, with ``interior_bca`` 1. Where BCa says
+    nothing (of one image, of equal images, with every draw on one side) it is the percentile interval, and
+    ``interior_bca`` is 0.
 
     Args:
         grid: T places, at least one of them no end.
@@ -78,7 +80,9 @@ def _metric(grid: Grid, per_image: Values, bootstrap: Bootstrap) -> dict[str, fl
     inner = int(inside[np.argmax(mean[inside])])
     excess = np.clip(mean - blend, 0, None)
     drawn = resampled([per_image], bootstrap)[0]
-    low, high = interval(drawn[:, inside].max(1) - drawn[:, corners].max(1), bootstrap)
+    rises = drawn[:, inside].max(1) - drawn[:, corners].max(1)
+    found = accelerated(rises, float(mean[inner] - mean[highest]), _left_out(per_image, inside, corners), bootstrap)
+    low, high = found or interval(rises, bootstrap)
     path = len(grid.coordinates) == 1
     return {
         **{name: float(mean[index]) for name, index in zip(grid.ends, corners, strict=True)},
@@ -93,11 +97,22 @@ def _metric(grid: Grid, per_image: Values, bootstrap: Bootstrap) -> dict[str, fl
         "interior_se": standard_error(per_image[inner] - per_image[highest]),
         "interior_low": low,
         "interior_high": high,
+        "interior_bca": float(found is not None),
         **{f"interior_{name}": value for name, value in grid.where(inner).items()},
         "barrier_above_line": float(mean[above] - blend[above]),
         "barrier_above_line_se": standard_error(per_image[above] - blends[above]),
         "area": float(np.trapezoid(excess, grid.places[:, 0])) if path else float(excess.mean()),
     }
+
+
+def _left_out(per_image: Values, inside: Values, corners: list[int]) -> Values:
+    """The rise above the highest end without each image in turn (N); nothing of a single one."""
+    count = per_image.shape[1]
+    if count < 2:
+        return np.empty(0)
+    means = (per_image.sum(axis=1, keepdims=True) - per_image) / (count - 1)
+    rises: Values = means[inside].max(0) - means[corners].max(0)
+    return rises
 
 
 def _along(mean: Values, arc: Values) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,10 @@ def fit_into(network: nn.Module, contents: Contents, key: str = AUTO) -> Taken:
         tensor = part.entry.tensors[given]
         problem = _problem(tensor, wanted[name], name in learned, name in counters)
         if problem:
-            raise refusal(contents.path, f"{printable(name)} {problem}")
+            found = [(part.entry.tensors.get(file), wanted[own]) for own, file in part.names.items()]
+            shapes = [(tuple(one.shape), tuple(own.shape)) for one, own in found if one is not None]
+            hint = _other_data([(file, own) for file, own in shapes if file != own])
+            raise refusal(contents.path, f"{printable(name)} {problem}{hint}")
         # A counter in half precision has overflowed where training was long: it counts nothing then.
         if name not in counters or torch.isfinite(tensor):
             state[name] = tensor
@@ -92,6 +96,25 @@ def _counters(network: nn.Module) -> list[str]:
         for name, layer in layers
         if getattr(layer, "num_batches_tracked", None) is not None
     ]
+
+
+def _other_data(shapes: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
+    """What would be right where a file is of the same network for other data; nothing where it is not.
+
+    Args:
+        shapes: Of each tensor whose shape differs, in the file and in the network.
+    """
+    outputs = {(file[:1], own[:1]) for file, own in shapes if file[1:] == own[1:]}
+    if len(outputs) == 1 and all(file[1:] == own[1:] for file, own in shapes):
+        ((file,), (own,)) = outputs.pop()
+        return (
+            f": it tells {file} classes apart, and the data have {own}; dataset.classes=[...] chooses and orders them"
+        )
+    if len(shapes) == 1 and len(shapes[0][0]) == 4:
+        (file_out, file_in, *file_rest), (own_out, own_in, *own_rest) = shapes[0]
+        if (file_out, file_rest) == (own_out, own_rest):
+            return f": it takes images of {file_in} channels, and the data have {own_in}; see dataset.channels"
+    return ""
 
 
 def _problem(tensor: Tensor, own: Tensor, learned: bool, counter: bool) -> str:

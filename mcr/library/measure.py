@@ -74,7 +74,7 @@ class Measures:
             figure.suptitle(figure_text(title))
             return figure
         lines = [figures.Line(name.replace("_", " "), one.table) for name, one in references.items()]
-        panel = figures.Panel(title, self.table, lines, {})
+        panel = figures.Panel(title, self.table, lines, {}, errors=self.measured.errors())
         if len(self.table.coordinates) == 1:
             return figures.path_figure([panel])
         return figures.surface_figure([panel])

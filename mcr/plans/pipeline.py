@@ -49,7 +49,8 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     material = fit(cfg, parts[FITTED])["material"]
     measured = {name: measures(cfg, name, one, ends, dataset, material) for name, one in spaces.items()}
     settings = {
-        **{key: cfg[key] for key in ("report", "claims", "statistics", "soundness")},
+        "report": recipes.without(cfg["report"], *recipes.JOINT),
+        **{key: cfg[key] for key in ("claims", "statistics", "soundness")},
         "title": title,
         "labels": {name: labels[name] for name in spaces},
     }
@@ -73,8 +74,8 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
 
 
 def _trainings(goals: list[Stage]) -> dict[str, Stage]:
-    """All trainings that the goals follow from: whoever reports on these says which of those ended early."""
-    return {f"training {one.label}": one for one in ordered(goals) if one.name in ("train", "connect")}
+    """All trained and loaded networks that the goals follow from: reports say what ended early or was found wrong."""
+    return {f"training {one.label}": one for one in ordered(goals) if one.name in ("train", "connect", "load")}
 
 
 def ordered(goals: list[Stage]) -> list[Stage]:

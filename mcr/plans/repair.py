@@ -73,7 +73,7 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages, trainings: S
         "replicate": cfg["replicate"],
         "probes": probes,
         "card": cfg["card"],
-        "report": cfg["report"],
+        "report": recipes.without(cfg["report"], *recipes.JOINT),
         "claims": cfg["claims"],
         "soundness": cfg["soundness"],
         "title": title,

@@ -56,7 +56,7 @@ class Barrier:
             ends: Names of the ends.
         """
         highest = max(found[name] for name in ends)
-        others = ("interior_se", "interior_low", "interior_high")
+        others = ("interior_se", "interior_low", "interior_high", "interior_bca")
         where = [value for name, value in found.items() if name.startswith("interior_") and name not in others]
         return cls(
             metric.title(metric.cost),
@@ -95,6 +95,8 @@ def barrier_records(
         {
             **dict(zip(COLUMNS, row, strict=True)),
             **dict(zip(ends, barrier.ends, strict=True)),
+            **{side: metric.text(summary[metric.cost][f"interior_{side}"], "+") for side in ("low", "high")},
+            "interval": "BCa" if summary[metric.cost]["interior_bca"] else "percentile",
             **{key: counts[metric.name][key] for key in ("images", "data")},
         }
         for row, barrier, metric in zip(rows, barriers(metrics, summary, ends), shown, strict=True)
@@ -180,6 +182,13 @@ def barrier_section(rows: Sequence[Sequence[Any]], notes: Sequence[str] = ()) ->
         notes: Sentences below them: of how many images they are, what the marks beside names mean.
     """
     return "## Barriers\n\n" + _with_notes(markdown(COLUMNS, rows), [*notes, EXPLANATION])
+
+
+def many_section(names: Sequence[str], notes: Sequence[str]) -> str:
+    """Where the numbers of many jobs lie one by one; which they are."""
+    listed = markdown_cell("; ".join(names), MOST)
+    text = f"{len(names)} jobs: {listed}. Their barriers are in barriers.csv, the tables of each in its own folder."
+    return "## Jobs\n\n" + _with_notes(text, notes)
 
 
 def _with_notes(table: str, notes: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -13,6 +14,8 @@ from matplotlib.figure import Figure
 
 from mcr.evaluation.table import Table
 from mcr.metric import Metric
+from mcr.reports.headings import head
+from mcr.reports.limits import limits
 from mcr.text import figure_text
 
 
@@ -32,6 +35,7 @@ class Panel(NamedTuple):
         references: Of what it is compared with.
         notes: Axis label to a line that is written above it.
         replicates: Tables of the seeds that the others are the means of; their range is shaded.
+        errors: Metric to its standard error over images at each place; shaded where there are no replicates.
     """
 
     title: str
@@ -39,6 +43,7 @@ class Panel(NamedTuple):
     references: Sequence[Line]
     notes: Mapping[str, str]
     replicates: Sequence[Table] = ()
+    errors: Mapping[str, Sequence[float]] = MappingProxyType({})
 
 
 BLUE, RED, GREY, ORANGE, PURPLE, GREEN = "#0072b2", "#d55e00", "#7a7a7a", "#e69f00", "#7b3294", "#009e73"
@@ -46,8 +51,10 @@ BLUE, RED, GREY, ORANGE, PURPLE, GREEN = "#0072b2", "#d55e00", "#7a7a7a", "#e69f
 COLOURS = (BLUE, RED, GREEN, "#cc79a7", ORANGE, "#56b4e9", "#4d4d4d")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STYLES = ("--", "-.", ":")
-METHODS = COLOURS
+DARK = "#4d4d4d"
 MOST_COLUMNS = 6
+FAR = 2.5  # a reference that rises to more than so many times the path would leave nothing to see of the path
+ROOM = 1.35  # above the path where such a reference leaves the panel
 
 
 def rows_of(tables: Sequence[Table]) -> dict[str, list[Metric]]:
@@ -73,11 +80,12 @@ def _line_label(metric: Metric, metrics: Sequence[Metric]) -> str:
     return figure_text((metric.probe if alone and len(metrics) > 1 else metric.name).replace("_", " "))
 
 
-def path_figure(panels: Sequence[Panel]) -> Figure:
+def path_figure(panels: Sequence[Panel], settings: str = "") -> Figure:
     """One column per run; solid the fitted path, dashed what it is compared with; dotted the level of the highest end.
 
     Args:
         panels: What the columns show, at most MOST_COLUMNS.
+        settings: What all have in common, above the figure.
     """
     rows = rows_of([panel.table for panel in panels])
     probes = list(dict.fromkeys(metric.probe for metrics in rows.values() for metric in metrics))
@@ -93,8 +101,9 @@ def path_figure(panels: Sequence[Panel]) -> Figure:
                 axis.set_title(figure_text(panel.notes[label]), fontsize=8, color=GREY)
         axes[0, column].set_title(figure_text(panel.title), fontsize=10)
         axes[-1, column].set_xlabel("t")
+    head(figure, settings)
     for metrics, line in zip(rows.values(), axes, strict=True):
-        line[0].set_ylim(*((-3, 103) if metrics[0].unit == "share" else (0, None)))
+        _frame(line, metrics, panels)
         # Beside the row, where it covers no line; from the column with the most to show, as one may lack a metric.
         fullest = max(line, key=lambda axis: len(axis.get_legend_handles_labels()[0]))
         handles = fullest.get_legend_handles_labels()
@@ -120,10 +129,8 @@ def _draw(axis: Axes, metrics: Sequence[Metric], probes: Sequence[str], panel: P
             label=label,
             **shape,
         )
-        if panel.replicates and not fitted:
-            seeds = np.array([[metric.scale * v for v in table.column(metric.name)] for table in panel.replicates])
-            t = panel.table.column("t")
-            axis.fill_between(t, seeds.min(0), seeds.max(0), color=color, alpha=0.2, linewidth=0)
+        if not fitted and (band := _band(panel, metric)) is not None:
+            axis.fill_between(panel.table.column("t"), *band, color=color, alpha=0.2, linewidth=0)
         if fitted:  # what the path was fitted on is context, not compared
             continue
         if metric.unit != "share":
@@ -143,36 +150,56 @@ def _draw(axis: Axes, metrics: Sequence[Metric], probes: Sequence[str], panel: P
     plain(axis)
 
 
+def _band(panel: Panel, metric: Metric) -> np.ndarray | None:
+    """What is shaded around a line, below and above (2, T): the range over seeds, or the standard error over images."""
+    if panel.replicates:
+        seeds = metric.scale * np.array([table.column(metric.name) for table in panel.replicates])
+        return np.stack([seeds.min(0), seeds.max(0)])
+    if metric.name not in panel.errors:
+        return None
+    mean, error = _values(panel.table, metric), metric.scale * np.array(panel.errors[metric.name])
+    return np.stack([mean - error, mean + error])
+
+
+def _frame(line: Sequence[Axes], metrics: Sequence[Metric], panels: Sequence[Panel]) -> None:
+    """The range of a row: that of the paths where a reference rises far above them, which is then said."""
+    if metrics[0].unit == "share":
+        line[0].set_ylim(-3, 103)
+        return
+    paths, beside = [], []
+    for panel in panels:
+        known = [metric for metric in metrics if metric in panel.table.metrics]
+        paths += [found for m in known for found in (_values(panel.table, m), *_bands(panel, m))]
+        beside += [_values(one.table, m) for one in panel.references for m in known if m in one.table.metrics]
+    low, top = (float(np.nanmin(np.concatenate([*paths, *beside]))), float(np.nanmax(np.concatenate(paths))))
+    highest = max((float(np.nanmax(values)) for values in beside), default=top)
+    if not 0 < FAR * top < highest:
+        line[0].set_ylim(*limits(low, max(top, highest)))
+        return
+    line[0].set_ylim(limits(low, top)[0], ROOM * top)
+    for axis, panel in zip(line, panels, strict=True):
+        peaks = {
+            one.name: max(float(np.nanmax(_values(one.table, m))) for m in metrics if m in one.table.metrics)
+            for one in panel.references
+            if any(m in one.table.metrics for m in metrics)
+        }
+        said = [f"{figure_text(name)} up to {peak:.3g}" for name, peak in peaks.items() if peak > ROOM * top]
+        note = "\n".join(said)
+        axis.text(0.5, 0.97, note, transform=axis.transAxes, fontsize=7, color=DARK, ha="center", va="top")
+
+
+def _values(table: Table, metric: Metric) -> np.ndarray:
+    return metric.scale * np.array(table.column(metric.name))
+
+
+def _bands(panel: Panel, metric: Metric) -> list[np.ndarray]:
+    band = None if metric.name in panel.table.fitted else _band(panel, metric)
+    return [] if band is None else [band.ravel()]
+
+
 def plain(axis: Axes) -> None:
     axis.grid(alpha=0.25, linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)
-
-
-def overlay_figure(panels: Sequence[Panel]) -> Figure:
-    """Many paths in one column, one colour each; of each panel the last metric that is no context."""
-    rows = rows_of([panel.table for panel in panels])
-    figure = Figure(figsize=(7.5, 2.3 * len(rows) + 0.6), layout="constrained")
-    axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
-    colors = matplotlib.colormaps["viridis"]
-    for index, panel in enumerate(panels):
-        color = colors(0.9 * index / max(1, len(panels) - 1))
-        for metrics, axis in zip(rows.values(), axes, strict=True):
-            known = [m for m in metrics if m in panel.table.metrics and m.name not in panel.table.fitted]
-            if known:
-                values = [known[-1].scale * value for value in panel.table.column(known[-1].name)]
-                axis.plot(
-                    panel.table.column("t"),
-                    values,
-                    color=color,
-                    marker=MARKERS[index % len(MARKERS)],
-                    markersize=2.6,
-                    label=figure_text(panel.title),
-                )
-                axis.set_ylabel(figure_text(known[-1].title()))
-            plain(axis)
-    axes[-1].set_xlabel("t")
-    axes[0].legend(fontsize=6, frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return figure
 
 
 def surface_figure(panels: Sequence[Panel]) -> Figure:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from matplotlib.figure import Figure
 
 from mcr.evaluation.summary import over_replicates
 from mcr.evaluation.table import Table, metrics_of, write_csv
 from mcr.metric import Metric
-from mcr.reports import document, figures, images, joint, robustness
+from mcr.reports import captions, document, figures, images, joint, robustness
 from mcr.reports.claims import Verdict
+from mcr.reports.factor_figures import Group, factor_figures
+from mcr.reports.factor_tables import ByFactor
+from mcr.reports.factors import Design
+from mcr.reports.overview import Overview
+from mcr.reports.sheets import save_sheets, some_at_a_time
 from mcr.text import markdown_cell
 
 FITTED = "path"
@@ -29,6 +35,8 @@ class Told:
         warnings: Each with the name of its job.
         verdicts: Job and verdict.
         all_in_groups: Whether every job is one of several replicates.
+        overview: How the sweep ended.
+        whole: Whether the jobs are few enough to be told one by one.
     """
 
     jobs: list[joint.Job]
@@ -37,6 +45,8 @@ class Told:
     warnings: list[str]
     verdicts: list[tuple[str, Verdict]]
     all_in_groups: bool
+    overview: Overview
+    whole: bool
 
 
 def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures) -> Told:
@@ -48,13 +58,21 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
         failures: The others.
     """
     summaries = [job.summary for job in done]
-    settings, titles = [job.settings for job in done], [summary["title"] for summary in summaries]
-    names, groups = joint.labels(settings, titles), joint.labels(settings, titles, ignoring=("replicate",))
+    asked, titles = [job.settings for job in done], [summary["title"] for summary in summaries]
+    names, groups = joint.labels(asked, titles), joint.labels(asked, titles, ignoring=("replicate",))
     config = done[0].config
+    by_factor = ByFactor.of(Design.of(done, names), config["report"], config["statistics"]["level"])
     jobs = joint.jobs(names, summaries, config["soundness"])
     panels = [_panel(job, name) for job, name in zip(done, names, strict=True)]
-    figure = _figure(_means(groups, panels))
-    figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
+    counted = {
+        images.spoken(fitted["images"], [metric.name for metric in metrics_of(fitted) if metric.label])
+        for fitted in (summary["subspaces"][FITTED] for summary in summaries)
+    }
+    settings = captions.settings(
+        titles, [job.config["attack"] for job in done], "".join(counted) if len(counted) == 1 else ""
+    )
+    drawn = _figures(groups, panels, by_factor.design, settings)
+    sheets = save_sheets(drawn, folder, config["report"]["formats"], config["report"]["dpi"])
     rows, records, counts = [], [], []
     for job in jobs:
         for space, found in job.summary["subspaces"].items():
@@ -65,21 +83,24 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
             records += [{**record, "note": "; ".join(job.notes)} for record in told]
             counts.append((f"{job.name}{path}", images.spoken(found["images"], [m.name for m in metrics if m.label])))
     write_csv(folder / "barriers.csv", records)
+    by_factor.write(folder)
     verdicts = [(job.name, verdict) for job in jobs for verdict in job.verdicts]
     unlike = list(dict.fromkeys(groups))
-    heading = ", ".join(unlike) if len(unlike) <= figures.MOST_COLUMNS else f"{len(unlike)} paths"
+    heading = "; ".join(unlike) if len(unlike) <= figures.MOST_COLUMNS else f"{len(unlike)} paths"
     warned, notes = joint.warned(jobs), joint.notes(jobs)
     described = {metric.cost: metric for summary in summaries for metric in metrics_of(summary["subspaces"][FITTED])}
     spread = _over_replicates(groups, jobs, list(described), config["statistics"]["level"])
     below = [images.line(counts), *notes]
     sections = [f"# {markdown_cell(heading)}\n", *robustness.warning_lines(warned)]
     sections += [joint.failed_section(failures)] if failures else []
-    sections += ["![metrics along the paths](figure.png)\n"]
+    sections += [f"![metrics along the paths]({name}.png)\n" for name in sheets]
     sections += [f"{SHADED}\n"] if spread else []
     sections += [document.claims_section(verdicts)] if verdicts else []
-    sections += [document.replicates_section(spread, described, below)] if spread else []
-    sections.append(document.barrier_section(rows, below))
-    for place, job, panel in zip(done, jobs, panels, strict=True):
+    sections += by_factor.sections([job.name for job in jobs if job.notes])
+    few = len(jobs) <= figures.MOST_COLUMNS
+    sections += [document.replicates_section(spread, described, below)] if spread and few else []
+    sections += [document.barrier_section(rows, below)] if few else [document.many_section(names, below)]
+    for place, job, panel in zip(done, jobs, panels, strict=True) if few else ():
         fitted = job.summary["subspaces"][FITTED]
         sections.append(document.path_section(job.marked, panel.table, fitted["images"]))
         for probe, described_table in fitted["apart"].items():
@@ -92,9 +113,10 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
         sections += [f"#{section}" for section in beside]
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     known = [{**job.known, "name": job.name, "notes": job.notes} for job in jobs]
-    joint.write_summary(folder, {"jobs": known, "replicates": spread}, failures)
+    joint.write_summary(folder, {"jobs": known, "replicates": spread, "by_factor": by_factor.described()}, failures)
     whole = set(groups) == {name.removesuffix(joint.MARK) for name in spread}
-    return Told(jobs, spread, described, warned, verdicts, whole)
+    overview = by_factor.overview(len(failures))
+    return Told(jobs, spread, described, warned, verdicts, whole, overview, few)
 
 
 def _panel(job: joint.Finished, name: str) -> figures.Panel:
@@ -128,12 +150,19 @@ def _means(groups: list[str], panels: list[figures.Panel]) -> list[figures.Panel
     return found
 
 
-def _figure(panels: list[figures.Panel]) -> Any:
-    """Paths side by side, or on top of each other where they are many; surfaces side by side."""
-    paths = [panel for panel in panels if len(panel.table.coordinates) == 1]
-    if not paths:
-        return figures.surface_figure(panels[: figures.MOST_COLUMNS])
-    return figures.path_figure(paths) if len(paths) <= figures.MOST_COLUMNS else figures.overlay_figure(paths)
+def _figures(groups: list[str], panels: list[figures.Panel], design: Design, settings: str) -> list[Figure]:
+    """Paths side by side, or by factor where they are many; then surfaces, below each other."""
+    means = dict(zip(dict.fromkeys(groups), _means(groups, panels), strict=True))
+    paths = {group: panel for group, panel in means.items() if len(panel.table.coordinates) == 1}
+    if len(paths) > figures.MOST_COLUMNS and design.factors:
+        levels = dict(zip(groups, design.levels, strict=True))
+        found = factor_figures(
+            [Group(levels[group], panel) for group, panel in paths.items()], design.factors, settings
+        )
+    else:
+        found = [figures.path_figure(part, settings) for part in some_at_a_time(list(paths.values()))]
+    others = [panel for group, panel in means.items() if group not in paths]
+    return [*found, *map(figures.surface_figure, some_at_a_time(others))]
 
 
 def _over_replicates(

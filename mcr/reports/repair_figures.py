@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mcr.metric import Metric
-from mcr.reports.figures import BLUE, COLOURS, GREY, MARKERS, METHODS, plain
+from mcr.reports.factor_figures import STYLES
+from mcr.reports.figures import BLUE, COLOURS, GREY, MARKERS, plain
+from mcr.reports.headings import head
 from mcr.text import figure_text
 
 
@@ -69,25 +72,26 @@ def _candidate_name(row: Mapping[str, Any]) -> str:
     return " ".join(f"{name} {row[name]:g}" for name in ("rate", "u", "v", "draw") if name in row)
 
 
-def methods_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def methods_figure(rows: Sequence[Mapping[str, Any]], settings: str = "") -> Figure:
     """Clean accuracy and the attack's success after each repair, against the number of clean images.
 
     Args:
         rows: One for each setting, method and number of images; settings side by side.
+        settings: What all have in common, above the figure.
     """
-    settings = list(dict.fromkeys(row["setting"] for row in rows))
+    columns = list(dict.fromkeys(row["setting"] for row in rows))
     methods = list(dict.fromkeys(row["repair"] for row in rows))
     attacks = ("attack_success", "injection_success")
     known = {
         setting: next((a for row in rows if row["setting"] == setting for a in attacks if f"{a}_after" in row), "")
-        for setting in settings
+        for setting in columns
     }
     lines = ["clean accuracy %", *(["attack success %"] if any(known.values()) else [])]
-    size = (3.0 * len(settings) + 2.2, 2.2 * len(lines) + 0.8)
+    size = (3.0 * len(columns) + 2.2, 2.2 * len(lines) + 0.8)
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(lines), len(settings), sharex=True, sharey="row", squeeze=False)
+    axes = figure.subplots(len(lines), len(columns), sharex=True, sharey="row", squeeze=False)
     counts = sorted({row["images"] for row in rows})
-    for column, setting in enumerate(settings):
+    for column, setting in enumerate(columns):
         axes[0, column].set_title(figure_text(setting), fontsize=10)
         axes[-1, column].set_xlabel("clean images N")
         for label, axis in zip(lines, axes[:, column], strict=True):
@@ -99,17 +103,7 @@ def methods_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                     (row for row in rows if (row["setting"], row["repair"]) == (setting, method)),
                     key=lambda row: int(row["images"]),
                 )
-                axis.errorbar(
-                    [row["images"] for row in found],
-                    [100 * row[f"{metric}_after"] for row in found],
-                    [np.nan_to_num(100 * row[f"{metric}_after_se"]) for row in found],
-                    color=METHODS[index % len(METHODS)],
-                    marker=MARKERS[index % len(MARKERS)],
-                    markersize=4,
-                    linewidth=2.2 if index == 0 else 1.2,
-                    capsize=2,
-                    label=figure_text(method.replace("_", " ")),
-                )
+                _method(axis, index, method, metric, found)
             first = next(row for row in rows if row["setting"] == setting)
             axis.axhline(100 * first[f"{metric}_before"], color=GREY, linestyle=":", linewidth=1, label="before")
             axis.set_xscale("log")
@@ -119,5 +113,26 @@ def methods_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
             if column == 0:
                 axis.set_ylabel(label)
             plain(axis)
-    axes[0, -1].legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    head(figure, settings)
+    axes[0, -1].legend(fontsize=7, frameon=False, handlelength=3.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def _method(axis: Axes, index: int, method: str, metric: str, found: Sequence[Mapping[str, Any]]) -> None:
+    """One method: its means over replicates against the number of clean images, and their standard errors."""
+    places = np.array([row["images"] for row in found])
+    values, errors = (np.array([100 * row[f"{metric}_{part}"] for row in found]) for part in ("after", "after_se"))
+    color = COLOURS[index % len(COLOURS)]
+    axis.plot(
+        places,
+        values,
+        color=color,
+        marker=MARKERS[index % len(MARKERS)],
+        linestyle=STYLES[index % len(STYLES)],
+        markersize=4,
+        linewidth=2.2 if index == 0 else 1.2,
+        label=figure_text(method.replace("_", " ")),
+    )
+    known = np.isfinite(errors)  # of one replicate there is none, and no bar that would say it is zero
+    if known.any():
+        axis.errorbar(places[known], values[known], errors[known], color=color, linestyle="none", capsize=2)

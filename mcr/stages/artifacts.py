@@ -32,7 +32,7 @@ PRECHECK = "precheck.json"
 CLEANED, CHOICE = "cleaned.safetensors", "choice.json"
 SUMMARY = "summary.json"
 STATISTICS = "statistics.safetensors"
-TRAINING = "training.json"  # facts of a training that its history does not hold
+TRAINING = "training.json"  # why a training ended early, and what was found wrong with a network when it was tried
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from mcr.foreign.fit import Taken
 from mcr.foreign.fit import take as take_from
 from mcr.foreign.shards import weights_digest
 from mcr.stages import model, trial
-from mcr.stages.artifacts import NAMES, TOLD, DataSpec, read_spec, write_network
+from mcr.stages.artifacts import NAMES, TOLD, TRAINING, DataSpec, read_spec, write_network
 from mcr.stages.context import Context
 from mcr.store import jsonfile
 from mcr.store.stage import Stage
@@ -27,8 +27,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     """
     spec = read_spec(inputs["data"])
     network, taken = take(stage, spec)
-    trial.warned(network, spec, stage.config["architecture"]["_target_"], stage.label)
+    warnings = trial.warned(network, spec, stage.config["architecture"]["_target_"], stage.label)
     write_network(network, folder)
+    jsonfile.write(folder / TRAINING, {"stopped": "", "warnings": warnings})
     jsonfile.write(folder / NAMES, taken.names)
     jsonfile.write(folder / TOLD, taken.told)
     for line in taken.told:

@@ -12,7 +12,7 @@ from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.measured import Measure, Measured
 from mcr.evaluation.table import write_csv
 from mcr.numerics.statistics import finite
-from mcr.reports import curvature, document, figures, images, robustness, soundness, together
+from mcr.reports import captions, curvature, document, figures, images, robustness, soundness, together
 from mcr.reports.space import Space
 from mcr.stages import ends as known_ends
 from mcr.stages import own_images, verdicts
@@ -24,6 +24,10 @@ from mcr.store.stage import Stage
 from mcr.text import markdown_cell
 
 REPORTED = "robust_accuracy"  # what stronger attacks are compared with
+
+SHADED = (
+    "Shaded: ± one standard error over images. Dotted: the level of the highest end. Dashed: what is compared with."
+)
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -54,7 +58,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     related, table = spaces[FITTED].related, spaces[FITTED].tables[""]
     notes = {metric.label: robustness.correlation_note(related, metric.name) for metric in table.metrics}
     references = [figures.Line(one.measured.label, one.tables[""]) for name, one in spaces.items() if name != FITTED]
-    drawn = {"figure": _drawn(figures.Panel(config["title"], table, references, notes))}
+    panel = figures.Panel(config["title"], table, references, notes, errors=fitted.errors())
+    said = images.spoken(fitted.counts, [metric.name for metric in table.metrics if metric.label])
+    drawn = {"figure": _drawn(panel, captions.settings([config["title"]], [_attack(stage)], said))}
     if asked:
         drawn["together"] = together.together_figure(asked)
     for name, figure in drawn.items():
@@ -79,7 +85,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         [(one.measured.label, images.spoken(one.measured.counts, _names(one))) for one in spaces.values()]
     )
     sections = [f"# {markdown_cell(config['title'])}\n", *robustness.warning_lines(warnings)]
-    sections += ["![metrics along the path](figure.png)\n"]
+    sections += ["![metrics along the path](figure.png)\n", f"{SHADED}\n"]
     sections += [document.claims_section(judged)] if judged else []
     sections += [document.barrier_section(rows, [counted])]
     sections += [robustness.stronger_section(stronger)] if stronger else []
@@ -135,9 +141,17 @@ def _read(stage: Stage, inputs: Mapping[str, Path], name: str, label: str) -> Me
     return Measured(label, found)
 
 
-def _drawn(panel: figures.Panel) -> Any:
+def _drawn(panel: figures.Panel, settings: str) -> Any:
     """The figure that fits the number of coordinates."""
-    return figures.path_figure([panel]) if len(panel.table.coordinates) == 1 else figures.surface_figure([panel])
+    if len(panel.table.coordinates) == 1:
+        return figures.path_figure([panel._replace(title=panel.title.partition(": ")[2])], settings)
+    return figures.surface_figure([panel])
+
+
+def _attack(stage: Stage) -> Mapping[str, Any]:
+    """Settings of the attack that the path was measured under; empty where nobody attacks."""
+    probes = [need.config["probe"] for role, need in stage.needs.items() if role.startswith(f"{FITTED}/")]
+    return next((probe["attack"] for probe in probes if "attack" in probe), {})
 
 
 def _given(inputs: Mapping[str, Path]) -> list[str]:

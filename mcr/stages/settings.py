@@ -129,6 +129,11 @@ class Labelled(Open):
     label: Name
 
 
+class Reports(Figures):
+    rows: list[str]
+    columns: list[str]
+
+
 class Settings(Open):
     training: Training
     watch: Watch
@@ -145,7 +150,7 @@ class Settings(Open):
     dataset: Dataset
     endpoints: dict[str, Labelled]
     references: dict[str, Labelled] = Field(default_factory=dict)
-    report: Figures
+    report: Reports
     runtime: Runtime
     logger: Logger
     claims: list[Part]

@@ -115,13 +115,8 @@ def processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def provenance(seconds: float, device: Mapping[str, Any]) -> dict[str, Any]:
-    """What a result came from besides its recipe: commit, versions, machine, seconds.
-
-    Args:
-        seconds: That it took.
-        device: What it was computed on: ``device`` and ``threads``.
-    """
+def software() -> dict[str, Any]:
+    """The commit of this package where it runs from a checkout, and what it runs on."""
     root = Path(__file__).resolve().parent.parent.parent
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
@@ -133,6 +128,18 @@ def provenance(seconds: float, device: Mapping[str, Any]) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "versions": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def provenance(seconds: float, device: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result came from besides its recipe: commit, versions, machine, seconds.
+
+    Args:
+        seconds: That it took.
+        device: What it was computed on: ``device`` and ``threads``.
+    """
+    return {
+        **software(),
         "processor": processor(),
         **device,
         "seconds": round(seconds, 3),

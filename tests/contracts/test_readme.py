@@ -13,6 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from mcr.app import cli, run, shorthands
@@ -30,7 +31,7 @@ COMMANDS = [line for line in LINES if line.startswith("mcr")]
 # Hydra's own printing, run as processes in test_cli.py.
 PRINTING = {"mcr --help", "mcr --cfg job", "mcr --info defaults-tree", "mcr list"}
 # Too large for a test to train; their networks take a step in test_options.py.
-PLANNED = ("dataset=cifar10", "logger.mode=online", "runtime=gpu", "runtime=ddp")
+PLANNED = ("dataset=cifar10", "submitit_slurm", "logger.mode=online", "runtime=gpu", "runtime=ddp")
 
 
 @pytest.fixture
@@ -198,6 +199,25 @@ def test_a_command_of_the_documents_is_planned(command: str, request_for, workpl
     for job in request_for(*given, verb=verb).jobs:
         for stage in pipeline.ordered(pipeline.plan(job.config, run.title(job.config))[verb]):
             checks.check(stage)
+
+
+@pytest.mark.parametrize("name", ["skypilot", "dstack"])
+def test_what_a_rented_machine_is_to_run_is_planned(name: str, request_for, tmp_path: Path, monkeypatch) -> None:
+    """Not the machine: that needs an account."""
+    monkeypatch.setenv("MCR_ROOT", str(tmp_path))
+    text = (ROOT / "examples" / f"{name}.yaml").read_text()
+    given = yaml.safe_load(text)
+    assert "Not tried" in text.splitlines()[0]
+    lines = given["run"].splitlines() if name == "skypilot" else given["commands"]
+    (command,) = [line for line in lines if line.startswith("mcr ")]
+    verb, words_of_it = words(command)
+    jobs = request_for(*words_of_it, verb=verb).jobs
+    assert len(jobs) == 6
+    for stage in pipeline.ordered(pipeline.plan(jobs[-1].config, run.title(jobs[-1].config))[verb]):
+        checks.check(stage)
+    mounted = str(given.get("file_mounts") or given.get("volumes"))
+    assert "/store" in mounted
+    assert "MCR_ROOT" in str(given.get("envs") or given.get("env"))
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
