@@ -148,13 +148,13 @@ def test_jobs_of_a_sweep_are_in_the_order_of_their_numbers(tmp_path: Path) -> No
 def test_the_same_command_again_makes_nothing_and_says_the_same(tmp_path: Path) -> None:
     words = ["-m", "curve=linear,bezier", *TINY, "logger=none", "paths.root=tmp"]
     folders, records = [], []
-    for name in ("first", "second"):
+    for name in ("once_made", "once_again"):
         done = mcr(*words, f"hydra.sweep.dir={name}", folder=tmp_path)
         assert done.returncode == 0, done.stderr
         folders.append(tmp_path / name)
         records.append({path: path.stat().st_mtime_ns for path in (tmp_path / "tmp" / "store").rglob("stage.json")})
         told = [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("  report ")]
-        assert told == {"first": ["made", "made"], "second": ["hit", "hit"]}[name]
+        assert told == {"once_made": ["made", "made"], "once_again": ["hit", "hit"]}[name]
     assert records[0] == records[1]
     for file in ("report.md", "summary.json", "barriers.csv", "figure.png"):
         first, second = ((folder / file).read_bytes().replace(folder.name.encode(), b"DIR") for folder in folders)
