@@ -156,14 +156,16 @@ def test_the_same_command_again_makes_nothing_and_says_the_same(tmp_path: Path) 
         told = [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("  report ")]
         assert told == {"once_made": ["made", "made"], "once_again": ["hit", "hit"]}[name]
     assert records[0] == records[1]
-    first, second = (
-        {file: (folder / file).read_bytes() for file in ("report.md", "summary.json", "barriers.csv", "figure.png")}
-        for folder in folders
-    )
-    for files in (first, second):
-        # The command and the date stand below.
+    told = []
+    for folder in folders:
+        files = {file: (folder / file).read_bytes() for file in ("report.md", "barriers.csv", "figure.png")}
+        # The command and the date stand below, and under "made" in the summary.
         files["report.md"] = files["report.md"].split(b"## How this was made")[0]
-    assert first == second
+        summary = json.loads((folder / "summary.json").read_text())
+        for made in (summary, *summary["jobs"]):
+            del made["made"]
+        told.append((files, summary))
+    assert told[0] == told[1]
 
 
 @pytest.mark.slow
