@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cloudpickle
@@ -27,6 +28,9 @@ def test_a_launcher_of_the_extra_runs_both_jobs_of_a_sweep(launcher: list[str], 
     networks = list((tmp_path / "tmp" / "store" / "train").glob("[!.]*/network.safetensors"))
     assert len(networks) == 4  # two ends of each replicate
     assert len(list((tmp_path / "tmp" / "store" / "data").glob("[!.]*/stage.json"))) == 1
+    if launcher[0] == "joblib":  # the other one's jobs have log files of their own
+        of_stages = [line for line in (done.stdout + done.stderr).splitlines() if re.search("train (start|end) ", line)]
+        assert {line[:3] for line in of_stages} == {"0: ", "1: "}
 
 
 def test_every_resolver_survives_the_way_to_a_worker(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from omegaconf import DictConfig
 from mcr.app import overrides
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
 from mcr.plans import pipeline, plugins
+from mcr.progress import of_job
 from mcr.reports.claims import Verdict
 from mcr.stages.context import Context
 from mcr.store import build, jsonfile
@@ -27,6 +29,7 @@ from mcr.text import CELL, printable
 log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
 CLEANED = "cleaned.safetensors"
+ONE_AFTER_ANOTHER = "BasicLauncher"  # Hydra's own; others run jobs at the same time
 REPORTED = ("report", "repair")  # verbs that end with files to open and send on
 
 
@@ -88,11 +91,12 @@ def job(cfg: DictConfig) -> None:
     for stale in (FAILURE, "summary.json", CLEANED, "card.md", "card.json"):  # a named folder may hold an earlier run
         (folder / stale).unlink(missing_ok=True)
     try:
-        carry_out(
-            overrides.with_choices(overrides.plain(cfg), hydra.runtime.choices),
-            folder,
-            Path(hydra.sweep.dir).name if swept else folder.name,
-        )
+        config = overrides.with_choices(overrides.plain(cfg), hydra.runtime.choices)
+        if swept and not hydra.launcher._target_.endswith(f".{ONE_AFTER_ANOTHER}"):
+            with _told_apart(hydra.job.num):
+                carry_out(config, folder, Path(hydra.sweep.dir).name)
+        else:
+            carry_out(config, folder, Path(hydra.sweep.dir).name if swept else folder.name)
     except (Exception, SystemExit) as error:
         foreseen = isinstance(error, InputError | OSError | SystemExit)
         if not (swept or foreseen):
@@ -110,6 +114,25 @@ def job(cfg: DictConfig) -> None:
             raise error from None
         if swept:
             log.error("job failed: %s", printable(text, CELL) if foreseen else text)
+
+
+@contextmanager
+def _told_apart(number: int) -> Iterator[None]:
+    """Within it all lines on the console begin with a job's number; its log file is its own, and needs none."""
+    consoles = [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+    ]
+    before = [handler.formatter for handler in consoles]
+    for handler in consoles:
+        handler.setFormatter(logging.Formatter(f"{number}: %(message)s"))
+    try:
+        with of_job(number):
+            yield
+    finally:
+        for handler, formatter in zip(consoles, before, strict=True):
+            handler.setFormatter(formatter)
 
 
 def _encodable(text: str) -> str:
