@@ -14,6 +14,7 @@ from mcr import progress
 
 WIDTH = 80
 CODES = re.compile(r"\x1b\[[0-9?]*[A-Za-z]")
+WATCHED = ("validation/accuracy", "validation/robust_accuracy")
 NOTE = "loss 0.123  accuracy 0.456  robust_accuracy 0.789"
 
 
@@ -62,7 +63,9 @@ def test_a_training_shows_the_values_of_the_epoch_that_it_shows(make, terminal, 
     for label in ("train start", "train end"):
         text = (made[label][0] / "history.csv").read_text(encoding="utf-8")
         rows = list(csv.DictReader(text.splitlines()))
-        names = [name for name in ("train/loss", "validation/accuracy", "validation/robust_accuracy") if name in rows[0]]
+        names = [
+            name for name in ("train/loss", "validation/accuracy", "validation/robust_accuracy") if name in rows[0]
+        ]
         wanted = ["  ".join(f"{name.split('/')[1]} {float(row[name]):.3f}" for name in names) for row in rows]
         assert [note for who, done, note in told if who == label and done] == wanted
         assert wanted[0] != wanted[1]

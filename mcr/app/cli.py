@@ -14,14 +14,15 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 import mcr
-from mcr.app import faults, overrides, prune, run, shorthands, views
+from mcr.app import export, faults, options, overrides, prune, run, shorthands, show
 from mcr.app.composition import conf_folder
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, FaultError, InputError
 from mcr.store.build import nearest
 from mcr.text import CELL, printable
 
 VERBS = ("train", "connect", "evaluate", "report", "repair")
-VIEWS = ("show", "list", "prune")
+VIEWS = ("show", "list", "prune", "export")
+PLAIN = ("list", "export")  # whose words are no verbs
 # Hydra's options whose next word is a value.
 VALUE_FLAGS = frozenset(
     {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
@@ -70,18 +71,22 @@ def dispatch(words: list[str]) -> int:
         return 0
     overrides.register_resolvers()
     view, verb, files, words = _split_verbs(words)
+    if view == "export":
+        chosen = overrides.compose_jobs(conf_folder(), overrides.parse_arguments(["runtime=cpu"]), verb).jobs[0]
+        print(printable(export.Export.asked(words).write(chosen.config["runtime"]), CELL))
+        return 0
     swept = bool({"-m", "--multirun"} & set(words)) or any(w.startswith("hydra.mode=") for w in words)
     words = [*shorthands.checkpoints(files), *shorthands.paths(words, swept)]
     if view == "list":
-        views.list_options(conf_folder(), overrides.parse_arguments(words))
+        options.list_options(conf_folder(), overrides.parse_arguments(words))
         return 0
     sure = view == "prune" and prune.YES in words
     args = overrides.parse_arguments([word for word in words if not (sure and word == prune.YES)])
     if overrides.is_view(args):
         if not args.shell_completion:
             whole = overrides.check_names(conf_folder(), args)
-            if args.help and views.plain_help(args, whole):
-                print(views.help_text(conf_folder(), whole))
+            if args.help and options.plain_help(args, whole):
+                print(options.help_text(conf_folder(), whole))
                 return 0
         _hide_verb_from_completion()
         _start_hydra(words)
@@ -118,7 +123,7 @@ def planned(args: argparse.Namespace, verb: str, view: str) -> overrides.Request
     def tried(words: list[str], console: Console | None) -> overrides.Request:
         request = overrides.compose_jobs(conf_folder(), argparse.Namespace(**vars(args) | {"overrides": words}), verb)
         if view == "show":
-            views.show_plans(request, console or Console(quiet=True))
+            show.show_plans(request, console or Console(quiet=True))
         else:
             run.check(request)
         return request
@@ -156,7 +161,7 @@ def _split_verbs(words: list[str]) -> tuple[str, str, list[str], list[str]]:
     for before, word in zip(["", *words], words, strict=False):
         if verb == "repair" and not word.startswith("-") and Path(word).is_file():
             files.append(word)  # some programs put "=" into the names of their files
-        elif "=" in word or word.startswith(("-", "~", "+")) or before in VALUE_FLAGS or view == "list":
+        elif "=" in word or word.startswith(("-", "~", "+")) or before in VALUE_FLAGS or view in PLAIN:
             rest.append(word)
         elif word in VIEWS and not view:
             view = word

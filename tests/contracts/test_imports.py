@@ -32,8 +32,8 @@ ROWS = [
 FLOORS = {
     "app": [
         {"cli"},
-        {"prune", "sweep", "views"},
-        {"jobs"},
+        {"export", "options", "prune", "show", "sweep"},
+        {"experiments", "jobs"},
         {"run"},
         {"overrides", "terminal"},
         {"composition", "hints", "trust"},
