@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -16,6 +16,7 @@ LABEL = 22  # characters that a label takes at least
 LONGEST = 34  # and at most in a bar: with bar, counts and time it fits into eighty columns
 INDENT = "  "
 _BEGIN = ContextVar("begin", default=INDENT)
+_LISTENER = ContextVar[Callable[[int], None] | None]("listener", default=None)
 
 
 @contextmanager
@@ -32,14 +33,25 @@ def of_job(number: int) -> Iterator[None]:
         _BEGIN.reset(before)
 
 
+@contextmanager
+def heard(listener: Callable[[int], None]) -> Iterator[None]:
+    """Within it work says to a listener how much is done, at first 0, and nothing to the console."""
+    before = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(before)
+
+
 class Bar:
     """One piece of work of known length; ``reach`` after each step, with a note such as the current loss."""
 
     def __init__(self, label: str, total: int, unit: str) -> None:
         self.begins = _BEGIN.get()
         self.label, self.total, self.unit = label, total, unit
-        self.console = Console(stderr=True)
-        self.drawn = self.console.is_terminal and self.begins == INDENT
+        self.listener = _LISTENER.get()
+        self.console = Console(stderr=True, quiet=self.listener is not None)
+        self.drawn = self.console.is_terminal and self.begins == INDENT and self.listener is None
         self.begin = self.told = time.perf_counter()
         self.note = ""
         self.progress = Progress(
@@ -61,10 +73,14 @@ class Bar:
         )
         self.progress.start()
         self.task = self.progress.add_task(label, total=total, note="")
+        if self.listener is not None:
+            self.listener(0)
 
     def reach(self, done: int, note: str = "") -> None:
         """Show that so many steps are done."""
         self.note = note
+        if self.listener is not None:
+            self.listener(done)
         self.progress.update(self.task, completed=done, note=note)
         now = time.perf_counter()
         if not self.drawn and now - self.told > SECONDS_BETWEEN_LINES:

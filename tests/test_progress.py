@@ -23,9 +23,14 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What is written to a terminal of eighty columns, whose clock goes on by ten seconds when it is asked."""
     written, ticks = io.StringIO(), itertools.count(step=10)
 
-    def console(stderr: bool) -> Console:
+    def console(stderr: bool, quiet: bool) -> Console:
         return Console(
-            file=written, width=WIDTH, force_terminal=True, color_system=None, get_time=lambda: float(next(ticks))
+            file=written,
+            quiet=quiet,
+            width=WIDTH,
+            force_terminal=True,
+            color_system=None,
+            get_time=lambda: float(next(ticks)),
         )
 
     monkeypatch.setattr(progress, "Console", console)
@@ -83,3 +88,12 @@ def test_lines_of_a_job_begin_with_its_number_and_no_bar_is_drawn(terminal) -> N
     with progress.bar("split", 1, "parts"):
         pass
     assert lines(terminal)[-2].startswith("  split ")
+
+
+def test_who_listens_is_told_and_nothing_is_written(terminal) -> None:
+    told: list[int] = []
+    with progress.heard(told.append), progress.bar("train end", 2, "epochs") as shown:
+        shown.reach(1, "loss 0.5")
+        shown.reach(2)
+    assert told == [0, 1, 2]
+    assert terminal.getvalue() == ""

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 import mcr
-from mcr.app import export, faults, options, overrides, prune, run, shorthands, show
+from mcr.app import cost, export, faults, options, overrides, prune, run, shorthands, show
 from mcr.app.composition import conf_folder
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, FaultError, InputError
 from mcr.store.build import nearest
@@ -80,8 +80,9 @@ def dispatch(words: list[str]) -> int:
     if view == "list":
         options.list_options(conf_folder(), overrides.parse_arguments(words))
         return 0
-    sure = view == "prune" and prune.YES in words
-    args = overrides.parse_arguments([word for word in words if not (sure and word == prune.YES)])
+    own = {"prune": prune.YES, "show": cost.COST}  # what else than Hydra's options these views take
+    asked = view in own and own[view] in words
+    args = overrides.parse_arguments([word for word in words if not (asked and word == own[view])])
     if overrides.is_view(args):
         if not args.shell_completion:
             whole = overrides.check_names(conf_folder(), args)
@@ -93,11 +94,13 @@ def dispatch(words: list[str]) -> int:
         return 0
     flags = [word for word in words if word not in args.overrides]
     args.overrides = shorthands.imported_architecture(args.overrides)
-    request = planned(args, verb, view)
+    request = planned(args, verb, view, asked)
     if view == "show":
+        if asked:
+            show.show_costs(request, Console())
         return 0
     if view == "prune":
-        prune.prune(request.jobs[0].config["paths"], sure)
+        prune.prune(request.jobs[0].config["paths"], asked)
         return 0
     from mcr.app import sweep
 
@@ -112,8 +115,14 @@ def dispatch(words: list[str]) -> int:
     return sweep.finish(folder, len(request.jobs)) if request.swept else run.finish(folder)
 
 
-def planned(args: argparse.Namespace, verb: str, view: str) -> overrides.Request:
+def planned(args: argparse.Namespace, verb: str, view: str, priced: bool) -> overrides.Request:
     """What a command line asks for, planned and checked, or shown.
+
+    Args:
+        args: Hydra's own.
+        verb: The goal.
+        view: What is shown; empty for nothing.
+        priced: Whether it is shown what the plan will take.
 
     Raises:
         InputError: For a mistake; also for an error that nobody foresaw, where an override causes it.
@@ -122,7 +131,7 @@ def planned(args: argparse.Namespace, verb: str, view: str) -> overrides.Request
 
     def tried(words: list[str], console: Console | None) -> overrides.Request:
         request = overrides.compose_jobs(conf_folder(), argparse.Namespace(**vars(args) | {"overrides": words}), verb)
-        if view == "show":
+        if view == "show" and not priced:
             show.show_plans(request, console or Console(quiet=True))
         else:
             run.check(request)

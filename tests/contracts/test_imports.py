@@ -33,7 +33,7 @@ FLOORS = {
     "app": [
         {"cli"},
         {"export", "options", "prune", "show", "sweep"},
-        {"experiments", "jobs"},
+        {"cost", "experiments", "jobs"},
         {"run"},
         {"overrides", "terminal"},
         {"composition", "hints", "trust"},
