@@ -14,15 +14,15 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 import mcr
-from mcr.app import cost, export, faults, options, overrides, prune, run, shorthands, show
+from mcr.app import cost, explain, export, faults, options, overrides, prune, run, shorthands, show
 from mcr.app.composition import conf_folder
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, FaultError, InputError
 from mcr.store.build import nearest
 from mcr.text import CELL, printable
 
 VERBS = ("train", "connect", "evaluate", "report", "repair")
-VIEWS = ("show", "list", "prune", "export")
-PLAIN = ("list", "export")  # whose words are no verbs
+VIEWS = ("show", "list", "explain", "prune", "export")
+PLAIN = ("list", "explain", "export")  # whose words are no verbs
 # Hydra's options whose next word is a value.
 VALUE_FLAGS = frozenset(
     {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
@@ -80,9 +80,14 @@ def dispatch(words: list[str]) -> int:
     if view == "list":
         options.list_options(conf_folder(), overrides.parse_arguments(words))
         return 0
+    if view == "explain":
+        explain.explain(conf_folder(), overrides.parse_arguments(words), Console())
+        return 0
     own = {"prune": prune.YES, "show": cost.COST}  # what else than Hydra's options these views take
     asked = view in own and own[view] in words
     args = overrides.parse_arguments([word for word in words if not (asked and word == own[view])])
+    if view:
+        options.refuse_other(args)
     if overrides.is_view(args):
         if not args.shell_completion:
             whole = overrides.check_names(conf_folder(), args)

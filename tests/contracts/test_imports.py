@@ -32,8 +32,10 @@ ROWS = [
 FLOORS = {
     "app": [
         {"cli"},
-        {"export", "options", "prune", "show", "sweep"},
-        {"cost", "experiments", "jobs"},
+        {"explain", "export", "prune", "show", "sweep"},
+        {"cost", "jobs", "setting"},
+        {"made", "options"},
+        {"experiments"},
         {"run"},
         {"overrides", "terminal"},
         {"composition", "hints", "trust"},
