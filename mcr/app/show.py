@@ -71,7 +71,7 @@ def _table(stages: list[Stage], costs: Costs) -> Table:
     table.add_column("memory, MB", justify="right")
     for stage in stages:
         price = costs.of(stage)
-        told = (UNKNOWN, UNKNOWN) if price is None else (f"{price.seconds / 60:.3f}", f"{price.bytes / 1e6:.0f}")
+        told = (UNKNOWN, UNKNOWN) if price is None else (f"{price.seconds / 60:.2f}", f"{price.bytes / 1e6:.0f}")
         table.add_row(escape(stage.label), stage.key, *told)
     return table
 

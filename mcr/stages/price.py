@@ -27,6 +27,8 @@ from mcr.weightspace import files, locus
 EPOCHS = 3  # of which the first warms up
 MOST_STEPS = 16  # an epoch of no more is measured whole
 FEW, MORE = 3, 9  # steps of two epochs, whose difference is that of single steps
+MANY = 1024  # images that a probe is asked on which is done with fewer ...
+LONG = 1.0  # ... in so many seconds a place: what a place takes without images is not to be multiplied
 COPIES = 2  # of the images in memory: those that were read, and those in the order in which they are moved
 
 
@@ -140,13 +142,15 @@ def _question(stage: Stage, stand_ins: StandIns) -> tuple[float, int]:
     place, probe = stage.needs["place"], build_tree(stage.config["probe"])
     together = hasattr(probe, "ask")
     near = few_for_batchnorm(place if together else few_places(place))
-    few = replace(few_images(stage), needs={**stage.needs, "place": near})
-    inputs = stand_ins.of(few)
-    images = _images(stage, inputs)
-    few, inputs = stand_ins.withstanding(few, inputs)
-    found = _run(few, inputs, stand_ins)
-    share = images / min(images, IMAGES)
-    left_out = max(0, images - IMAGES) * _bytes(inputs)
+    for most in (IMAGES, MANY):
+        few = replace(few_images(stage, most), needs={**stage.needs, "place": near})
+        inputs = stand_ins.of(few)
+        images = _images(stage, inputs)
+        found = _run(*stand_ins.withstanding(few, inputs), stand_ins)
+        if images <= most or median(found.each) > LONG:
+            break
+    share = images / min(images, most)
+    left_out = max(0, images - most) * _bytes(inputs)
     if together:
         return found.before + share * found.each[0] + found.after, left_out
     ends = sum(role.startswith(session.END) for role in inputs)

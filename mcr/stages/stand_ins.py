@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mcr.curves.curve import Curve
-from mcr.datasets.augment import to_unit
+from mcr.datasets.batches import EvaluationBatches
 from mcr.datasets.split import SPLITS, home
 from mcr.stages import model, session
 from mcr.stages.artifacts import CONTROL, SPLIT, read_labels, read_spec, read_split, write_network
@@ -26,7 +26,7 @@ from mcr.weightspace import files
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.subspace import control_points, inner_points
 
-IMAGES = 256  # that a probe is asked on, and that BatchNorm is estimated from where that is not what is measured
+IMAGES = 128  # that a probe is asked on, and that BatchNorm is estimated from where that is not what is measured
 SMALL = 1e-6  # of a ball's radius
 NETWORKS = ("train", "load", "edit", "extract")  # stages that give one
 
@@ -55,37 +55,39 @@ class StandIns:
         return {role: self._one(need, stage, images) for role, need in stage.needs.items()}
 
     def withstanding(self, stage: Stage, inputs: Mapping[str, Path]) -> tuple[Stage, dict[str, Path]]:
-        """A question about attacks that break no image, so that none is left out early: what it takes at most.
+        """A question about attacks that half of the images withstand, as nobody knows yet how many do.
 
-        Networks that nobody has trained are wrong about most images, and attacks leave those alone. The labels become
-        the predictions of the network, and the ball so small that they stay what they are.
+        Networks that nobody has trained are wrong about most images, and attacks may leave those alone. Half of the
+        labels become the predictions of the network, and the ball so small that it changes no prediction.
 
         Args:
-            stage: A ``measure`` stage.
+            stage: A ``measure`` stage, on a number of images.
             inputs: Of it; where its networks are those of the store, nothing is changed.
         """
         trained = all(self.store.has(need) for role, need in stage.needs.items() if _is_end(role))
         kind = stage.config["data"]
         if trained or kind not in SPLITS or not _attacks(stage.config["probe"]):
             return stage, dict(inputs)
-        images = read_split(dict(inputs), kind, self.context.device_name, IMAGES).images
-        space = session.subspace(stage.needs["place"].config, inputs, inputs["subspace"], self.context)
+        placed, config = stage.needs["place"].config, stage.config
+        part = read_split(dict(inputs), kind, self.context.device_name, config["images"])
+        data = EvaluationBatches(part.images, part.labels, config["batch_size"], placed["memory_format"])
+        space = session.subspace(placed, inputs, inputs["subspace"], self.context)
         places, statistics = session.read_places(inputs["place"])
         network = space.at_with(places[len(places) // 2], statistics[len(places) // 2]).eval()
         with torch.no_grad():
-            predicted = network(to_unit(images, stage.needs["place"].config["memory_format"])).argmax(1).cpu()
-        part = home(kind, read_spec(inputs["data"]).counts)
-        labels = read_labels(inputs["data"], part)
+            predicted = torch.cat([network(images).argmax(1).cpu() for images, _ in data])
+        spec = read_spec(inputs["data"])
+        predicted[1::2] = (predicted[1::2] + 1) % len(spec.classes)
+        where = home(kind, spec.counts)
+        labels = read_labels(inputs["data"], where)
         labels[files.load(inputs["split"] / SPLIT)[kind][: len(predicted)].long()] = predicted
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         for path in inputs["data"].iterdir():
             (folder / path.name).symlink_to(path)
-        (folder / f"{part}_labels.npy").unlink()
-        np.save(folder / f"{part}_labels.npy", labels.numpy(), allow_pickle=False)
-        return replace(stage, config={**stage.config, "probe": _small_balls(stage.config["probe"])}), {
-            **inputs,
-            "data": folder,
-        }
+        (folder / f"{where}_labels.npy").unlink()
+        np.save(folder / f"{where}_labels.npy", labels.numpy(), allow_pickle=False)
+        small = replace(stage, config={**config, "probe": _small_balls(config["probe"])})
+        return small, {**inputs, "data": folder}
 
     def _one(self, need: Stage, user: Stage, images: int | None) -> Path:
         cut = images is not None and need.name in ("split", "poison")
@@ -151,10 +153,10 @@ def _small_balls(probe: Any) -> Any:
     return {key: SMALL * value if key == "eps" else _small_balls(value) for key, value in probe.items()}
 
 
-def few_images(stage: Stage) -> Stage:
-    """A question on few images."""
+def few_images(stage: Stage, most: int = IMAGES) -> Stage:
+    """A question on so many images at most."""
     wanted = stage.config["images"]
-    return replace(stage, config={**stage.config, "images": IMAGES if wanted == "all" else min(wanted, IMAGES)})
+    return replace(stage, config={**stage.config, "images": most if wanted == "all" else min(wanted, most)})
 
 
 def few_places(stage: Stage) -> Stage:
