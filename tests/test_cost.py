@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mcr.store.stage import Stage
 from mcr.store.store import Store
 from mcr.weightspace import files
 from tests.conftest import TINY, TOGETHER, carried_out
+from tests.contracts.test_readme import COMMANDS
 from tests.processes import fresh
 
 BEFORE, STEP, EPOCH, PLACE, AFTER = 5.0, 0.25, 2.0, 3.0, 1.0
@@ -174,9 +176,10 @@ def test_images_that_would_be_downloaded_are_not_measured_with(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
-def test_the_price_of_a_sweep_is_shown_and_nothing_is_written(tmp_path: Path) -> None:
+def test_the_price_of_the_sweep_of_the_readme_is_shown_and_nothing_is_written(tmp_path: Path) -> None:
     fewer = [f"~probe@probes.{name}" for name in ("train", "input", "transfer", "ensemble", "gradients")]
-    done = fresh("show", "-m", "--cost", *TINY, *fewer, "replicate=0,1", "paths.root=tmp", folder=tmp_path)
+    line = next(line for line in COMMANDS if "--cost" in line)
+    done = fresh(*shlex.split(line)[1:], *TINY, *fewer, "paths.root=tmp", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
     rows = re.findall(r"^(\w[\w ]*?) +([0-9a-f]{16}) +(\S+) +(\S+)$", done.stdout, flags=re.M)

@@ -14,6 +14,7 @@ from mcr.errors import InputError
 from mcr.stages import artifacts, model, session
 from mcr.weightspace import files
 from tests.conftest import TINY
+from tests.contracts.test_readme import COMMANDS
 
 WORDS = (*(word for word in TINY if not word.startswith("architecture")), "architecture=small_vgg")
 WORDS += ("dataset.image_size=16", "evaluation.batchnorm_images=50")
@@ -56,6 +57,11 @@ def test_a_network_on_the_grid_has_the_bytes_of_the_place_stage(finished: Path, 
 
 
 def test_a_network_between_them_is_that_of_the_library_and_loads_anywhere(finished: Path, tmp_path: Path) -> None:
+    line = next(line for line in COMMANDS if line.startswith("mcr export "))
+    _, _, run_folder, place, file = line.split()
+    assert (run_folder, place, file) == ("multirun/runs/TIME", "t=0.5", "middle.safetensors")
+    assert export(finished, place, tmp_path / file)
+    (tmp_path / file).unlink()
     found = export(finished, "t=0.3", tmp_path / "a.safetensors")
     expected = mcr.Subspace.of_run(finished).at(0.3).network.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in found.items())
