@@ -99,7 +99,7 @@ def dispatch(words: list[str]) -> int:
         return 0
     flags = [word for word in words if word not in args.overrides]
     args.overrides = shorthands.imported_architecture(args.overrides)
-    request = planned(args, verb, view, asked)
+    request = planned(args, verb, "" if asked else view)  # who asks for a price asks for what can be made
     if view == "show":
         if asked:
             show.show_costs(request, Console())
@@ -120,14 +120,8 @@ def dispatch(words: list[str]) -> int:
     return sweep.finish(folder, len(request.jobs)) if request.swept else run.finish(folder)
 
 
-def planned(args: argparse.Namespace, verb: str, view: str, priced: bool) -> overrides.Request:
+def planned(args: argparse.Namespace, verb: str, view: str) -> overrides.Request:
     """What a command line asks for, planned and checked, or shown.
-
-    Args:
-        args: Hydra's own.
-        verb: The goal.
-        view: What is shown; empty for nothing.
-        priced: Whether it is shown what the plan will take.
 
     Raises:
         InputError: For a mistake; also for an error that nobody foresaw, where an override causes it.
@@ -136,7 +130,7 @@ def planned(args: argparse.Namespace, verb: str, view: str, priced: bool) -> ove
 
     def tried(words: list[str], console: Console | None) -> overrides.Request:
         request = overrides.compose_jobs(conf_folder(), argparse.Namespace(**vars(args) | {"overrides": words}), verb)
-        if view == "show" and not priced:
+        if view == "show":
             show.show_plans(request, console or Console(quiet=True))
         else:
             run.check(request)

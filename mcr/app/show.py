@@ -88,4 +88,9 @@ def _total(stages: list[Stage], costs: Costs, console: Console) -> None:
         console.print(f"not measured: {', '.join(unread)}", style="dim", highlight=False)
     for name, reason in costs.unknown.items():
         label = next(stage.label for stage in stages if kind(stage) == name)
-        console.print(printable(f"not measured: {label}: {reason}", CELL), style="dim", markup=False, highlight=False)
+        console.print(
+            printable(f"not measured: {label}, with networks that nobody has trained: {reason}", CELL),
+            style="dim",
+            markup=False,
+            highlight=False,
+        )
