@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import resource
 import sys
 import tempfile
@@ -63,12 +64,27 @@ def price(stage: Stage, stand_ins: StandIns) -> Price:
     """
     kinds = {"train": _training, "connect": _training, "place": _places, "measure": _question}
     kind = kinds.get(stage.name, _whole)
+    begin = _most()
     with progress.heard(lambda done: None):  # the work on what it needs
         seconds, left_out = kind(stage, stand_ins)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    most = max(begin, _loaded()) + _most() - begin
     if torch.cuda.is_initialized():
         most = torch.cuda.max_memory_allocated()
     return Price(seconds, most + COPIES * left_out)
+
+
+def _most() -> int:
+    """Bytes of memory that this process had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _loaded() -> int:
+    """Bytes of the process that this one was forked from: of libraries a fork counts only the pages that it touches."""
+    try:
+        status = Path(f"/proc/{os.getppid()}/status").read_text(encoding="utf-8")
+    except OSError:  # another system than Linux
+        return 0
+    return next((1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
 
 
 def _run(stage: Stage, inputs: Mapping[str, Path], stand_ins: StandIns) -> Timing:
