@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
-from mcr.app import cli, cost, run
+from mcr.app import cli, cost, run, show
 from mcr.errors import InputError
 from mcr.plans import pipeline
 from mcr.stages import artifacts, price, session
@@ -176,24 +177,47 @@ def test_images_that_would_be_downloaded_are_not_measured_with(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
-def test_the_price_of_the_sweep_of_the_readme_is_shown_and_nothing_is_written(tmp_path: Path) -> None:
-    fewer = [f"~probe@probes.{name}" for name in ("train", "input", "transfer", "ensemble", "gradients")]
+def rows(text: str) -> list[tuple[str, ...]]:
+    """Label, key, minutes and memory of each stage."""
+    return re.findall(r"^(\w[\w ]*?) +([0-9a-f]{16}) +(\S+) +(\S+) *$", text, flags=re.M)
+
+
+def test_the_line_of_the_readme_prices_what_is_missing_and_writes_nothing(tmp_path: Path) -> None:
+    """As far as the paths of its sweep, whose networks share their data."""
     line = next(line for line in COMMANDS if "--cost" in line)
-    done = fresh(*shlex.split(line)[1:], *TINY, *fewer, "paths.root=tmp", folder=tmp_path)
+    done = fresh(*shlex.split(line)[1:], "connect", *TINY, "paths.root=tmp", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
-    rows = re.findall(r"^(\w[\w ]*?) +([0-9a-f]{16}) +(\S+) +(\S+)$", done.stdout, flags=re.M)
-    labels = [label for label, *_ in rows]
-    # Data and split are told with the first job, and both have trainings of their own.
+    found = rows(done.stdout)
+    labels = [label for label, *_ in found]
     assert labels.count("data") == 1
-    assert labels.count("train start") == 2
-    assert len({key for _, key, *_ in rows}) == len(rows)
-    known = [(float(minutes), float(memory)) for _, _, minutes, memory in rows if minutes != "?"]
-    assert [label for label, _, minutes, _ in rows if minutes == "?"] == ["report", "report"]
-    assert all(100 < memory < 4000 for _, memory in known)
+    assert labels.count("train start") == labels.count("connect path") == 2
+    assert len({key for _, key, *_ in found}) == len(found)
+    assert all(float(minutes) < 5 and 100 < float(memory) < 4000 for *_, minutes, memory in found)
     total = re.search(r"(\d+) stages are missing: ([\d.]+) minutes, .* and (\d+) MB", done.stdout)
-    assert int(total[1]) == len(rows)
-    assert float(total[2]) == pytest.approx(sum(minutes for minutes, _ in known), abs=0.05 + 0.005 * len(rows))
-    assert float(total[3]) == max(memory for _, memory in known)
-    assert "not measured: report" in done.stdout
+    assert int(total[1]) == len(found)
+    assert float(total[2]) == pytest.approx(
+        sum(float(minutes) for *_, minutes, _ in found), abs=0.05 + 0.005 * len(found)
+    )
+    assert float(total[3]) == max(float(memory) for *_, memory in found)
     assert "Traceback" not in done.stderr
+
+
+def test_what_cannot_be_measured_is_told_and_not_counted(request_for, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    request = request_for(*TINY, f"paths.root={tmp_path}")
+
+    def measured(stages, store, runtime) -> cost.Costs:
+        known = {cost.kind(one): price.Price(90.0, 500_000_000) for one in stages if one.name == "train"}
+        other = next(one for one in stages if one.label == "place path")
+        return cost.Costs(known, {cost.kind(other): "InputError: too [few] images"})
+
+    monkeypatch.setattr(cost.Costs, "measured", measured)
+    show.show_costs(request, Console())
+    text = capsys.readouterr().out
+    told = {label: (minutes, memory) for label, _, minutes, memory in rows(text)}
+    assert told["train start"] == told["train end"] == ("1.50", "500")
+    assert told["place path"] == told["report"] == ("?", "?")
+    assert f"{len(told)} stages are missing: 3.0 minutes, one after the other, and 500 MB" in text
+    assert "not measured: report\n" in text
+    assert "not measured: place path, with networks that nobody has trained: InputError: too [few] images" in text
