@@ -25,6 +25,7 @@ VIEWS = (
     "list attack",
     "show",
     "show -m curve=linear,bezier architecture=mlp architecture.hidden=[8]",
+    "explain training.epochs",
 )
 VIEWS += ("--cfg job dataset=imagefolder", "-sc install=bash", "-sc query=bash")
 
@@ -284,8 +285,10 @@ def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         texts.append(done.stdout)
-    helped, groups, attacks, plan, plans, composed, script, completions = texts
+    helped, groups, attacks, plan, plans, explained, composed, script, completions = texts
     assert "verbs" in helped
+    assert all(f"\n  {word} " in helped for word in (*cli.VERBS, *cli.VIEWS))
+    assert explained.startswith("training.epochs\n")
     assert "attack: apgd_ce, apgd_t, autoattack" in helped
     assert "zhao2020_fig4_barrier_digits" in groups
     assert "Madry" in attacks

@@ -145,8 +145,11 @@ def test_a_failed_job_is_named_by_the_first_line_of_what_was_said(error, status,
 
     (tmp_path / "0").mkdir()
     swept = SimpleNamespace(output_dir=str(tmp_path / "0"), choices={})
+    launcher = SimpleNamespace(_target_="of.BasicLauncher")
     asked = {"overrides": SimpleNamespace(task=[]), "sweep": SimpleNamespace(dir=str(tmp_path))}
-    hydra = SimpleNamespace(runtime=swept, mode=RunMode.MULTIRUN, job=SimpleNamespace(num=0), **asked)
+    hydra = SimpleNamespace(
+        runtime=swept, mode=RunMode.MULTIRUN, job=SimpleNamespace(num=0), launcher=launcher, **asked
+    )
     monkeypatch.setattr(run, "HydraConfig", SimpleNamespace(get=lambda: hydra))
     monkeypatch.setattr(run, "carry_out", fail)
     monkeypatch.setattr(overrides, "plain", lambda cfg: {})

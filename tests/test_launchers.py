@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +40,9 @@ def tables(launcher: str, folder: Path) -> dict[str, bytes]:
     done = fresh(*words, folder=folder, HOME=str(folder))
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
+    if launcher == "joblib":  # jobs of the others have log files of their own, or names before their lines
+        of_stages = [line for line in (done.stdout + done.stderr).splitlines() if re.search("train (start|end) ", line)]
+        assert {line[:3] for line in of_stages} <= {"0: ", "1: ", "2: ", "3: "}
     store = folder / "tmp" / "store"
     assert len(list(store.glob("train/[!.]*/network.safetensors"))) == 2  # ends that all jobs share, trained once
     assert len(list(store.glob("data/[!.]*/stage.json"))) == 1

@@ -14,14 +14,15 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 import mcr
-from mcr.app import faults, launching, overrides, prune, run, shorthands, views
+from mcr.app import cost, explain, export, faults, launching, options, overrides, prune, run, shorthands, show
 from mcr.app.composition import conf_folder
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, FaultError, InputError
 from mcr.store.build import nearest
 from mcr.text import CELL, printable
 
 VERBS = ("train", "connect", "evaluate", "report", "repair")
-VIEWS = ("show", "list", "prune")
+VIEWS = ("show", "list", "explain", "prune", "export")
+PLAIN = ("list", "explain", "export")  # whose words are no verbs
 RERUN = "--experimental-rerun"
 PLACES = ("hydra.sweep.dir", "paths.root")  # of a joint report
 # Hydra's options whose next word is a value.
@@ -74,31 +75,43 @@ def dispatch(words: list[str]) -> int:
     if RERUN in words:
         raise InputError(f"{RERUN} starts Hydra without a plan: repeat the command, what is finished is found again")
     view, verb, files, words = _split_verbs(words)
+    if view == "export":
+        chosen = overrides.compose_jobs(conf_folder(), overrides.parse_arguments(["runtime=cpu"]), verb).jobs[0]
+        print(printable(export.Export.asked(words).write(chosen.config["runtime"]), CELL))
+        return 0
     if verb == "report" and files:
         return _join([Path(file) for file in files], words)
     swept = bool({"-m", "--multirun"} & set(words)) or any(w.startswith("hydra.mode=") for w in words)
     words = [*shorthands.checkpoints(files), *shorthands.paths(words, swept)]
     if view == "list":
-        views.list_options(conf_folder(), overrides.parse_arguments(words))
+        options.list_options(conf_folder(), overrides.parse_arguments(words))
         return 0
-    sure = view == "prune" and prune.YES in words
-    args = overrides.parse_arguments([word for word in words if not (sure and word == prune.YES)])
+    if view == "explain":
+        explain.explain(conf_folder(), overrides.parse_arguments(words), Console())
+        return 0
+    own = {"prune": prune.YES, "show": cost.COST}  # what else than Hydra's options these views take
+    asked = view in own and own[view] in words
+    args = overrides.parse_arguments([word for word in words if not (asked and word == own[view])])
+    if view:
+        options.refuse_other(args)
     if overrides.is_view(args):
         if not args.shell_completion:
             whole = overrides.check_names(conf_folder(), args)
-            if args.help and views.plain_help(args, whole):
-                print(views.help_text(conf_folder(), whole))
+            if args.help and options.plain_help(args, whole):
+                print(options.help_text(conf_folder(), whole))
                 return 0
         _hide_verb_from_completion()
         _start_hydra(words)
         return 0
     flags = [word for word in words if word not in args.overrides]
     args.overrides = shorthands.imported_architecture(args.overrides)
-    request = planned(args, verb, view)
+    request = planned(args, verb, "" if asked else view)  # who asks for a price asks for what can be made
     if view == "show":
+        if asked:
+            show.show_costs(request, Console())
         return 0
     if view == "prune":
-        prune.prune(request.jobs[0].config["paths"], sure)
+        prune.prune(request.jobs[0].config["paths"], asked)
         return 0
     from mcr.app import sweep
 
@@ -162,7 +175,7 @@ def planned(args: argparse.Namespace, verb: str, view: str) -> overrides.Request
     def tried(words: list[str], console: Console | None) -> overrides.Request:
         request = overrides.compose_jobs(conf_folder(), argparse.Namespace(**vars(args) | {"overrides": words}), verb)
         if view == "show":
-            views.show_plans(request, console or Console(quiet=True))
+            show.show_plans(request, console or Console(quiet=True))
         else:
             run.check(request)
         return request
@@ -201,7 +214,7 @@ def _split_verbs(words: list[str]) -> tuple[str, str, list[str], list[str]]:
         there = {"repair": Path.is_file, "report": Path.is_dir}.get(verb)
         if there is not None and not word.startswith("-") and there(Path(word)):
             files.append(word)  # some programs put "=" into the names of their files
-        elif "=" in word or word.startswith(("-", "~", "+")) or before in VALUE_FLAGS or view == "list":
+        elif "=" in word or word.startswith(("-", "~", "+")) or before in VALUE_FLAGS or view in PLAIN:
             rest.append(word)
         elif word in VIEWS and not view:
             view = word

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from mcr.progress import of_job
 from mcr.text import CELL, printable
 
 Start = Callable[[Sequence[str]], None]
@@ -109,3 +112,22 @@ def _ended_well(start: Start, more: Sequence[str]) -> bool:
         print(f"mcr: the launcher ended with {type(error).__name__}: {printable(said, CELL)}", file=sys.stderr)
         return False
     return True
+
+
+@contextmanager
+def told_apart(number: int) -> Iterator[None]:
+    """Within it all lines on the console begin with a job's number; its log file is its own, and needs none."""
+    consoles = [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+    ]
+    before = [handler.formatter for handler in consoles]
+    for handler in consoles:
+        handler.setFormatter(logging.Formatter(f"{number}: %(message)s"))
+    try:
+        with of_job(number):
+            yield
+    finally:
+        for handler, formatter in zip(consoles, before, strict=True):
+            handler.setFormatter(formatter)

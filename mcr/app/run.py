@@ -9,7 +9,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
 UNFINISHED = (STATUS_FAILED, "did not finish: its process was killed or interrupted")
 CLEANED = "cleaned.safetensors"
+ONE_AFTER_ANOTHER = "BasicLauncher"  # Hydra's own; others run jobs at the same time
 REPORTED = ("report", "repair")  # verbs that end with files to open and send on
 
 
@@ -96,7 +97,9 @@ def job(cfg: DictConfig) -> float | None:
         chosen = overrides.with_choices(overrides.plain(cfg), hydra.runtime.choices)
         if swept:
             chosen["runtime"] = launching.device(chosen["runtime"], hydra.job.num)
-        stages = carry_out(chosen, folder, group)
+        beside = swept and not hydra.launcher._target_.endswith(f".{ONE_AFTER_ANOTHER}")
+        with launching.told_apart(hydra.job.num) if beside else nullcontext():
+            stages = carry_out(chosen, folder, group)
         if cfg["verb"] in REPORTED:
             asked = [word for word in words if word != f"verb={cfg['verb']}"]
             provenance.add(folder, [cfg["verb"], *asked], asked)

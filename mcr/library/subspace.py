@@ -18,10 +18,9 @@ from mcr.errors import InputError
 from mcr.library.data import Data, labelled
 from mcr.library.options import composed, option, section
 from mcr.plans import recipes
-from mcr.stages import session
 from mcr.stages.context import Context
 from mcr.stages.declared import BatchNorm, validate
-from mcr.store import manifest
+from mcr.stages.finished import Finished
 from mcr.weightspace import batchnorm, subspace
 from mcr.weightspace.transform import Transform
 
@@ -98,18 +97,10 @@ class Subspace(subspace.Subspace):
         Raises:
             InputError: Where no run lies there, it has no such subspace, or a file of it is damaged.
         """
-        record = Path(folder) / "stages" / f"place-{name}" / "stage.json"
-        if not record.is_file():
-            raise InputError(f"{folder} holds no places of a subspace {name}: is it the folder of a run, made by mcr?")
-        folder = record.resolve().parent
-        stage, store = manifest.check(folder), folder.parent.parent
-        inputs = {role: store / need["stage"] / need["key"] for role, need in stage["needs"].items()}
-        for used in inputs.values():
-            manifest.check(used)
         context = Context({**composed("runtime=cpu")["runtime"], "threads": 0}, {"kind": "none"}, "", Path())
-        found = session.subspace(stage["config"], inputs, inputs["subspace"], context)
+        found = Finished.of(Path(folder), name, context)
         self = cls.__new__(cls)
-        vars(self).update(vars(found), names=tuple(stage["config"]["ends"]))
+        vars(self).update(vars(found.space), names=tuple(found.config["ends"]))
         return self
 
     def theta(self, u: Place) -> Tensor:

@@ -94,21 +94,38 @@ def ordered(goals: list[Stage]) -> list[Stage]:
     return list(seen.values())
 
 
+def missing(goals: list[Stage], store: Store) -> list[Stage]:
+    """The stages that have to be computed for the goals, needs first, judged by the sizes of files alone."""
+    wanted, _ = _wanted(goals, store, contents=False)
+    return [stage for stage in ordered(goals) if stage.key in wanted and not store.has(stage)]
+
+
+def _wanted(goals: list[Stage], store: Store, contents: bool) -> tuple[set[str], set[str]]:
+    """Keys of the stages that the goals fetch or compute, and of those whose files are read for that.
+
+    Args:
+        goals: What is asked for.
+        store: Has some of it.
+        contents: Whether what is read is compared with its digests.
+    """
+    read, wanted = {goal.key for goal in goals}, set[str]()
+    for stage in reversed(ordered(goals)):
+        state = store.state(stage, contents=contents and stage.key in read)
+        if stage.key not in read and state != "damaged":
+            continue
+        wanted.add(stage.key)
+        if state != "hit":
+            read |= {need.key for need in (*stage.needs.values(), *stage.beyond)}
+    return wanted, read
+
+
 def make(goals: list[Stage], store: Store, context: Context) -> Iterator[tuple[Stage, Path, str]]:
     """Fetch or compute the goals and what they need; yields stage, folder and "hit" or "made" as they come.
 
     What is only needed by a hit may be missing; where it is there and damaged it is made anew too. The files of the
     goals, and of what a stage that is made will read, are compared with the digests that they were written with.
     """
-    read = {goal.key for goal in goals}
-    wanted = set[str]()
-    for stage in reversed(ordered(goals)):
-        state = store.state(stage, contents=stage.key in read)
-        if stage.key not in read and state != "damaged":
-            continue
-        wanted.add(stage.key)
-        if state != "hit":
-            read |= {need.key for need in (*stage.needs.values(), *stage.beyond)}
+    wanted, read = _wanted(goals, store, contents=True)
     for stage in ordered(goals):
         if stage.key not in wanted:
             continue

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
 
 from mcr.progress import Bar
 
 SHOWN = ("train/loss", "validation/accuracy", "validation/robust_accuracy")
 
 
-class ProgressCallback(pl.Callback):
-    """One bar over epochs, with the latest loss and accuracies beside it."""
+class ProgressCallback(Checkpoint):
+    """One bar over epochs, with the loss and the accuracies of the epoch beside it.
+
+    A ``Checkpoint`` because Lightning calls those after the module's own end of the epoch, when all is logged.
+    """
 
     def __init__(self, label: str) -> None:
         self.label = label

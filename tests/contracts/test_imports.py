@@ -32,8 +32,10 @@ ROWS = [
 FLOORS = {
     "app": [
         {"cli"},
-        {"prune", "sweep", "views"},
-        {"jobs"},
+        {"explain", "export", "prune", "show", "sweep"},
+        {"cost", "jobs", "setting"},
+        {"made", "options"},
+        {"experiments"},
         {"run"},
         {"launching", "logged", "overrides", "terminal"},
         {"published"},

@@ -18,7 +18,7 @@ from torch import nn
 import mcr
 from mcr.app import composition, overrides
 from mcr.app.composition import conf_folder
-from mcr.app.views import description
+from mcr.app.options import description
 from mcr.datasets.batches import EvaluationBatches
 from mcr.metric import Metric
 from mcr.numerics.seeding import generator

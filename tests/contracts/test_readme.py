@@ -16,7 +16,7 @@ import torch
 import yaml
 from PIL import Image
 
-from mcr.app import cli, run, shorthands
+from mcr.app import cli, cost, run, shorthands
 from mcr.plans import pipeline
 from mcr.stages import checks, settings
 from mcr.stages.context import Context
@@ -30,6 +30,9 @@ LINES = [line.split(" #")[0].strip() for kind, text in BLOCKS if kind == "bash" 
 COMMANDS = [line for line in LINES if line.startswith("mcr")]
 # Hydra's own printing, run as processes in test_cli.py.
 PRINTING = {"mcr --help", "mcr --cfg job", "mcr --info defaults-tree", "mcr list"}
+# Views that take words of their own; those with these words are run in test_cost.py and test_export.py.
+VIEWS = {line for line in COMMANDS if {*line.split()[:2]} & {*cli.PLAIN} or cost.COST in line} - PRINTING
+ELSEWHERE = (cost.COST, " export ")
 # Too large for a test to train; their networks take a step in test_options.py.
 PLANNED = ("dataset=cifar10", "submitit_slurm", "logger.mode=online", "runtime=gpu", "runtime=ddp")
 
@@ -115,7 +118,7 @@ def test_the_readme_has_commands() -> None:
     assert all(f"\n{target}:" in makefile for target in ("demo", "reproduce-small", "test"))
 
 
-RUN = [command for command in dict.fromkeys(COMMANDS) if command not in PRINTING]
+RUN = [command for command in dict.fromkeys(COMMANDS) if command not in PRINTING | VIEWS]
 
 
 @pytest.mark.parametrize("command", RUN)
@@ -143,6 +146,12 @@ def test_a_readme_command_runs(command: str, request_for, workplace: Path) -> No
         goals = pipeline.plan(cfg, run.title(cfg))[verb]
         states = {stage.label: state for stage, _, state in pipeline.make(goals, Store(cfg["paths"]["store"]), context)}
         assert goals[0].label in states
+
+
+@pytest.mark.parametrize("command", sorted(c for c in VIEWS if not any(word in c for word in ELSEWHERE)))
+def test_a_view_of_the_readme_is_printed(command: str, capsys) -> None:
+    assert cli.dispatch(shlex.split(command)[1:]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 3
 
 
 @pytest.mark.slow
