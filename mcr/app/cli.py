@@ -92,8 +92,6 @@ def dispatch(words: list[str]) -> int:
     own = {"prune": prune.YES, "show": cost.COST}  # what else than Hydra's options these views take
     asked = view in own and own[view] in words
     args = overrides.parse_arguments([word for word in words if not (asked and word == own[view])])
-    if view:
-        options.refuse_other(args)
     if overrides.is_view(args):
         if not args.shell_completion:
             whole = overrides.check_names(conf_folder(), args)

@@ -26,21 +26,12 @@ def description(path: Path) -> str:
     return ""
 
 
-def refuse_other(args: argparse.Namespace) -> None:
-    """Raises InputError for a configuration of another name or place: what a view tells would not be of that one."""
-    for name in ("config_name", "config_path"):
-        if getattr(args, name) is not None:
-            flag = f"--{name.replace('_', '-')}"
-            raise InputError(f"{flag}: a view tells of mcr's own configuration; --config-dir DIR adds groups to it")
-
-
 def folders(conf: Path, args: argparse.Namespace) -> list[Path]:
     """Where groups lie: the package's own, and those of ``--config-dir``.
 
     Raises:
-        InputError: For a folder that is not there, and for a configuration of another name: a view reads this one's.
+        InputError: For a folder that is not there.
     """
-    refuse_other(args)
     found = [conf, *([Path(args.config_dir)] if args.config_dir else [])]
     if not found[-1].is_dir():
         raise InputError(f"--config-dir {args.config_dir}: there is no such folder")

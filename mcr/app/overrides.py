@@ -72,7 +72,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     for flag in ("config_name", "config_path"):
         if getattr(args, flag):
             name = f"--{flag.replace('_', '-')}"
-            raise InputError(f"{name}: mcr has one configuration; --config-dir DIR adds options of your own to it")
+            raise InputError(f"{name}: mcr has one configuration; --config-dir DIR adds groups to it")
     return args
 
 
