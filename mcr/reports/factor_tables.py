@@ -90,7 +90,8 @@ class ByFactor:
         """How the sweep ended; ``failed`` of its jobs did not."""
         first = next((number for number in FIRST if number in self._shown), None)
         head, rows = self.pivot.table([first], SHOWN[first.subspace, first.statistic]) if first else ([], [])
-        title = f"{self.design.metrics[first.metric].title()}: {MEANING[first.statistic]}" if first else ""
+        over = f"; ± half the {self.level:.0%} interval over replicates" if len(self.design.replicates) > 1 else ""
+        title = f"{self.design.metrics[first.metric].title()}: {MEANING[first.statistic]}{over}" if first else ""
         finished = len(self.design.trials) + len(self.design.repeated)
         factors, labels = self.design.factors, len(self.pivot.layout.rows)
         return Overview(finished, failed, factors, self.design.replicates, title, head, rows, labels)
