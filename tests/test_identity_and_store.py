@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import multiprocessing
+import os
+import socket
+import threading
 import time
 from collections.abc import Callable
 from math import isnan
@@ -241,3 +244,20 @@ def test_two_processes_that_want_the_same_stage_compute_it_once(tmp_path: Path) 
     log = tmp_path / "log"
     at_once(2, _slow, str(tmp_path / "store"), str(log))
     assert log.read_text() == "computed\n"
+
+
+def test_who_waits_says_for_whom(tmp_path: Path, caplog) -> None:
+    def wait() -> None:
+        with locks.held(tmp_path / "stage", "train end"):
+            pass
+
+    caplog.set_level("INFO", logger="mcr")
+    with locks.held(tmp_path / "stage", "train start"):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        while not caplog.records:
+            time.sleep(0.01)
+    waiting.join()
+    owner = f"process {os.getpid()} on {socket.gethostname()}"
+    assert f"train end            stage  {owner} makes it: waiting" in caplog.text
+    assert not list(tmp_path.iterdir())

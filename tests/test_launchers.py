@@ -145,9 +145,13 @@ def test_a_launcher_that_starts_nothing_is_asked_once() -> None:
         ({"_target_": "x.JoblibLauncher", "n_jobs": 2}, 8, 2, 2),
         ({"_target_": "x.JoblibLauncher", "n_jobs": 2}, 1, 1, 0),
         ({"_target_": "x.JoblibLauncher", "n_jobs": 9}, 20, 9, 1),
+        ({"_target_": "x.JoblibLauncher", "n_jobs": -2}, 8, 3, 1),
+        ({"_target_": "x.JoblibLauncher", "n_jobs": -9}, 8, 1, 0),
+        ({"_target_": "x.JoblibLauncher", "n_jobs": None}, 8, 1, 0),
         ({"_target_": "x.LocalLauncher"}, 3, 3, 1),
         ({"_target_": "x.SlurmLauncher"}, 3, 1, 0),
         ({"_target_": "x.RayLauncher", "ray": {"init": {}}}, 8, 4, 1),
+        ({"_target_": "x.RayLauncher", "ray": {"init": {"num_cpus": 2}}}, 8, 2, 2),
         ({"_target_": "x.RayLauncher", "ray": {"init": {"address": "auto"}}}, 8, 1, 0),
     ],
 )

@@ -9,7 +9,7 @@ import argparse
 import importlib
 import sys
 
-NAMES = ("kills", "store_faults", "hostile_files", "configuration")
+NAMES = ("kills", "sweeps", "store_faults", "hostile_files", "configuration")
 MINUTES = 14.0
 
 

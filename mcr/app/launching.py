@@ -16,10 +16,20 @@ Start = Callable[[Sequence[str]], None]
 SKIPPED = "MCR_SKIPPED"  # jobs that are not to be run now, by number
 # Launchers whose jobs share this machine: how many run at once.
 LOCAL: dict[str, Callable[[Mapping[str, Any], int, int], int]] = {
-    "JoblibLauncher": lambda own, jobs, cores: min(jobs, cores if own["n_jobs"] < 0 else own["n_jobs"]),
+    "JoblibLauncher": lambda own, jobs, cores: min(jobs, _workers(own["n_jobs"], cores)),
     "LocalLauncher": lambda own, jobs, cores: jobs,
-    "RayLauncher": lambda own, jobs, cores: 1 if (own["ray"]["init"] or {}).get("address") else min(jobs, cores),
+    "RayLauncher": lambda own, jobs, cores: _tasks(own["ray"]["init"] or {}, jobs, cores),
 }
+
+
+def _workers(asked: int | None, cores: int) -> int:
+    """joblib's reading of its number of jobs: -1 is all cores, -2 all but one."""
+    return 1 if asked is None else asked if asked > 0 else max(1, cores + 1 + asked)
+
+
+def _tasks(init: Mapping[str, Any], jobs: int, cores: int) -> int:
+    """How many jobs a Ray cluster that is started here runs at once: one a core that it is given."""
+    return 1 if init.get("address") else min(jobs, init.get("num_cpus") or cores)
 
 
 def at_once(launcher: Mapping[str, Any], jobs: int) -> int:

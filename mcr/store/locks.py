@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from mcr.text import printable
+
 LOCK = ".lock-"  # before the name of the folder that is locked
+MOST = 200  # characters of the name of a process and its machine
 AT_ONCE, FOREVER = 0.0, -1.0  # seconds to wait, in the words of filelock
 log = logging.getLogger("mcr")
 
@@ -28,10 +32,20 @@ def held(folder: Path, label: str) -> Iterator[None]:
     try:
         _acquire(lock, AT_ONCE)
     except Timeout:
-        log.info("  %-20s %s  another process makes it: waiting", label, folder.name)
+        log.info("  %-20s %s  %s makes it: waiting", label, folder.name, _owner(lock))
         _acquire(lock, FOREVER)
     with _released(lock):
+        Path(lock.lock_file).write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
+
+
+def _owner(lock: FileLock) -> str:
+    """Who holds a lock, as that process has written into it."""
+    try:
+        said = Path(lock.lock_file).read_text(encoding="utf-8", errors="replace")
+    except OSError:  # it has just been released
+        said = ""
+    return printable(said, MOST) or "another process"
 
 
 @contextmanager
