@@ -308,6 +308,7 @@ def test_importing_mcr_loads_neither_torch_nor_lightning() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_shared_ends_once_reports_jointly_and_goes_on_after_a_failed_job(tmp_path: Path) -> None:
     """Four jobs, of which two must fail: in what only their training shows."""
     own = ["probes.input.at=5", "probes.input.along=[path]", "report.formats=[png,svg]"]

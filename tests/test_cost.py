@@ -182,6 +182,7 @@ def rows(text: str) -> list[tuple[str, ...]]:
     return re.findall(r"^(\w[\w ]*?) +([0-9a-f]{16}) +(\S+) +(\S+) *$", text, flags=re.M)
 
 
+@pytest.mark.slow
 def test_the_line_of_the_readme_prices_what_is_missing_and_writes_nothing(tmp_path: Path) -> None:
     """As far as the paths of its sweep, whose networks share their data."""
     line = next(line for line in COMMANDS if "--cost" in line)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcr.app import cli, jobs
+from mcr.app import cli, jobs, run
 from mcr.errors import InputError
 from tests.conftest import TINY, carried_out
 from tests.processes import mcr
@@ -191,3 +191,42 @@ def test_a_job_that_raises_among_others_is_named_and_the_others_are_right(tmp_pa
     found = json.loads((tmp_path / "alone" / "summary.json").read_text())["subspaces"]["path"]["metrics"]
     assert [one["name"] for one in summary["jobs"]] == ["width=2", "width=4"]
     assert summary["jobs"][1]["subspaces"]["path"]["metrics"] == found
+
+
+@pytest.mark.parametrize("text", ["", "attack: {eps: [1", "verb: report\n"])
+def test_a_job_that_was_killed_while_its_settings_were_written_was_not_begun(job: Job, text: str) -> None:
+    job("sweep/0", "optimizer.lr=0.02")
+    job("sweep/1", "optimizer.lr=0.03", killed=True)
+    (Path("sweep") / "1" / ".hydra" / "config.yaml").write_text(text)
+    status, _, summary = reported("sweep")
+    assert status == 1
+    assert [(one["job"], one["reason"]) for one in summary["failed"]] == [("1", "was not begun")]
+
+
+def test_a_sweep_that_is_interrupted_is_reported_as_far_as_it_came(tmp_path: Path, shared: Path, monkeypatch) -> None:
+    """Ctrl-C in the second of three jobs."""
+    monkeypatch.chdir(tmp_path)
+    started = []
+    usual = run.carry_out
+
+    def interrupted(*given):
+        started.append(given)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        return usual(*given)
+
+    monkeypatch.setattr(run, "carry_out", interrupted)
+    words = [*TINY, "logger=none", "optimizer.lr=0.02,0.03,0.04", f"paths.store={shared / 'store'}"]
+    with pytest.raises(KeyboardInterrupt):
+        cli.dispatch(["-m", *words, "hydra.sweep.dir=sweep"])
+    summary = json.loads((Path("sweep") / "summary.json").read_text())
+    assert [one["name"] for one in summary["jobs"]] == ["lr=0.02"]
+    assert [(one["name"], one["reason"]) for one in summary["failed"]] == [
+        ("lr=0.03", "did not finish: its process was killed or interrupted"),
+        ("lr=0.04", "was not begun"),
+    ]
+
+
+def test_hydra_s_own_way_to_run_something_again_is_refused() -> None:
+    with pytest.raises(InputError, match="repeat the command"):
+        cli.dispatch(["--experimental-rerun", "some.pickle"])

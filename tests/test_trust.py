@@ -55,6 +55,7 @@ def folder(tmp_path: Path) -> Path:
     return desk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("show",), ("list",), REPAIR], ids=lambda words: words[0])
 def test_no_file_beside_the_user_runs(words, folder: Path, tmp_path: Path) -> None:
     from mcr.architectures.mlp import Mlp

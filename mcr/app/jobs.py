@@ -38,9 +38,8 @@ class JobFolder:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Its configuration as Hydra stored it; interpolations are not resolved."""
-        found: dict[str, Any] = yaml.safe_load((self.folder / CONFIG).read_text(encoding="utf-8"))
-        return found
+        """Its configuration as Hydra stored it; interpolations are not resolved. Empty where it was killed before."""
+        return _yaml(self.folder / CONFIG) or {}
 
     @property
     def finished(self) -> bool:
@@ -67,7 +66,7 @@ class JobFolder:
     @property
     def _reports(self) -> bool:
         """Whether a summary is expected of it."""
-        return not (self.folder / CONFIG).is_file() or self.config["verb"] in run.REPORTED
+        return not self.config or self.config["verb"] in run.REPORTED
 
     @property
     def title(self) -> str:
@@ -153,8 +152,15 @@ def _begun(path: Path) -> bool:
 
 
 def _overrides(folder: Path) -> list[str]:
-    place = folder / OVERRIDES  # not there of a job that was stopped before it began
-    return yaml.safe_load(place.read_text(encoding="utf-8")) or [] if place.is_file() else []
+    return _yaml(folder / OVERRIDES) or []
+
+
+def _yaml(place: Path) -> Any:
+    """What a file of Hydra's holds; None where its job was stopped before it was written, or in the middle of that."""
+    try:
+        return yaml.safe_load(place.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return None
 
 
 def _number(path: Path) -> tuple[int, str]:

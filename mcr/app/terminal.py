@@ -49,6 +49,8 @@ def print_overview(overview: Overview) -> None:
         console.print()
         console.print(_shown(overview.title), highlight=False, soft_wrap=True)
         console.print(table)
+        if overview.note:
+            console.print(_shown(overview.note), highlight=False, soft_wrap=True)
 
 
 def print_results(

@@ -90,11 +90,11 @@ class ByFactor:
         """How the sweep ended; ``failed`` of its jobs did not."""
         first = next((number for number in FIRST if number in self._shown), None)
         head, rows = self.pivot.table([first], SHOWN[first.subspace, first.statistic]) if first else ([], [])
-        over = f"; ± half the {self.level:.0%} interval over replicates" if len(self.design.replicates) > 1 else ""
-        title = f"{self.design.metrics[first.metric].title()}: {MEANING[first.statistic]}{over}" if first else ""
+        title = f"{self.design.metrics[first.metric].title()}: {MEANING[first.statistic]}" if first else ""
+        note = f"± half the {self.level:.0%} interval over replicates" if len(self.design.replicates) > 1 else ""
         finished = len(self.design.trials) + len(self.design.repeated)
         factors, labels = self.design.factors, len(self.pivot.layout.rows)
-        return Overview(finished, failed, factors, self.design.replicates, title, head, rows, labels)
+        return Overview(finished, failed, factors, self.design.replicates, title, note, head, rows, labels)
 
     def sections(self, doubtful: Sequence[str]) -> list[str]:
         """Means and paired differences as Markdown; nothing where nothing but the replicate varies.

@@ -18,6 +18,7 @@ class Overview:
         factors: Factor to its levels.
         replicates: All replicates.
         title: What the table holds.
+        note: What stands behind its means.
         head: Its columns; none where there is nothing that all jobs measured.
         rows: Its text.
         labels: How many of the columns are names of rows.
@@ -28,6 +29,7 @@ class Overview:
     factors: Mapping[str, Levels]
     replicates: Levels
     title: str
+    note: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     labels: int

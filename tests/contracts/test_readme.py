@@ -196,6 +196,7 @@ SAID = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", list(dict.fromkeys(SAID)))
 def test_a_command_of_the_documents_is_planned(command: str, request_for, workplace: Path) -> None:
     for part in ("train", "test"):
