@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from torture import __main__ as torture
-from torture import configuration, crafted, hostile_files, killed, kills, outcome, store_faults, tiny
+from torture import configuration, crafted, hostile_files, killed, kills, outcome, store_faults, sweeps, tiny
 from torture.tally import Tally
 
 ONE_LINE = "mcr: attack.eps=2 is out of range\n"
@@ -77,6 +79,30 @@ def test_a_command_kills_itself_at_a_write_and_ends_in_the_same_bytes(tmp_path: 
     assert tiny.difference(expected, tiny.published(case / "multirun"))
     assert kills.repeated(case, expected) == ""
     assert killed.MOMENTS == ("before", "within", "after")
+
+
+def test_a_process_that_is_left_over_is_found(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(sweeps, "PATIENCE", 0.2)
+    assert sweeps._orphans(tmp_path) == ""
+    left = subprocess.Popen(["sleep", "60"], env={**os.environ, "MCR_ROOT": str(tmp_path / "multirun")})
+    try:
+        time.sleep(0.1)
+        assert sweeps._orphans(tmp_path) == "1 processes left over"
+    finally:
+        left.kill()
+        left.wait()
+
+
+def test_the_end_of_a_report_says_when_it_was_made_and_is_not_compared(tmp_path: Path) -> None:
+    for number, date in enumerate(("2026-01-01", "2027-02-02")):
+        run = tmp_path / str(number) / "runs" / "one"
+        run.mkdir(parents=True)
+        (run / "report.md").write_text(f"# A report\n\n## How this was made\n\n- Date: {date}\n")
+        (run / "summary.json").write_text(json.dumps({"a": number // 2, "made": {"date": date}}))
+    one, two = (tiny.published(tmp_path / number) for number in "01")
+    assert one == two
+    (tmp_path / "1" / "runs" / "one" / "report.md").write_text("# Another\n\n## How this was made\n")
+    assert tiny.difference(one, tiny.published(tmp_path / "1")) == "1 other bytes in: run/report.md"
 
 
 def test_a_difference_is_told() -> None:
