@@ -230,3 +230,12 @@ def test_a_sweep_that_is_interrupted_is_reported_as_far_as_it_came(tmp_path: Pat
 def test_hydra_s_own_way_to_run_something_again_is_refused() -> None:
     with pytest.raises(InputError, match="repeat the command"):
         cli.dispatch(["--experimental-rerun", "some.pickle"])
+
+
+def test_a_job_that_failed_after_its_report_is_a_failed_job(job: Job) -> None:
+    job("sweep/0", "optimizer.lr=0.02")
+    (job("sweep/1", "optimizer.lr=0.03") / "failure.txt").write_text("InputError\nW\u0026B: no account\n\n\n")
+    status, _, summary = reported("sweep")
+    assert status == 2
+    assert [one["name"] for one in summary["jobs"]] == ["lr=0.02"]
+    assert [(one["name"], one["reason"]) for one in summary["failed"]] == [("lr=0.03", "W&B: no account")]

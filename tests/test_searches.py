@@ -124,7 +124,9 @@ def test_a_search_goes_on_after_a_failed_trial_and_reports_all(tmp_path: Path) -
     (tmp_path / "my_net.py").write_text(NET)
     words = [word for word in TINY if not word.startswith("architecture")]
     words += ["architecture._target_=my_net.Net", "+architecture.width=2,3,4", "logger=none", "paths.root=tmp"]
-    sampler = ["hydra/sweeper/sampler=grid", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1"]
+    # With this seed each width is drawn once, the one that fails in the middle.
+    sampler = ["hydra/sweeper/sampler=random", "hydra.sweeper.sampler.seed=16"]
+    sampler += ["hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1"]
     done = fresh("-m", *words, *SEARCH, *sampler, folder=tmp_path)
     assert done.returncode == 1, done.stderr[-2000:]
     (sweep,) = (tmp_path / "tmp" / "sweeps").iterdir()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mcr.app import logged, run
+from mcr.app import logged, published, run
 from mcr.errors import InputError
 from mcr.evaluation.table import Table
 from mcr.loggers import own
@@ -367,6 +367,33 @@ def test_a_logger_whose_package_is_not_there_says_which(config, tmp_path: Path, 
     said = "TensorBoardLogger needs a package that is not installed: .*tensorboard"
     with pytest.raises(InputError, match=said), own.opened(place, "job"):
         pass
+
+
+def test_a_logger_hears_that_what_it_logs_has_failed(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "my_loggers.py").write_text(OWN_LOGGER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = {"kind": "lightning", "_target_": "my_loggers.Kept", "save_dir": None, "version": None, "_source_": "x"}
+    with pytest.raises(ZeroDivisionError), own.opened(Place(settings, "tests", tmp_path), "job"):
+        _ = 1 / 0
+    assert json.loads((tmp_path / "kept.json").read_text())["job"]["status"] == "failed"
+
+
+def test_no_place_of_the_machine_is_published(config) -> None:
+    place = "/secret/of/mine"
+    cfg = config("ends=backdoored", "backdoor.size=2")
+    cfg |= {"dataset": {**cfg["dataset"], "root": place, "nested": {"path": place, "kept": 1}}}
+    words = [
+        f"dataset.root={place}",
+        f"+endpoints.start.path={place}",
+        f"paths.root={place}",
+        "logger.entity=us",
+        "a=1",
+    ]
+    told = published.asked(cfg, words)
+    assert place not in json.dumps(told)
+    assert told["settings"]["dataset"]["nested"] == {"kept": 1}
+    assert told["command"] == "mcr report a=1"
+    assert not {"paths", "logger", "runtime"} & set(told["settings"])
 
 
 def _carried(cfg, folder: Path) -> None:

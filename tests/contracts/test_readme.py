@@ -87,6 +87,7 @@ def words(command: str) -> tuple[str, list[str]]:
 def shrink(command: str) -> list[str]:
     """Overrides that make a command tiny without touching what it shows."""
     small = ["debug=default", "logger=none", "runtime.threads=1"]
+    small += ["logger=wandb"] if "logger.artifacts" in command else []  # debug=default has none
     if "photos" in command:
         small += ["dataset.split.train=24", "dataset.split.validation=6", "dataset.split.clean=6"]
     if "image_size=64" in command:
@@ -106,7 +107,7 @@ def shrink(command: str) -> list[str]:
         small += ["dataset.split.validation=60"]
     if "snapshot" in command:
         small += ["training.epochs=10"]
-    kept = ("debug", "runtime", "poisoning", "repair", "training", "injection")
+    kept = ("debug", "logger=wandb", "runtime", "poisoning", "repair", "training", "injection")
     return [word for word in small if word.split("=")[0] not in command or word.startswith(kept)]
 
 
