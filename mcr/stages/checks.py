@@ -17,13 +17,10 @@ from mcr.numerics.precision import ATTACK_PRECISIONS, PRECISIONS
 from mcr.stages import claimable, model, recipes
 from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
 from mcr.stages.load import take
-from mcr.stages.train import parts
 from mcr.store import build
 from mcr.store.identity import numbers
 from mcr.store.stage import Stage
 from mcr.store.store import Store
-from mcr.training.subspace import refuse_coupled
-from mcr.training.watch import Collapse
 from mcr.weightspace import locus
 
 FORMATS = {"png", "svg", "pdf"}
@@ -199,6 +196,11 @@ def _check_formats(formats: list[str]) -> None:
 
 
 def _check_recipe(stage: Stage, recipe: dict) -> None:
+    # Lightning takes seconds to load, which a command that finds all trainings in the store does without.
+    from mcr.stages.train import parts
+    from mcr.training.subspace import refuse_coupled
+    from mcr.training.watch import Collapse
+
     made = parts(recipe)
     if recipe["batch_size"] < recipe["processes"]:
         size, count = recipe["batch_size"], recipe["processes"]
