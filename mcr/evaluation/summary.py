@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcr.evaluation.bootstrap import Bootstrap, accelerated, interval, resampled
+from mcr.evaluation.routes import Route, routes
 from mcr.numerics.statistics import Values, standard_error
 
 
@@ -39,6 +40,10 @@ class Grid:
         """The places that are no end."""
         return [index for index in range(len(self.places)) if index not in self.corners]
 
+    def routes(self, mean: Values) -> list[Route]:
+        """The paths of least loss between the ends, from a metric at every place (T,), worse when higher."""
+        return routes(self.places, dict(zip(self.ends, self.corners, strict=True)), mean)
+
     def where(self, index: int) -> dict[str, float]:
         """Coordinate to value of a place."""
         return dict(zip(self.coordinates, map(float, self.places[index]), strict=True))
@@ -55,6 +60,8 @@ def summarize(grid: Grid, values: Mapping[str, Values], bootstrap: Bootstrap) ->
     - ``interior``: the same maximum over places that are no end; negative where the subspace stays below its highest.
     - ``barrier_above_line``: max over u of m(u) - blend(u) (Frankle et al. 2020, with the line as reference).
     - ``area``: the mean over the domain of the positive part of m(u) - blend(u); along a path by the trapezoidal rule.
+    - ``least_route``: of what is no path, the highest rise above the higher of two ends along the path of least loss
+      between them (see ``routes``), of all pairs of ends; left out where the places are no grid.
     - ``length_mean``: along a path, the mean of m weighted by arc length, trapezoidal rule (Garipov et al. 2018).
 
     Each barrier has its standard error over images, from the per-image differences (the same images everywhere), at
@@ -102,6 +109,7 @@ def _metric(grid: Grid, per_image: Values, bootstrap: Bootstrap) -> dict[str, fl
         "barrier_above_line": float(mean[above] - blend[above]),
         "barrier_above_line_se": standard_error(per_image[above] - blends[above]),
         "area": float(np.trapezoid(excess, grid.places[:, 0])) if path else float(excess.mean()),
+        **({} if path else _least_route(grid, mean)),
     }
 
 
@@ -113,6 +121,11 @@ def _left_out(per_image: Values, inside: Values, corners: list[int]) -> Values:
     means = (per_image.sum(axis=1, keepdims=True) - per_image) / (count - 1)
     rises: Values = means[inside].max(0) - means[corners].max(0)
     return rises
+
+
+def _least_route(grid: Grid, mean: Values) -> dict[str, float]:
+    rises = [route.rise for route in grid.routes(mean)]
+    return {"least_route": max(rises)} if rises else {}
 
 
 def _along(mean: Values, arc: Values) -> float:

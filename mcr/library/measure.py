@@ -25,6 +25,7 @@ from mcr.probes.answers import ask, ask_together
 from mcr.probes.probe import GroupProbe, Probe
 from mcr.progress import bar
 from mcr.reports import document, figures, robustness, together
+from mcr.reports.surface_figures import surface_figure
 from mcr.text import figure_text
 from mcr.weightspace import locus
 from mcr.weightspace.survey import Survey
@@ -77,7 +78,7 @@ class Measures:
         panel = figures.Panel(title, self.table, lines, {}, errors=self.measured.errors())
         if len(self.table.coordinates) == 1:
             return figures.path_figure([panel])
-        return figures.surface_figure([panel])
+        return surface_figure(panel, {})
 
     def write(self, folder: str | Path, name: str) -> None:
         """The table as NAME.csv."""

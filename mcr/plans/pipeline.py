@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mcr.plans import plugins, precheck, recipes, repair
 from mcr.plans.measures import measures
+from mcr.plans.merges import MERGED, merged
 from mcr.plans.networks import Networks
 from mcr.plans.node import Config, node
 from mcr.plans.subspaces import FITTED, fit, subspace
@@ -39,7 +40,8 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     ends = networks.final()
     references = cfg.get("references", {})  # all may be taken away: ~reference@references.straight
     parts = {FITTED: {"curve": cfg["curve"], "objective": cfg["objective"]}, **references}
-    spaces = {name: subspace(cfg, name, part, model, ends, dataset) for name, part in parts.items()}
+    keys = {FITTED: "curve"} | {name: f"references.{name}.curve" for name in references}
+    spaces = {name: subspace(cfg, name, part, model, ends, dataset, keys[name]) for name, part in parts.items()}
     labels = {FITTED: "curve"} | {name: part["label"] for name, part in references.items()}
     # A reference that is the fitted path itself says nothing.
     spaces = {name: one for name, one in spaces.items() if name == FITTED or one.key != spaces[FITTED].key}
@@ -48,6 +50,7 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
         labels["attacker"] = "attacker's path"
     material = fit(cfg, parts[FITTED])["material"]
     measured = {name: measures(cfg, name, one, ends, dataset, material) for name, one in spaces.items()}
+    merges = merged(cfg, model, ends, dataset, material)
     settings = {
         "report": recipes.without(cfg["report"], *recipes.JOINT),
         **{key: cfg[key] for key in ("claims", "statistics", "soundness")},
@@ -55,7 +58,8 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
         "labels": {name: labels[name] for name in spaces},
     }
     needs = {f"{name}/{probe}": stage for name, found in measured.items() for probe, stage in found.items()}
-    asked = [stage for found in measured.values() for stage in found.values()]
+    needs |= {f"{MERGED}{name}/{probe}": stage for name, found in merges.items() for probe, stage in found.items()}
+    asked = list(needs.values())
     # First of the needs: what is wrong with a file is said before a path is fitted with it.
     checked = precheck.from_files(cfg, model, networks, ends, dataset)
     # A report names what is left out of a user's own images; of other data there is nothing to say.

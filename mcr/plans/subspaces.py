@@ -46,15 +46,16 @@ def fit(cfg: Config, part: Config) -> dict[str, Any]:
     return {"material": {"split": split, "images": cfg["fit"]["images"], "held_out": 0}, "recipe": recipe}
 
 
-def subspace(cfg: Config, name: str, part: Config, model: Config, ends: Stages, dataset: Stages) -> Stage:
+def subspace(cfg: Config, name: str, part: Config, model: Config, ends: Stages, dataset: Stages, key: str) -> Stage:
     """The fit of a subspace; where nothing is fitted, no training is part of it.
 
     Args:
-        name: Of the subspace, for messages and labels.
+        name: Of the subspace, for labels.
         part: ``curve`` and ``objective``.
+        key: Of its curve, for messages.
     """
     curve = part["curve"]
-    joined(curve, ends, "curve" if name == FITTED else f"references.{name}.curve")
+    joined(curve, ends, key)
     config: dict[str, Any] = {
         **model,
         "curve": recipes.without(curve, "joins", "fits"),
@@ -81,11 +82,16 @@ def place(cfg: Config, name: str, at: Any, space: Stage, ends: Stages, dataset: 
         space: The fitted subspace.
         material: The images that it was fitted on.
     """
+    config = {**place_config(cfg, space, ends, material), "at": at}
+    return node("place", f"place {name}", config, subspace=space, **roles(ends), **dataset)
+
+
+def place_config(cfg: Config, space: Stage, ends: Stages, material: Config) -> dict[str, Any]:
+    """What a network at a place of a subspace depends on, beside the place."""
     part = cfg["evaluation"]
-    config = {
+    return {
         **{key: space.config[key] for key in ("architecture", "normalization", "curve", "transform")},
         "ends": list(ends),
-        "at": at,
         "augmentation": cfg["dataset"]["augmentation"],
         "material": material,
         "batchnorm": {
@@ -96,4 +102,3 @@ def place(cfg: Config, name: str, at: Any, space: Stage, ends: Stages, dataset: 
         },
         "memory_format": part["memory_format"],
     }
-    return node("place", f"place {name}", config, subspace=space, **roles(ends), **dataset)

@@ -202,32 +202,6 @@ def plain(axis: Axes) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def surface_figure(panels: Sequence[Panel]) -> Figure:
-    """Maps of each metric over a surface or triangle, one row per run.
-
-    What lies between the places of the grid is interpolated linearly.
-    """
-    metrics = [
-        metric
-        for metric in panels[0].table.metrics
-        if metric.label and metric.name not in panels[0].table.fitted and all(metric in p.table.metrics for p in panels)
-    ]
-    figure = Figure(figsize=(3.3 * len(metrics) + 0.4, 3.1 * len(panels) + 0.3), layout="constrained")
-    axes = figure.subplots(len(panels), len(metrics), squeeze=False)
-    for panel, line in zip(panels, axes, strict=True):
-        across, along = (panel.table.column(name) for name in panel.table.coordinates)
-        for metric, axis in zip(metrics, line, strict=True):
-            values = [metric.scale * value for value in panel.table.column(metric.name)]
-            drawn = axis.tripcolor(across, along, values, shading="gouraud", cmap="viridis")
-            axis.tricontour(across, along, values, levels=6, colors="white", linewidths=0.6)
-            axis.set(xlabel=panel.table.coordinates[0], ylabel=panel.table.coordinates[1], aspect="equal")
-            axis.set_title(figure_text(metric.title()), fontsize=9)
-            figure.colorbar(drawn, ax=axis, shrink=0.8)
-        # Above the titles of the maps, across all of them.
-        line[0].set_title(f"{figure_text(panel.title)}\n\n", loc="left", fontsize=10)
-    return figure
-
-
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str], dpi: int) -> list[Path]:
     """Write the figure in each format, byte for byte the same for the same numbers."""
     paths = []

@@ -18,6 +18,7 @@ from mcr.reports.factor_tables import ByFactor
 from mcr.reports.factors import Design
 from mcr.reports.overview import Overview
 from mcr.reports.sheets import save_sheets, some_at_a_time
+from mcr.reports.surface_figures import surface_figure, surfaces_figure
 from mcr.text import markdown_cell
 
 FITTED = "path"
@@ -162,7 +163,9 @@ def _figures(groups: list[str], panels: list[figures.Panel], design: Design, set
     else:
         found = [figures.path_figure(part, settings) for part in some_at_a_time(list(paths.values()))]
     others = [panel for group, panel in means.items() if group not in paths]
-    return [*found, *map(figures.surface_figure, some_at_a_time(others))]
+    if len(others) == 1:
+        return [*found, surface_figure(others[0], {}, settings)]
+    return [*found, *(surfaces_figure(part, settings) for part in some_at_a_time(others))]
 
 
 def _over_replicates(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.measured import Measured
+from mcr.evaluation.routes import Route
 from mcr.evaluation.summary import summarize
 from mcr.evaluation.table import Table
 from mcr.metric import Metric
-from mcr.reports import robustness
+from mcr.reports import corners, robustness
 
 Summary = Mapping[str, Mapping[str, Any]]
 
@@ -27,6 +28,7 @@ class Space:
         tables: The same as tables.
         summary: Cost to its statistics.
         related: Pair of metrics to its correlation.
+        routes: Cost to the paths of least loss between the networks; nothing of a path.
     """
 
     measured: Measured
@@ -34,6 +36,7 @@ class Space:
     tables: Mapping[str, Table]
     summary: Summary
     related: Summary
+    routes: Mapping[str, Sequence[Route]]
 
     @classmethod
     def of(cls, one: Measured, told: Collection[str], correlations: list[list[str]], bootstrap: Bootstrap) -> Space:
@@ -53,6 +56,10 @@ class Space:
             {suffix: part.table() for suffix, part in parts.items()},
             {metric: found for summary in summaries for metric, found in summary.items()},
             robustness.correlated(one, correlations, bootstrap),
+            {
+                cost: one.grid.routes(values.mean(axis=1))
+                for cost, values in (one.costs() if one.grid.coordinates != ("t",) else {}).items()
+            },
         )
 
     @property
@@ -83,4 +90,6 @@ class Space:
             "metrics": self.summary,
             "correlations": self.related,
             "images": self.measured.counts,
+            "distances": corners.distances(self.measured),
+            "routes": {cost: [asdict(route) for route in found] for cost, found in self.routes.items()},
         }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mcr.evaluation.measured import PLACES
 from mcr.progress import bar
@@ -12,6 +14,7 @@ from mcr.stages.context import Context
 from mcr.store import jsonfile
 from mcr.store.stage import Stage
 from mcr.weightspace import files, locus
+from mcr.weightspace.subspace import Subspace
 from mcr.weightspace.survey import Survey
 
 
@@ -22,12 +25,18 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     places = locus.places(space.curve, config["at"], "evaluation.grid")
     with bar(stage.label, len(places), "places") as progress:
         found = Survey.of(space, places, config["ends"], progress.reach)
+    write(space, found, folder, {})
+
+
+def write(space: Subspace, found: Survey, folder: Path, said: Mapping[str, Any]) -> None:
+    """Places and statistics as files, and what else is said of them."""
     named = {f"{index}/{name}": value for index, one in enumerate(found.statistics) for name, value in one.items()}
     files.save(named, folder / STATISTICS)
     written = {
         "coordinates": locus.coordinates(space.curve.dim),
-        "places": places.tolist(),
+        "places": found.places.tolist(),
         "shares": found.shares(space),
         "rows": found.rows,
+        **said,
     }
     jsonfile.write(folder / PLACES, written)

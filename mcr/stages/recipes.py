@@ -105,6 +105,18 @@ class Place(Model):
     memory_format: Format
 
 
+class Pick(Model):
+    curve: Part
+    transform: Part
+    ends: list[str]
+    merge: Part
+    augmentation: Augmented
+    material: Material
+    batchnorm: BatchNorm
+    memory_format: Format
+    batch_size: Whole
+
+
 class Measure(Declared):
     name: str
     probe: Part
@@ -127,6 +139,7 @@ class Soundness(Declared):
     errors: Size
     share: Share
     planted: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    apart: Size
 
 
 class Figures(Declared):
@@ -208,6 +221,7 @@ DECLARED: dict[str, type[Declared]] = {
     "extract": Extract,
     "connect": Connect,
     "place": Place,
+    "pick": Pick,
     "measure": Measure,
     "report": Report,
     "precheck": Precheck,

@@ -9,13 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from mcr.evaluation.bootstrap import Bootstrap
-from mcr.evaluation.measured import Measure, Measured
+from mcr.evaluation.measured import Measured
 from mcr.evaluation.table import write_csv
 from mcr.numerics.statistics import finite
-from mcr.reports import captions, curvature, document, figures, images, robustness, soundness, together
+from mcr.reports import (
+    captions,
+    corners,
+    curvature,
+    document,
+    figures,
+    images,
+    merged,
+    robustness,
+    soundness,
+    surface_figures,
+    together,
+)
 from mcr.reports.space import Space
 from mcr.stages import ends as known_ends
-from mcr.stages import own_images, verdicts
+from mcr.stages import own_images, places, verdicts
 from mcr.stages.artifacts import PRECHECK, SUMMARY, read_spec
 from mcr.stages.context import Context
 from mcr.stages.verdicts import FITTED, STRONGER
@@ -27,6 +39,12 @@ REPORTED = "robust_accuracy"  # what stronger attacks are compared with
 
 SHADED = (
     "Shaded: ± one standard error over images. Dotted: the level of the highest end. Dashed: what is compared with."
+)
+
+
+MAPS = (
+    "Bright: worse. One scale of colours for the fitted surface and what it is compared with; the contours are each "
+    "map's own. Cross: the worst place. Dashed: the path of least loss that gains most over the straight one."
 )
 
 
@@ -55,12 +73,14 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     infinite = dict.fromkeys(line for one in measured.values() for line in robustness.infinite(one))
     warnings = [*_given(inputs), *stopped, *known_ends.faults(inputs), *soundness.warnings(doubts), *infinite]
     warnings += [*robustness.warnings(stronger, statistics), *_unknown(statistics)]
+    warnings += corners.near(fitted, config["soundness"]["apart"])
     related, table = spaces[FITTED].related, spaces[FITTED].tables[""]
+    path = len(table.coordinates) == 1
     notes = {metric.label: robustness.correlation_note(related, metric.name) for metric in table.metrics}
     references = [figures.Line(one.measured.label, one.tables[""]) for name, one in spaces.items() if name != FITTED]
     panel = figures.Panel(config["title"], table, references, notes, errors=fitted.errors())
     said = images.spoken(fitted.counts, [metric.name for metric in table.metrics if metric.label])
-    drawn = {"figure": _drawn(panel, captions.settings([config["title"]], [_attack(stage)], said))}
+    drawn = {"figure": _drawn(panel, captions.settings([config["title"]], [_attack(stage)], said), spaces[FITTED])}
     if asked:
         drawn["together"] = together.together_figure(asked)
     for name, figure in drawn.items():
@@ -75,25 +95,40 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             tables.append(document.path_section(one.parts[suffix].label.capitalize(), found, counts))
     write_csv(folder / "barriers.csv", records)
     spread, given = spaces[FITTED].spread(), spaces[FITTED].given()
+    merges = places.merges(stage, inputs)
+    if merges:
+        write_csv(folder / "merged.csv", [{"merge": name, **row} for name, row in merged.numbers(merges).items()])
     if spread:
         write_csv(folder / "spread.csv", spread)
     write_csv(folder / "ends.csv", given)
     known = {name: one.known for name, one in spaces.items()}
     known[FITTED] |= {**statistics, **verdicts.strongest(stronger)}
+    known[FITTED] |= {f"merged_{name}": numbers for name, numbers in merged.numbers(merges).items()}
     judged = verdicts.judged(stage, measured, known, doubts)
     counted = images.line(
         [(one.measured.label, images.spoken(one.measured.counts, _names(one))) for one in spaces.values()]
     )
     sections = [f"# {markdown_cell(config['title'])}\n", *robustness.warning_lines(warnings)]
-    sections += ["![metrics along the path](figure.png)\n", f"{SHADED}\n"]
+    sections += ["![metrics along the path](figure.png)\n", f"{SHADED if path else MAPS}\n"]
     sections += [document.claims_section(judged)] if judged else []
     sections += [document.barrier_section(rows, [counted])]
+    sections += (
+        [
+            corners.routes_section(
+                [metric for metric in spaces[FITTED].metrics if metric.label and metric.name not in fitted.fitted],
+                spaces[FITTED].routes,
+            )
+        ]
+        if not path
+        else []
+    )
+    sections += [merged.merged_section(merges)] if merges else []
     sections += [robustness.stronger_section(stronger)] if stronger else []
     sections += [robustness.correlation_section(related, fitted.counts)] if related else []
     sections += curvature.sections(fitted)
     sections += [robustness.together_section(probe, one) for probe, one in asked.items()]
     sections += ["![points of the path together](together.png)\n"] if asked else []
-    sections += [*tables, document.ends_section(given, fitted.counts)]
+    sections += [corners.distances_section(fitted), *tables, document.ends_section(given, fitted.counts)]
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     summary = {
         "title": config["title"],
@@ -106,6 +141,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "subspaces": {name: one.describe() for name, one in spaces.items()},
         "together": statistics,
         "stronger": stronger,
+        "merged": merged.numbers(merges),
     }
     jsonfile.write(folder / SUMMARY, finite(summary))
 
@@ -131,21 +167,15 @@ def _ends(stage: Stage, inputs: Mapping[str, Path], fitted: Measured) -> list[so
 
 def _read(stage: Stage, inputs: Mapping[str, Path], name: str, label: str) -> Measured:
     """All measures of one subspace."""
-    found = {}
-    for role, need in stage.needs.items():
-        if role.startswith(f"{name}/"):
-            place = need.needs["place"]
-            ends = tuple(place.config["ends"])
-            folder = inputs[role].parent.parent / place.name / place.key
-            found[role.split("/", 1)[1]] = Measure.read(inputs[role], folder, ends, need.config["data"])
-    return Measured(label, found)
+    return Measured(label, places.answers(stage, inputs, name))
 
 
-def _drawn(panel: figures.Panel, settings: str) -> Any:
+def _drawn(panel: figures.Panel, settings: str, space: Space) -> Any:
     """The figure that fits the number of coordinates."""
     if len(panel.table.coordinates) == 1:
         return figures.path_figure([panel._replace(title=panel.title.partition(": ")[2])], settings)
-    return figures.surface_figure([panel])
+    routes = {metric.name: corners.steepest(space.routes.get(metric.cost, ())) for metric in space.metrics}
+    return surface_figures.surface_figure(panel, routes, settings)
 
 
 def _attack(stage: Stage) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ class Survey:
     Attributes:
         places: float64 (T, dim).
         statistics: BatchNorm's, of each place, by their names in the network's state dict.
-        rows: Of each place its coordinates, its distances from the ends and, along a path, the arc length up to it.
+        rows: Of each place its coordinates, norm, distances from the ends and, along a path, the arc length up to it.
     """
 
     places: Tensor
@@ -55,7 +55,7 @@ class Survey:
             distances = {
                 f"distance_to_{name}": float(torch.dist(theta, end)) for name, end in zip(ends, given, strict=True)
             }
-            rows.append(row | distances)
+            rows.append(row | {"norm": float(torch.linalg.vector_norm(theta))} | distances)
             before = theta
             reached(index + 1)
         return cls(places, statistics, rows)

@@ -1,0 +1,1 @@
+"""Merges: which networks of a subspace are kept, judged by validation images alone."""
