@@ -38,7 +38,8 @@ from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm, locus
 from mcr.weightspace.filters import weakest
 from mcr.weightspace.layout import Layout
-from mcr.weightspace.subspace import Subspace, inner_points
+from mcr.weightspace.subspace import Subspace, control_points, inner_points
+from tests.gradients import UNIFORM
 
 CLASSES = 3
 SHAPE = (1, 4, 4)
@@ -504,7 +505,9 @@ def subspace_module(free: str, points: int, dtype=torch.float32, **changes: Any)
     network = net(0).to(dtype)
     layout = Layout.of(network, "contiguous")
     ends = [layout.pack(net(seed).to(dtype).state_dict()) for seed in (1, 2)]
-    common = {"curve": Bezier(points), "layout": layout, "ends": ends, "weight_decay": 0.0, "network": network}
+    curve = Bezier(points)
+    common = {"curve": curve, "layout": layout, "points": control_points(curve, ends), "sampling": UNIFORM}
+    common |= {"weight_decay": 0.0, "network": network}
     return SubspaceModule(**common, free=free, transforms=[], ema_decay=0.0, **recipe(**changes)), ends
 
 

@@ -82,6 +82,7 @@ class NetworkTraining(Training):
 
 
 class SubspaceTraining(Training):
+    sampling: Part
     weight_decay: Size
     ema_decay: Share
     watched_images: Whole

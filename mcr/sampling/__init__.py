@@ -1,0 +1,1 @@
+"""Where in a subspace fitting looks, step by step."""
