@@ -51,7 +51,7 @@ KINDS = {word: kind for kind, words in WORDS.items() for word in words.split()}
 def refusal(reason: str) -> InputError:
     """The error for a network whose units cannot change places."""
     line = reason.splitlines()[0]
-    return InputError(f"this network cannot be permuted: {line}; repair with two models or with a fine-tuned copy")
+    return InputError(f"the hidden units of this network cannot change places: {line}")
 
 
 class Symmetry(TorchFunctionMode):
