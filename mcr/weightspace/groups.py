@@ -30,6 +30,11 @@ class Place:
     dim: int | None
     index: Tensor
 
+    @property
+    def name(self) -> str:
+        """The first of the tensor's names, by which ``named_parameters`` has it too."""
+        return self.names[0]
+
     def rows(self, tensor: Tensor) -> Tensor:
         """All that the tensor has of each member (m, n)."""
         entries = tensor.flatten() if self.dim is None else tensor.movedim(self.dim, 0)
@@ -55,6 +60,11 @@ class Group:
     members: Tensor
     places: tuple[Place, ...]
 
+    @property
+    def names(self) -> set[str]:
+        """Of the tensors that its members lie in."""
+        return {place.name for place in self.places}
+
 
 def grouped(known: Functions, apart: Sequence[Tensor]) -> list[Group]:
     """The groups of two units or more.
@@ -78,10 +88,10 @@ def grouped(known: Functions, apart: Sequence[Tensor]) -> list[Group]:
     for name, tensor in known.state.items():
         names[id(tensor)].append(name)
     groups = []
-    for signature, units in alike.items():
-        if len(units) < 2:
+    for signature, numbers in alike.items():
+        if len(numbers) < 2:
             continue
-        members = torch.tensor(units)
+        members = torch.tensor(numbers)
         places = []
         for key, dim, along in (axes[number] for number, _ in signature if number < len(axes)):
             if key in names:
@@ -108,5 +118,5 @@ def moved(state: Mapping[str, Tensor], groups: Sequence[Group], orders: Orders) 
     found = dict(state)
     for group, order in zip(groups, orders, strict=True):
         for place in group.places:
-            found.update(dict.fromkeys(place.names, place.move(found[place.names[0]], order)))
+            found.update(dict.fromkeys(place.names, place.move(found[place.name], order)))
     return found

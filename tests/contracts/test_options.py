@@ -40,10 +40,10 @@ SHIPPED = {
     "curve": "bezier bezier_surface bezier_surface_4x4 bezier_triangle bilinear linear polychain simplex",
     "dataset": "cifar10 cifar100 digits fashion_mnist imagefolder imagefolder_clean mnist svhn synthetic tiny_imagenet",
     "debug": "default",
-    "edit": "inject path_aware permute poison_tune prune tune",
+    "edit": "inject match_activations match_jointly match_weights path_aware permute poison_tune prune tune",
     "endpoint": "adversarial checkpoint copy fgsm_rs permuted_copy poisoned snapshot standard trades tuned_copy",
-    "ends": "backdoored four_regular four_robust injected path_aware regular_regular regular_robust robust_robust "
-    "three_regular",
+    "ends": "aligned backdoored four_aligned four_regular four_robust injected path_aware regular_regular "
+    "regular_robust robust_robust three_regular",
     "evaluation": "path quick record",
     "experiment": "zhao2020_ensemble zhao2020_ensemble_digits zhao2020_fig2_backdoor_path "
     "zhao2020_fig2_backdoor_path_digits zhao2020_fig4_barrier zhao2020_fig4_barrier_cifar10_small "
@@ -82,6 +82,7 @@ PLACES = {
 TRAINING = {"network", "objective", "optimizer", "schedule", "num_classes", "seed", "training"}
 GIVEN = {
     "architecture": {"num_classes", "in_channels", "image_size"},
+    "edit": {"position"},
     "normalization": {"statistics"},
     "module": TRAINING,
 }
@@ -89,7 +90,7 @@ GIVEN = {
 BESIDE = {
     "curve": {"joins", "fits"},
     "dataset": {"augmentation", "split"},
-    "edit": {"kind", "label", "data", "joint", "numbers", "use"},
+    "edit": {"kind", "label", "data", "joint", "numbers", "reference", "use"},
     "injection": {"numbers"},
     "logger": {"kind"},
     "probe": set(measures.ASKED),
