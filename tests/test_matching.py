@@ -23,8 +23,7 @@ SMALL = (3, 8, 8)
 TIMM = {
     "vit_tiny_patch16_224": {"img_size": 32, "depth": 4},
     "convnext_atto": {},
-    "mixer_s32_224": {"img_size": 64, "num_blocks": 2},
-    "convmixer_768_32": {"depth": 4},
+    "mixer_s32_224": {"img_size": 64},
     "mobilenetv2_050": {},
     "mobilenetv3_small_100": {},
     "efficientnet_b0": {},

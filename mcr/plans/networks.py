@@ -172,7 +172,7 @@ class Networks:
         label = f"{edit} {name}"
         if kind == "tune":
             return self._tuned(name, chosen, before, seed, label)
-        part = recipes.without(chosen, "kind", "label", "numbers", "use", "data", "joint", "reference")
+        part = recipes.without(chosen, *recipes.PLANNED)
         if "injection" in part and not part["injection"]:
             raise InputError("edit=inject needs an injection: add injection=fault_sneaking or injection=gaussian")
         if "injection" in part:
