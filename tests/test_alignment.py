@@ -139,14 +139,16 @@ def test_an_aligned_copy_is_its_original_again(make) -> None:
     assert differing(state(made, "train start"), state(made, "permute end"))
 
 
-def test_four_networks_in_one_frame(make) -> None:
-    made = make(FOUR, goal="train")
+def test_a_surface_of_four_networks_in_one_frame(make) -> None:
+    made = make(FOUR)
+    corners = [row["distance_to_start"] for row in rows(made, "straight") if {row["u"], row["v"]} <= {0, 1}]
     names = ["start", "end", "third", "fourth"]
     before, after = ([state(made, f"{what} {name}") for name in names] for what in ("train", "align"))
     assert not differing(before[0], after[0])
     keys = set(before[0])
     sums = [sum(apart(a, b, keys) ** 2 for i, a in enumerate(many) for b in many[:i]) for many in (before, after)]
     assert sums[1] < sums[0]
+    assert sorted(corners) == pytest.approx(sorted(apart(after[0], one, keys) for one in after), rel=1e-5)
     facts = [json.loads((made[f"align {name}"][0] / "edit.json").read_text())["alignment"] for name in names]
     assert facts[0]["units_moved"] == 0
     assert all(one["distance_after"] < one["distance_before"] for one in facts)

@@ -14,7 +14,7 @@ from mcr.numerics.seeding import generator
 from mcr.weightspace.activations import Correlation, carriers
 from mcr.weightspace.alignment import Aligned, by_activations, by_weights, jointly
 from mcr.weightspace.groups import Group, Orders, moved
-from mcr.weightspace.matching import groups_of, match, match_jointly, objective
+from mcr.weightspace.matching import groups_of, match, match_jointly, mean_of, objective
 from mcr.weightspace.movable import Movable
 from tests.test_permutation import KNOWN, SHAPE, ZOO, Around, Own, gap, lively, weights, zoo
 
@@ -167,12 +167,19 @@ def test_no_order_of_a_group_is_better(seed: int, depth: int) -> None:
 
 
 def test_more_tries_are_no_worse_and_the_generator_decides() -> None:
-    network, other = (lively_again(Own(), seed) for seed in (1, 2))
+    network, other = (deep(seed) for seed in (1, 2))
     reference = other.state_dict()
     after = [by_weights(network, reference, SMALL, tries, generator(0, "test")).objective[1] for tries in (1, 2, 6)]
     assert after == sorted(after)
+    assert after[-1] > after[0]
     again = [by_weights(network, reference, SMALL, 2, generator(0, "test")).state for _ in range(2)]
     assert same(*again)
+
+
+def deep(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    hidden = [layer for _ in range(3) for layer in (nn.Linear(24, 24), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 24), nn.ReLU(), *hidden, nn.Linear(24, 3)).double().eval()
 
 
 def test_running_statistics_are_moved_but_not_looked_at() -> None:
@@ -267,6 +274,12 @@ def test_one_frame_is_nearer_for_all_pairs_together_and_each_function_stays() ->
     for network, before, one in zip(networks, states, found, strict=True):
         assert gap(network, before, one.state, SMALL) < 1e-10
         assert one.distance[1] < one.distance[0]
+    # Nothing moves any more, whichever network is matched to the mean of the others.
+    groups, _ = Movable(networks[0], SMALL).settle([states[0]], lambda groups: [drawn(groups)])
+    after = [{name: one.state[name] for name in parameters} for one in found]
+    for index, own in enumerate(after):
+        still = match(mean_of(after, index), own, groups, 1, generator(1, "test"))
+        assert all(torch.equal(order, torch.arange(len(order))) for order in still.orders)
     again = jointly(networks[2], states, SMALL, 2, generator(0, "test"))
     assert all(same(one.state, other.state) for one, other in zip(found, again, strict=True))
 
