@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mcr.architectures.normalization import Normalized
     from mcr.datasets.augment import Augmentation
+    from mcr.library.align import align, align_jointly
     from mcr.library.data import dataset
     from mcr.library.fit import fit
     from mcr.library.load import load
@@ -37,6 +38,8 @@ _FACE = {
     "Normalized": "mcr.architectures.normalization",
     "Repaired": "mcr.library.repair",
     "Subspace": "mcr.library.subspace",
+    "align": "mcr.library.align",
+    "align_jointly": "mcr.library.align",
     "dataset": "mcr.library.data",
     "fit": "mcr.library.fit",
     "load": "mcr.library.load",
@@ -50,6 +53,8 @@ __all__ = [
     "Normalized",
     "Repaired",
     "Subspace",
+    "align",
+    "align_jointly",
     "dataset",
     "fit",
     "load",

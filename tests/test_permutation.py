@@ -384,7 +384,7 @@ REFUSED = {
 def test_what_cannot_be_followed_is_refused_in_one_line(line: str) -> None:
     with pytest.raises(InputError, match=line) as caught:
         permuted(lively(Around(REFUSED[line])), (3, 8, 8), generator(0, "test"))
-    assert str(caught.value).startswith("this network cannot be permuted: ")
+    assert str(caught.value).startswith("the hidden units of this network cannot change places: ")
     assert "\n" not in str(caught.value)
     assert "two models" in str(caught.value)
 

@@ -43,7 +43,14 @@ class Edit(Protocol):
 
         Args:
             network: In [0, 1] pixel space.
-            others: State dicts of the other networks of the run, for an edit that looks at these.
+            others: State dicts of the other networks of the run, in its order, for an edit that looks at these; the
+                reference alone where the configuration names one.
             data: Images uint8 (N, D, H, W) and labels (N,); none where the configuration says that none are needed.
             draw: For whatever the edit draws.
         """
+
+
+def shape_of(data: LabelledImages) -> tuple[int, int, int]:
+    """(D, H, W) of the images, which are known even where there are none."""
+    channels, height, width = data.images.shape[1:]
+    return channels, height, width

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from mcr.edits.edit import Edited, State
+from mcr.edits.edit import Edited, State, shape_of
 from mcr.types import LabelledImages
 from mcr.weightspace.permutation import permuted
 
@@ -24,5 +24,4 @@ class Permute:
         self, network: nn.Module, others: Sequence[State], data: LabelledImages, draw: torch.Generator
     ) -> Edited:
         """The permuted weights. Raises InputError for a network whose units are not understood."""
-        channels, height, width = data.images.shape[1:]
-        return Edited(permuted(network, (channels, height, width), draw), {})
+        return Edited(permuted(network, shape_of(data), draw), {})

@@ -66,7 +66,7 @@ class Subspace(subspace.Subspace):
         evaluation = composed()["evaluation"]
         chosen = section({key: evaluation[key] for key in SETTINGS}, settings)
         moved = copy.deepcopy(next(iter(named.values())))
-        states = [_state(network, moved, name) for name, network in named.items()]
+        states = [state_like(network, moved, name) for name, network in named.items()]
         if images is None and any(batchnorm.layers(moved)):
             raise InputError(
                 "these networks have BatchNorm, whose statistics are estimated anew everywhere: give images="
@@ -138,7 +138,7 @@ def _curve(curve: str | Curve, count: int) -> Curve:
     return found
 
 
-def _state(network: nn.Module, first: nn.Module, name: str) -> dict[str, Tensor]:
+def state_like(network: nn.Module, first: nn.Module, name: str) -> dict[str, Tensor]:
     """A copy of a network's state. Raises InputError where it is of another architecture than the first."""
     state, wanted = network.state_dict(), first.state_dict()
     for key in (*wanted, *state):

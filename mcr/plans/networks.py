@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mcr.errors import InputError
-from mcr.plans import recipes
+from mcr.plans import alignments, recipes
 from mcr.plans.node import Config, Stages, node
 from mcr.store import identity
 from mcr.store.stage import Stage
@@ -165,32 +165,39 @@ class Networks:
     def _edited(self, name: str, count: int) -> Stage:
         edit, chosen = self.edits(name)[count - 1]
         before = self.after(name, count - 1)
-        kind = recipes.one_of(f"endpoints.{name}.edits.{edit}.kind", chosen["kind"], ("edit", "tune"))
+        kind = recipes.one_of(f"endpoints.{name}.edits.{edit}.kind", chosen["kind"], ("edit", "tune", alignments.JOINT))
         numbers = recipes.one_of(f"endpoints.{name}.edits.{edit}.numbers", chosen["numbers"], ("shared", "own"))
         drawn: dict[str, Any] = {"replicate": self.cfg["replicate"], "use": chosen["use"]}
         seed = identity.key(drawn | ({"member": self.member(name)} if numbers == "own" else {}))
         label = f"{edit} {name}"
         if kind == "tune":
             return self._tuned(name, chosen, before, seed, label)
-        part = recipes.without(chosen, "kind", "label", "numbers", "use", "data", "joint")
+        part = recipes.without(chosen, *recipes.PLANNED)
         if "injection" in part and not part["injection"]:
             raise InputError("edit=inject needs an injection: add injection=fault_sneaking or injection=gaussian")
         if "injection" in part:
             part["injection"] = recipes.without(part["injection"], "numbers")
-        others = self._others(name, edit) if chosen["joint"] else []
+        if kind == alignments.JOINT:
+            aligned = alignments.joint(self.cfg["endpoints"], name, edit)
+            part["position"] = aligned.index(name)
+            others = [self._before(other, edit) for other in aligned if other != name]
+        elif "reference" in chosen:
+            reference = alignments.reference(self.cfg["endpoints"], name, edit)
+            others = [self.after(reference, len(self.edits(reference)))]
+        else:
+            others = self._others(name, edit) if chosen["joint"] else []
         needs = {f"other {index}": other for index, other in enumerate(others)}
         config = {**self.model, "edit": part, "data": chosen["data"], "seed": seed}
         return node("edit", label, config, init=before, **needs, **self.dataset)
 
     def _others(self, name: str, edit: str) -> list[Stage]:
         """The other networks before their own edit of that name, finished where they have none; no copies of this."""
-        found = []
-        for other in self.names:
-            if other == name or name in self._ancestors(other):
-                continue
-            names = [known for known, _ in self.edits(other)]
-            found.append(self.after(other, names.index(edit) if edit in names else len(names)))
-        return found
+        kept = [other for other in self.names if other != name and name not in self._ancestors(other)]
+        return [self._before(other, edit) for other in kept]
+
+    def _before(self, name: str, edit: str) -> Stage:
+        names = [known for known, _ in self.edits(name)]
+        return self.after(name, names.index(edit) if edit in names else len(names))
 
     def _ancestors(self, name: str) -> list[str]:
         """The networks that one is a copy of; copies of each other are refused where they are made."""

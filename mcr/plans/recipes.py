@@ -12,6 +12,7 @@ from mcr.text import printable
 Config = Mapping[str, Any]
 NAME = re.compile(r"\w[\w-]{0,59}")
 MOST = 80  # characters of what is no name in a message
+PLANNED = ("kind", "label", "numbers", "use", "data", "joint", "reference")  # of an edit: what only a plan reads
 JOINT = ("rows", "columns")  # settings of a sweep's report, which a report of one run does not read
 
 

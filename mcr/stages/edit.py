@@ -16,6 +16,8 @@ from mcr.store.stage import Stage
 from mcr.types import LabelledImages
 from mcr.weightspace.states import load_state
 
+OTHER = "other "  # the roles of the networks that an edit looks at are "other 0", "other 1", ...
+
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
     """The changed network, and the facts that its edit tells."""
@@ -28,7 +30,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         data = LabelledImages(none, torch.zeros(0, dtype=torch.int64))
     else:
         data = read_split(inputs, config["data"], context.device_name)
-    others = [read_network(inputs[role]) for role in sorted(role for role in inputs if role.startswith("other "))]
+    roles = sorted((role for role in inputs if role.startswith(OTHER)), key=lambda role: int(role.removeprefix(OTHER)))
+    others = [read_network(inputs[role]) for role in roles]
     edit = build_tree(config["edit"])
     edited = edit(network, others, data, generator(config["seed"], edit.draws))
     load_state(network, edited.tensors, strict=False)

@@ -51,7 +51,7 @@ KINDS = {word: kind for kind, words in WORDS.items() for word in words.split()}
 def refusal(reason: str) -> InputError:
     """The error for a network whose units cannot change places."""
     line = reason.splitlines()[0]
-    return InputError(f"this network cannot be permuted: {line}; repair with two models or with a fine-tuned copy")
+    return InputError(f"the hidden units of this network cannot change places: {line}")
 
 
 class Symmetry(TorchFunctionMode):
@@ -67,12 +67,16 @@ class Symmetry(TorchFunctionMode):
     Attributes:
         known: The units of each value, and where those of the state dict lie.
         held: Names of the functions for which units stay in place.
+        calls: How many functions were called.
+        made: What they gave, in this order: the number of the call, that among the tensors it gave, and the units.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network, self.known = network, Functions(network)
         self.held: dict[str, None] = {}
+        self.calls = 0
+        self.made: list[tuple[int, int, Tensor]] = []
         self.seen = WeakTensorKeyDictionary()  # what is computed from images
 
     def run(self, images: Tensor) -> None:
@@ -93,6 +97,7 @@ class Symmetry(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        self.calls += 1
         value = func(*args, **kwargs)
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if not any(tensor in self.known.found or self.known.own(tensor) for tensor in given):
@@ -113,11 +118,12 @@ class Symmetry(TorchFunctionMode):
             for tensor in given:
                 self.known.hold(tensor)
             leaves = [fixed(leaf) for leaf in made]
-        for tensor, one in zip(made, leaves, strict=True):
+        for number, (tensor, one) in enumerate(zip(made, leaves, strict=True)):
             if not self.known.own(tensor):  # a method in place may give back a buffer
                 self.known.found[tensor] = one
                 if seen:
                     self.seen[tensor] = True
+                    self.made.append((self.calls, number, one))
         return value
 
     def _units(self, kind: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any) -> Any:

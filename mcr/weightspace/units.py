@@ -85,6 +85,20 @@ def varying(units: Tensor) -> list[int]:
     return [dim for dim in range(units.dim()) if bool((thin != thin.narrow(dim, 0, 1)).any())]
 
 
+def along(units: Tensor, classes: Tensor) -> tuple[int, Tensor] | None:
+    """The one dimension of a value along which its units differ, and their classes (n,) there; None for another value.
+
+    Args:
+        units: Of the value.
+        classes: Of all units, see ``Units.classes``.
+    """
+    thin = classes[_thin(units)[0]]
+    dims = varying(thin)
+    if len(dims) != 1:
+        return None
+    return dims[0], thin.movedim(dims[0], 0).flatten(1)[:, 0]
+
+
 def _thin(*tensors: Tensor) -> list[Tensor]:
     """One slice of each dimension along which all of them repeat in memory: the names at many pixels are few."""
     thin = list(tensors)

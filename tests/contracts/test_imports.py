@@ -51,7 +51,7 @@ FLOORS = {
         {"repair"},
         {"precheck"},
         {"measures", "networks", "plugins"},
-        {"subspaces"},
+        {"alignments", "subspaces"},
         {"node", "recipes"},
     ],
 }

@@ -40,10 +40,10 @@ SHIPPED = {
     "curve": "bezier bezier_surface bezier_surface_4x4 bezier_triangle bilinear linear polychain simplex",
     "dataset": "cifar10 cifar100 digits fashion_mnist imagefolder imagefolder_clean mnist svhn synthetic tiny_imagenet",
     "debug": "default",
-    "edit": "inject path_aware permute poison_tune prune tune",
+    "edit": "inject match_activations match_jointly match_weights path_aware permute poison_tune prune tune",
     "endpoint": "adversarial checkpoint copy fgsm_rs permuted_copy poisoned snapshot standard trades tuned_copy",
-    "ends": "backdoored four_regular four_robust injected path_aware regular_regular regular_robust robust_robust "
-    "three_regular",
+    "ends": "aligned backdoored four_aligned four_regular four_robust injected path_aware regular_regular "
+    "regular_robust robust_robust three_regular",
     "evaluation": "path quick record",
     "experiment": "zhao2020_ensemble zhao2020_ensemble_digits zhao2020_fig2_backdoor_path "
     "zhao2020_fig2_backdoor_path_digits zhao2020_fig4_barrier zhao2020_fig4_barrier_cifar10_small "
@@ -82,6 +82,7 @@ PLACES = {
 TRAINING = {"network", "objective", "optimizer", "schedule", "num_classes", "seed", "training"}
 GIVEN = {
     "architecture": {"num_classes", "in_channels", "image_size"},
+    "edit": {"position"},
     "normalization": {"statistics"},
     "module": TRAINING,
 }
@@ -89,7 +90,7 @@ GIVEN = {
 BESIDE = {
     "curve": {"joins", "fits"},
     "dataset": {"augmentation", "split"},
-    "edit": {"kind", "label", "data", "joint", "numbers", "use"},
+    "edit": {"kind", "label", "data", "joint", "numbers", "reference", "use"},
     "injection": {"numbers"},
     "logger": {"kind"},
     "probe": set(measures.ASKED),
@@ -292,10 +293,10 @@ def test_a_curve_joins_and_fits_what_its_yaml_says(path: Path, composed: Compose
         assert float(curve.coefficients(u).sum()) == pytest.approx(1)
 
 
-def tiny() -> nn.Module:
+def tiny(seed: int = 0) -> nn.Module:
     """A small convolutional network with BatchNorm: grey images 8x8 to three classes."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         layers = (nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten())
         return nn.Sequential(*layers, nn.Linear(16, 3)).eval()
 
@@ -360,15 +361,17 @@ def asked_of(cfg: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("path", of_group("edit"), ids=name)
 def test_an_edit_gives_changed_weights_and_leaves_the_network(path: Path, composed: Composed) -> None:
     config = composed(path, "injection=gaussian")
-    assert config["kind"] in ("edit", "tune", "path_aware")
-    if config["kind"] != "edit":
+    assert config["kind"] in ("edit", "tune", "path_aware", "jointly")
+    if config["kind"] not in ("edit", "jointly"):
         return  # trained, which the runs below do
     if "injection" in config:
         config = {**config, "injection": recipes.without(config["injection"], "numbers")}
-    edit, network, data = build.build_tree(plain(path, config)), tiny(), images_of(3)
+    position = {"position": 1} if config["kind"] == "jointly" else {}  # the first one stays
+    edit, network, data = build.build_tree({**plain(path, config), **position}), tiny(), images_of(3)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     images = LabelledImages(data.images, data.labels) if config["data"] != "nothing" else nothing(data)
-    others = [tiny().state_dict()] if config["joint"] else []
+    alike = [tiny().state_dict()] if config.get("joint") else []
+    others = [tiny(1).state_dict()] if "reference" in config or position else alike
     edited, again = (edit(network, others, images, generator(0, edit.draws)) for _ in range(2))
     assert all(torch.equal(tensor, network.state_dict()[key]) for key, tensor in before.items())
     assert edited.tensors
