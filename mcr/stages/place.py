@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 
+from mcr.errors import InputError
 from mcr.evaluation.measured import PLACES
 from mcr.progress import bar
 from mcr.stages import session
@@ -16,12 +18,20 @@ from mcr.weightspace.survey import Survey
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
-    """BatchNorm's statistics at every place, kilobytes; where it lies, and how far from each end."""
+    """BatchNorm's statistics at every place, kilobytes; where it lies, and how far from each end.
+
+    Raises:
+        InputError: For a place that is infinitely far.
+    """
     config = stage.config
     space = session.subspace(config, inputs, inputs["subspace"], context)
     places = locus.places(space.curve, config["at"], "evaluation.grid")
     with bar(stage.label, len(places), "places") as progress:
         found = Survey.of(space, places, config["ends"], progress.reach)
+    for at, row in zip(places.tolist(), found.rows, strict=True):
+        for name, value in row.items():
+            if not isfinite(value):
+                raise InputError(f"{stage.label}: {name} is {value} at {at}: the fit diverged; lower the learning rate")
     named = {f"{index}/{name}": value for index, one in enumerate(found.statistics) for name, value in one.items()}
     files.save(named, folder / STATISTICS)
     written = {

@@ -11,7 +11,6 @@ from typing import Any
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.measured import Measure, Measured
 from mcr.evaluation.table import write_csv
-from mcr.numerics.statistics import finite
 from mcr.reports import captions, curvature, document, figures, images, robustness, soundness, together
 from mcr.reports.space import Space
 from mcr.stages import ends as known_ends
@@ -107,7 +106,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "together": statistics,
         "stronger": stronger,
     }
-    jsonfile.write(folder / SUMMARY, finite(summary))
+    jsonfile.write(folder / SUMMARY, summary)
 
 
 def _names(one: Space) -> list[str]:
