@@ -88,6 +88,8 @@ def test_editing_one_s_own_network_changes_its_identity(tmp_path: Path, monkeypa
 def test_seeds_are_named_by_their_use() -> None:
     assert seed_for(0, "order", 1) == seed_for(0, "order", 1)
     assert len({seed_for(s, role, e) for s in range(3) for role in ("order", "t") for e in range(3)}) == 18
+    # Words that stand side by side do not run together: 11 "a" is not 1 "1a".
+    assert len({seed_for(*words) for words in ((11, "a"), (1, "1a"), (1, 1, "a"))}) == 3
     assert generator(1, "a").initial_seed() == seed_for(1, "a") < 2**63
 
 
