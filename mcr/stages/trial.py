@@ -22,8 +22,7 @@ log = logging.getLogger("mcr")
 IMAGES = 2  # BatchNorm in training mode needs two
 PASSES = 4  # in training mode: a block may be left out of one of them at random
 SAME = 1e-3  # of the logits' norm: more than rounding, which two ways of computing attention differ by
-
-FAULTS = {
+FAULTS = {  # of a gradient, see ``slope.fault``
     "wrong": "is not the slope of its logits (a part is detached, or has a backward of its own)",
     "flat": "is zero, its logits change in steps (it rounds or compares)",
 }
