@@ -16,6 +16,8 @@ from mcr.app import cli
 from mcr.app import sweep as sweep_module
 from mcr.app.overrides import Job, Request
 from mcr.errors import InputError
+from mcr.stages import choices
+from mcr.store.stage import Stage
 from tests.conftest import TINY
 from tests.processes import environment, fresh, mcr, start
 
@@ -301,6 +303,16 @@ def test_views_need_no_torch_and_write_nothing(tmp_path: Path) -> None:
     assert "complete -o nospace" in script
     assert {"attack=fgsm", "attack=none", "attack=pgd", "attack=square"} <= set(completions.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_choice_is_built_unless_a_stage_in_the_store_was_made_with_it() -> None:
+    wrong = {"_target_": "mcr.selection.middle.Middle", "margin": 2, "standard_errors": 1.0}
+    cfg = dict.fromkeys(choices.GROUPS) | {"selection": wrong}
+    made = Stage("choose", 1, {"of": [{"selection": dict(wrong)}]})
+    choices.check(cfg, [made])
+    for others in ([], [Stage("choose", 1, {"of": [{"selection": wrong | {"margin": 0.1}}]})]):
+        with pytest.raises(InputError, match="margin"):
+            choices.check(cfg, others)
 
 
 def test_importing_mcr_loads_neither_torch_nor_lightning() -> None:

@@ -383,6 +383,26 @@ def test_the_averaged_weights_are_a_moving_average_with_a_warmup(decay) -> None:
 
 
 @quiet
+def test_a_step_has_the_rate_of_its_middle() -> None:
+    """Of what the schedule says between the training's beginning, 0, and its end, 1."""
+    rates = []
+
+    class Line:
+        def factor(self, progress: float) -> float:
+            return 1 - progress / 2
+
+    class Kept(torch.optim.SGD):
+        def step(self, *args: Any, **kwargs: Any) -> Any:
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*args, **kwargs)
+
+    module = adversarial_module()
+    module.schedule, module.make_optimizer = Line(), partial(Kept, lr=0.05)
+    trainer().fit(module, TRAINING, WATCHED)
+    assert rates == pytest.approx([0.05 * (1 - (step + 0.5) / 3 / 2) for step in range(3)])
+
+
+@quiet
 def test_training_tells_the_objective_how_far_it_is() -> None:
     told = []
 

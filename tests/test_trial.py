@@ -156,6 +156,88 @@ class Counts(Sound):
         return x.relu() * self.seen
 
 
+class Zeros(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return torch.zeros_like(gradient)
+
+
+class StraightThrough(torch.autograd.Function):
+    """Rounding to quarters, its gradient that of the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return (4 * x).round() / 4
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+class ZeroBackward(Sound):
+    def between(self, x: Tensor) -> Tensor:
+        return Zeros.apply(x)
+
+
+class ZeroBranch(Sound):
+    """What attacks see is a tenth of what the network does."""
+
+    def between(self, x: Tensor) -> Tensor:
+        return 0.1 * x + Zeros.apply(x)
+
+
+class HalfDetached(Sound):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(torch.cat([images[..., :4].detach(), images[..., 4:]], -1))
+
+
+class Rounded(Sound):
+    """Images of few grey values: the gradient of rounding is zero, and true."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward((4 * images).round() / 4)
+
+
+class RoundedStraight(Sound):
+    def between(self, x: Tensor) -> Tensor:
+        return StraightThrough.apply(x).relu()
+
+
+class RoundedImages(Sound):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(StraightThrough.apply(images))
+
+
+class SingleOnly(Sound):
+    """Its kernel knows float32 alone."""
+
+    def between(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.float32:
+            raise RuntimeError("expected scalar type Float")
+        return x.relu()
+
+
+class SingleOnlyZeros(SingleOnly):
+    def between(self, x: Tensor) -> Tensor:
+        return super().between(x) * 0.1 + Zeros.apply(x)
+
+
+class Dead(Sound):
+    """All units are off: no gradient, and nothing that changes."""
+
+    def between(self, x: Tensor) -> Tensor:
+        return (x - 100).relu()
+
+
+class Dropped(Sound):
+    def between(self, x: Tensor) -> Tensor:
+        return functional.dropout(x.relu(), 0.5, self.training)
+
+
 UNUSABLE = {
     "NumpyInside": r"cannot be attacked or trained: Can't call numpy\(\) on Tensor that requires grad\..*; its",
     "DetachedNumpy": "no gradient reaches the image; its forward pass must not leave autograd",
@@ -165,6 +247,7 @@ UNUSABLE = {
     "DropoutForNonZero": "gives other logits for the same images in evaluation mode, by",
     "Ends": r"cannot take images 1x8x8: it ends the program with SystemExit\(4\)",
     "Keyless": "cannot take images 1x8x8: KeyError 'key'",
+    "ZeroBackward": "attacked or trained: its gradient in the image is zero, though .* nor have a false backward",
     "BrokenInPlace": "cannot be attacked or trained: one of the variables needed for gradient computation has been",
 }
 
@@ -200,6 +283,15 @@ def test_a_network_that_cannot_be_trained_is_refused_before_its_training(name: s
         ("Spare", ["no gradient reaches spare.weight and 1 more parameters of Spare: unused, or used outside"]),
         ("OwnGain", ["no gradient reaches gain and 2 more parameters"]),  # and the norm that it does not use
         ("ByData", []),
+        ("Dropped", []),
+        ("Dead", []),
+        ("SingleOnly", []),
+        ("RoundedStraight", []),
+        ("RoundedImages", []),
+        ("ZeroBranch", ["is not the slope of its logits"]),
+        ("HalfDetached", ["is not the slope of its logits"]),
+        ("SingleOnlyZeros", ["is not the slope of its logits"]),
+        ("Rounded", ["is zero, its logits change in steps"]),
     ],
 )
 def test_what_may_be_meant_is_warned_of(name: str, words: list[str], caplog) -> None:
@@ -210,6 +302,15 @@ def test_what_may_be_meant_is_warned_of(name: str, words: list[str], caplog) -> 
     lines = trial.warned(found, spec(), name, "train end")
     assert len(lines) == len(words)
     assert all(part in line and line in caplog.text for part, line in zip(words, lines, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["squeezenet1_1", "mobilenet_v3_small", "shufflenet_v2_x1_0", "densenet121", "swin_t", "convnext_tiny"]
+)
+def test_networks_of_a_zoo_have_the_gradient_of_their_logits(name: str) -> None:
+    found = made(f"torchvision.models.{name}", spec(3, 64))
+    assert trial.warned(found, spec(3, 64), name, "load end") == []
 
 
 def test_a_trial_changes_nothing() -> None:

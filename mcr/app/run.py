@@ -46,24 +46,31 @@ def check(request: overrides.Request) -> None:
         InputError: For a missing file or folder, an unknown import path, a value out of its range, or a factor of the
             report's tables that does not vary.
     """
-    from mcr.stages import checks, settings
+    from mcr.stages import choices, settings
 
     checked: set[str] = set()
     factors, _ = varied([dict(word.split("=", 1) for word in job.overrides if "=" in word) for job in request.jobs])
     for job in request.jobs:
         Layout.of(factors, job.config["report"]["rows"], job.config["report"]["columns"])
         settings.check(job.config)
-        checks.check_choices(plugins.marked(job.config))
         store = Store(job.config["paths"]["store"])
         goals = pipeline.plan(job.config, title(job.config))[job.config["verb"]]
+        stages = pipeline.ordered(goals)
+        missing = [stage for stage in stages if not store.has(stage)]
+        choices.check(plugins.marked(job.config), [stage for stage in stages if stage not in missing])
         if job.config["optimized_metric"] is not None:
+            from mcr.stages import checks
+
             checks.check_quantity("optimized_metric", job.config["optimized_metric"], goals[0])
         if any("_target_" in word for word in job.overrides):
             for target in _targets(job.config):
                 build.locate(target)
-        missing = [s for s in pipeline.ordered(goals) if s.key not in checked and not store.has(s)]
+        missing = [stage for stage in missing if stage.key not in checked]
         checked |= {stage.key for stage in missing}
         if missing:
+            # Torch takes seconds to load, which a command that finds all in the store does without.
+            from mcr.stages import checks
+
             # A launcher may carry the job to another machine; there it is checked again.
             if not any(word.startswith("hydra/launcher=") for word in job.overrides):
                 Context(job.config["runtime"], job.config["logger"], "", Path()).check()

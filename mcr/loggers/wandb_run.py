@@ -55,6 +55,8 @@ def opened(
     with temporary_files(cache):
         import wandb
 
+    # It would look for inputs that a program stages for W&B Launch, whose import takes as long as that of all else.
+    wandb.Run._detect_and_apply_job_inputs = lambda self: None  # type: ignore[method-assign]
     settings = wandb.Settings(
         console="off",
         x_disable_stats=True,

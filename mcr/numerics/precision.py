@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 ATTACK_PRECISIONS = ("fp32", "bf16")  # gradients are taken outside of the pass, where TF32 is off
@@ -48,3 +50,20 @@ def _allow_tf32(products: bool, convolutions: bool) -> None:
     # Of CUDA alone: torch's common switch would also let some CPUs round.
     torch.backends.cuda.matmul.allow_tf32 = products
     torch.backends.cudnn.allow_tf32 = convolutions
+
+
+def widest(network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
+    """A twin of the network in float64 and the images so; both as they are where torch cannot differentiate the twin.
+
+    Args:
+        network: In evaluation mode.
+        images: (N, D, H, W).
+    """
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            twin, points = copy.deepcopy(network).double(), images.detach().to(torch.float64, copy=True)
+            leaf = points[:1].clone().requires_grad_(True)
+            torch.autograd.grad(twin(leaf).sum(), leaf)
+    except Exception:  # a kernel of the user's own may know one type only
+        return network, images
+    return twin, points

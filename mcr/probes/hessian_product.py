@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from mcr.attacks.evasion import ordinary
 from mcr.numerics.losses import cross_entropy
+from mcr.numerics.precision import widest
 from mcr.probes.piecewise import nodes
 
 Product = Callable[[Tensor], Tensor]
@@ -83,7 +83,7 @@ def differences(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Ten
     within a step, the difference on the side that does not cross it is taken: the jump of the gradient there, divided
     by the step, would drown all else.
     """
-    wide, points = _widest(network, images, labels)
+    wide, points = widest(network, images)
     step = torch.finfo(points.dtype).eps ** 0.4
     here = _gradient(wide, points, labels)
 
@@ -122,14 +122,3 @@ def _gradient(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         leaf = ordinary(images.detach()).requires_grad_(True)
         (gradient,) = torch.autograd.grad(cross_entropy(network(leaf), ordinary(labels)).sum(), leaf)
     return gradient.flatten(1)
-
-
-def _widest(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[nn.Module, Tensor]:
-    """A twin of the network in float64 and the images so; itself where it cannot be run in float64."""
-    with torch.inference_mode(False):
-        twin, points = copy.deepcopy(network).double(), ordinary(images.detach()).double()
-    try:
-        _gradient(twin, points[:1], labels[:1])
-    except Exception:  # a kernel of the user's own may know one type only
-        return network, images
-    return twin, points

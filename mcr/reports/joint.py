@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from mcr.evaluation.table import markdown
-from mcr.numerics.statistics import finite
 from mcr.reports import soundness
 from mcr.reports.claims import Verdict
 from mcr.reports.soundness import Doubt, End
@@ -153,7 +152,7 @@ def failed_section(failed: Failures) -> str:
 
 def write_summary(folder: Path, content: Mapping[str, Any], failures: Failures) -> None:
     """The joint summary.json of a sweep."""
-    jsonfile.write(folder / "summary.json", finite({**content, "failed": failures}))
+    jsonfile.write(folder / "summary.json", {**content, "failed": failures})
 
 
 def write_failed(folder: Path, failures: Failures) -> None:

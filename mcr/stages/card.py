@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from mcr.evaluation.table import write_csv
-from mcr.numerics.statistics import finite
 from mcr.progress import bar
 from mcr.repairs.bench import Bench
 from mcr.reports import cards, figures, repair_figures, soundness
@@ -103,7 +102,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     figure = repair_figures.card_figure(rows, card)
     figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
     write_csv(folder / "along.csv", rows)
-    jsonfile.write(folder / "card.json", finite(card))
+    jsonfile.write(folder / "card.json", card)
     (folder / "card.md").write_text(cards.document(card, rows, judged), encoding="utf-8")
     kept = (
         "title",
@@ -124,7 +123,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "measured_on",
     )
     summary = {"kind": "repair", **{name: card[name] for name in kept}, "claims": [vars(verdict) for verdict in judged]}
-    jsonfile.write(folder / SUMMARY, finite(summary))
+    jsonfile.write(folder / SUMMARY, summary)
 
 
 def _ends(stage: Stage, answers: Mapping[str, Answers], classes: int) -> list[End]:

@@ -85,20 +85,6 @@ def _build(stage: Stage) -> None:
         _check_recipe(stage, config["recipe"])
 
 
-def check_choices(cfg: Mapping[str, Any]) -> None:
-    """Build what is chosen at the root, also where no stage of this run has it.
-
-    Args:
-        cfg: The whole configuration, with the digests of plugins.
-
-    Raises:
-        InputError: For the first that cannot be built.
-    """
-    for group in ("attack", "backdoor", "injection", "selection", "transform"):
-        if cfg[group]:
-            build.build({name: value for name, value in cfg[group].items() if name != "numbers"})
-
-
 def _check_card(stage: Stage) -> None:
     for probe in stage.config["probes"].values():
         build.build_tree(probe["probe"])

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
 from mcr.evaluation.measured import MEASURE, PER_IMAGE, PLACES
-from mcr.numerics.statistics import finite
 from mcr.probes.answers import Answers, ask, ask_together
 from mcr.progress import bar
 from mcr.stages import session
@@ -62,16 +61,14 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     files.save(named | {f"given/{name}": value for name, value in given_named.items()}, folder / PER_IMAGE)
     jsonfile.write(
         folder / MEASURE,
-        finite(
-            {
-                "metrics": [asdict(metric) for metric in metrics],
-                "indices": indices,
-                "images": len(data.labels),
-                "means": {name: value.double().nanmean(-1).tolist() for name, value in named.items()},
-                "given": {name: value.double().mean(-1).tolist() for name, value in given_named.items()},
-                "statistics": answers.statistics,
-            }
-        ),
+        {
+            "metrics": [asdict(metric) for metric in metrics],
+            "indices": indices,
+            "images": len(data.labels),
+            "means": {name: value.double().nanmean(-1).tolist() for name, value in named.items()},
+            "given": {name: value.double().mean(-1).tolist() for name, value in given_named.items()},
+            "statistics": answers.statistics,
+        },
     )
 
 

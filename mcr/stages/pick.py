@@ -44,7 +44,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         found = Survey.of(space, torch.stack(list(picked)), config["ends"], lambda count: None)
         progress.reach(1, f"{len(picked)} of {max(len(tried), len(picked))} places")
     said = [{"place": list(u), "loss": loss, "accuracy": accuracy} for u, (loss, accuracy) in tried.items()]
-    write(space, found, folder, {"tried": said, "images": len(part.labels)})
+    write(stage.label, space, found, folder, {"tried": said, "images": len(part.labels)})
 
 
 def corners(curve: Curve) -> Tensor:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from mcr.errors import InputError
 from mcr.evaluation.measured import PLACES
 from mcr.progress import bar
 from mcr.stages import session
@@ -25,11 +27,19 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     places = locus.places(space.curve, config["at"], "evaluation.grid")
     with bar(stage.label, len(places), "places") as progress:
         found = Survey.of(space, places, config["ends"], progress.reach)
-    write(space, found, folder, {})
+    write(stage.label, space, found, folder, {})
 
 
-def write(space: Subspace, found: Survey, folder: Path, said: Mapping[str, Any]) -> None:
-    """Places and statistics as files, and what else is said of them."""
+def write(label: str, space: Subspace, found: Survey, folder: Path, said: Mapping[str, Any]) -> None:
+    """Places and statistics as files, and what else is said of them.
+
+    Raises:
+        InputError: For a place that is infinitely far.
+    """
+    for at, row in zip(found.places.tolist(), found.rows, strict=True):
+        for name, value in row.items():
+            if not isfinite(value):
+                raise InputError(f"{label}: {name} is {value} at {at}: the fit diverged; lower the learning rate")
     named = {f"{index}/{name}": value for index, one in enumerate(found.statistics) for name, value in one.items()}
     files.save(named, folder / STATISTICS)
     written = {

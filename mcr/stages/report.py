@@ -11,7 +11,6 @@ from typing import Any
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.measured import Measured
 from mcr.evaluation.table import write_csv
-from mcr.numerics.statistics import finite
 from mcr.reports import (
     captions,
     corners,
@@ -143,7 +142,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "stronger": stronger,
         "merged": merged.numbers(merges),
     }
-    jsonfile.write(folder / SUMMARY, finite(summary))
+    jsonfile.write(folder / SUMMARY, summary)
 
 
 def _names(one: Space) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -13,13 +13,19 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import is_lazy
 
 from mcr.errors import InputError
+from mcr.numerics.precision import widest
 from mcr.numerics.seeding import generator
+from mcr.stages import slope
 from mcr.stages.artifacts import DataSpec
 
 log = logging.getLogger("mcr")
 IMAGES = 2  # BatchNorm in training mode needs two
 PASSES = 4  # in training mode: a block may be left out of one of them at random
 SAME = 1e-3  # of the logits' norm: more than rounding, which two ways of computing attention differ by
+FAULTS = {  # of a gradient, see ``slope.fault``
+    "wrong": "is not the slope of its logits (a part is detached, or has a backward of its own)",
+    "flat": "is zero, its logits change in steps (it rounds or compares)",
+}
 
 
 def refuse_unusable(model: nn.Module, spec: DataSpec, name: str) -> None:
@@ -33,8 +39,9 @@ def refuse_unusable(model: nn.Module, spec: DataSpec, name: str) -> None:
         name: What an error calls it.
 
     Raises:
-        InputError: Where it does not turn these images into one logit per class, no gradient reaches the image, or
-            its answer in evaluation mode is not a function of the image.
+        InputError: Where it does not turn these images into one logit per class, no gradient reaches the image, all
+            of it is zero though the logits change with the image, or the answer in evaluation mode is not a function
+            of the image.
     """
     if any(isinstance(m, _InstanceNorm) and m.track_running_stats for m in model.modules()):
         raise InputError(f"{name} has InstanceNorm with running statistics, which cannot be estimated along a path")
@@ -46,22 +53,28 @@ def refuse_unusable(model: nn.Module, spec: DataSpec, name: str) -> None:
             f"{name} gives other logits for the same images in evaluation mode, by {gap / logits.norm():.1g} of their "
             "norm: what is drawn at random there (a dropout that does not ask self.training) must be off"
         )
-    _refuse_unreachable(model, images, name)
+    _refuse_unreachable(model, images, spec, name)
 
 
-def _refuse_unreachable(model: nn.Module, images: Tensor, name: str) -> None:
+def _refuse_unreachable(model: nn.Module, images: Tensor, spec: DataSpec, name: str) -> None:
     leaf = images.clone().requires_grad_(True)
     fault = "no gradient reaches the image"
     try:
         with torch.enable_grad(), _unchanged(model):
             logits = model.eval()(leaf)
-            if logits.requires_grad and torch.autograd.grad(logits.sum(), leaf, allow_unused=True)[0] is not None:
-                return
+            projected = (logits * _weights(spec)).sum()
+            if (
+                logits.requires_grad
+                and (found := torch.autograd.grad(projected, leaf, allow_unused=True)[0]) is not None
+            ):
+                if found.any() or _slope(model, spec) != "wrong":
+                    return
+                fault = "its gradient in the image is zero, though its logits change with every image"
     except (Exception, SystemExit) as error:  # any code of the user's network may fail in any way
         fault = _line(error).rstrip(".")
     raise InputError(
         f"{name} cannot be attacked or trained: {fault}; its forward pass must not leave autograd (numpy, detach, "
-        ".data, no_grad: a part that is to stay as it is takes requires_grad_(False))"
+        ".data, no_grad: a part that is to stay as it is takes requires_grad_(False)), nor have a false backward"
     )
 
 
@@ -79,7 +92,7 @@ def refuse_untrainable(model: nn.Module, spec: DataSpec, name: str) -> None:
 
 
 def warned(model: nn.Module, spec: DataSpec, name: str, label: str) -> list[str]:
-    """What may be meant so, but changes results: probabilities in place of logits, parameters that do not train.
+    """What may be meant so, but changes results: probabilities for logits, wrong gradients, parameters not trained.
 
     It is logged, under the label of a stage, and returned for a report.
     """
@@ -89,6 +102,12 @@ def warned(model: nn.Module, spec: DataSpec, name: str, label: str) -> list[str]
         found.append(
             f"{name} answers with probabilities (it ends in a softmax) where logits are expected: it trains slowly and "
             "attacks on it are weak, so that it looks more robust than it is; leave the softmax out"
+        )
+    fault = _slope(model, spec)
+    if fault:
+        found.append(
+            f"the gradient of {name} in the image {FAULTS[fault]}: attacks that go by it are weak, so that it may look "
+            "more robust than it is; compare with attack=square, which needs no gradient"
         )
     unreached = [parameter for parameter, gradient in _gradients(model, spec, name).items() if gradient is None]
     if unreached:
@@ -115,6 +134,25 @@ def _gradients(model: nn.Module, spec: DataSpec, name: str) -> dict[str, Tensor 
                 got = torch.autograd.grad(loss, [training[key] for key in missing], allow_unused=True)
                 found |= dict(zip(missing, got, strict=True))
     return found
+
+
+def _slope(model: nn.Module, spec: DataSpec) -> str:
+    """What is wrong with its gradient in the image, in evaluation mode, and in float64 where it can be run so."""
+    with _unchanged(model):
+        wide, images = widest(model.eval(), _images(spec))
+        buffers = {key: tensor.clone() for key, tensor in wide.named_buffers()}
+
+        def answers(points: Tensor) -> Tensor:
+            _put_back(wide, buffers)  # before a pass: after it autograd still needs what it saw
+            logits: Tensor = wide(points)
+            return (logits * _weights(spec)).sum(1)
+
+        return slope.fault(answers, images, generator(0, "trial of a network", "directions"))
+
+
+def _weights(spec: DataSpec) -> Tensor:
+    """Of the logits, for one number an image: of a sum alone, the gradient of probabilities would be zero."""
+    return torch.randn(len(spec.classes), generator=generator(0, "trial of a network", "weights"))
 
 
 def _images(spec: DataSpec) -> Tensor:
@@ -161,7 +199,11 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-        with torch.no_grad():
-            for key, tensor in model.named_buffers():
-                if key in buffers:
-                    tensor.copy_(buffers[key])
+        _put_back(model, buffers)
+
+
+@torch.no_grad()
+def _put_back(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    for key, tensor in model.named_buffers():
+        if key in buffers:
+            tensor.copy_(buffers[key])

@@ -1,4 +1,4 @@
-"""Results as JSON: what has no value is null there and NaN here; nothing is infinite."""
+"""Results as JSON: what has no value is null there and NaN here."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mcr.errors import InputError
-
 
 def write(path: Path, content: Any) -> None:
-    """Plain values as JSON, which has no NaN: the standard error of a single image, say, is null.
+    """Plain values as JSON, which has a word for finite numbers only: the standard error of a single image is null.
 
-    Raises:
-        InputError: For an infinite number, naming where it stands.
+    So is a mean over pairs of networks that is infinite, of which a report says in words that it is not finite. What
+    no stage can go on from, such as an infinite loss, is refused where it is measured.
     """
-    path.write_text(json.dumps(_nulls(content, path.name), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(_nulls(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read(path: Path) -> Any:
@@ -25,16 +23,12 @@ def read(path: Path) -> Any:
     return _nans(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _nulls(tree: Any, place: str) -> Any:
+def _nulls(tree: Any) -> Any:
     if isinstance(tree, Mapping):
-        return {name: _nulls(value, f"{place} {name}") for name, value in tree.items()}
+        return {name: _nulls(value) for name, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [_nulls(value, f"{place} {index}") for index, value in enumerate(tree)]
-    if isinstance(tree, float) and not math.isfinite(tree):
-        if math.isinf(tree):
-            raise InputError(f"{place} is {tree}, no usable result: lower the learning rate, or ask on more images")
-        return None
-    return tree
+        return [_nulls(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def _nans(tree: Any) -> Any:

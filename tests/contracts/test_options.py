@@ -416,6 +416,7 @@ SMALL_STEP = ("dataset.images=120", "dataset.split.train=2", "training.batch_siz
 @pytest.mark.parametrize("option", [o for o in OPTIONS["architecture"] if o != "imported"])
 def test_every_architecture_takes_one_step_and_uses_all_layers(option: str, config, make) -> None:
     from mcr.stages import artifacts, model
+    from mcr.store import jsonfile
 
     words = [
         "dataset.image_size=32",
@@ -429,6 +430,7 @@ def test_every_architecture_takes_one_step_and_uses_all_layers(option: str, conf
     made = make(*words, goal="train", tiny=False)
     folder, state = made["train start"]
     assert state == "made"
+    assert jsonfile.read(folder / artifacts.TRAINING)["warnings"] == []  # its gradients are those of its logits
     cfg = config(*words, tiny=False)
     network = model.make(cfg, artifacts.read_spec(made["data"][0]), "0")
     network.network.load_state_dict({k.removeprefix("network."): v for k, v in artifacts.read_network(folder).items()})
