@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from mcr.plans import plugins, precheck, recipes, repair
 from mcr.plans.measures import measures
-from mcr.plans.merges import MERGED, merged
 from mcr.plans.networks import Networks
 from mcr.plans.node import Config, node
 from mcr.plans.subspaces import FITTED, fit, subspace
@@ -50,7 +49,6 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
         labels["attacker"] = "attacker's path"
     material = fit(cfg, parts[FITTED])["material"]
     measured = {name: measures(cfg, name, one, ends, dataset, material) for name, one in spaces.items()}
-    merges = merged(cfg, model, ends, dataset, material)
     settings = {
         "report": recipes.without(cfg["report"], *recipes.JOINT),
         **{key: cfg[key] for key in ("claims", "statistics", "soundness")},
@@ -58,8 +56,7 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
         "labels": {name: labels[name] for name in spaces},
     }
     needs = {f"{name}/{probe}": stage for name, found in measured.items() for probe, stage in found.items()}
-    needs |= {f"{MERGED}{name}/{probe}": stage for name, found in merges.items() for probe, stage in found.items()}
-    asked = list(needs.values())
+    asked = [stage for found in measured.values() for stage in found.values()]
     # First of the needs: what is wrong with a file is said before a path is fitted with it.
     checked = precheck.from_files(cfg, model, networks, ends, dataset)
     # A report names what is left out of a user's own images; of other data there is nothing to say.

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from mcr.evaluation.summary import over_replicates
 from mcr.evaluation.table import Table, metrics_of, write_csv
 from mcr.metric import Metric
-from mcr.reports import captions, document, figures, images, joint, joint_merged, robustness
+from mcr.reports import captions, document, figures, images, joint, robustness
 from mcr.reports.claims import Verdict
 from mcr.reports.factor_figures import Group, factor_figures
 from mcr.reports.factor_tables import ByFactor
@@ -98,11 +98,6 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
     sections += [f"{SHADED}\n"] if spread else []
     sections += [document.claims_section(verdicts)] if verdicts else []
     sections += by_factor.sections([job.name for job in jobs if job.notes])
-    members: dict[str, list[joint_merged.Numbers]] = {}
-    for group, job in zip(groups, jobs, strict=True):
-        members.setdefault(group, []).append(job.summary["merged"])
-    merged = joint_merged.joint_section(members, config["statistics"]["level"])
-    sections += [merged] if merged else []
     few = len(jobs) <= figures.MOST_COLUMNS
     sections += [document.replicates_section(spread, described, below)] if spread and few else []
     sections += [document.barrier_section(rows, below)] if few else [document.many_section(names, below)]

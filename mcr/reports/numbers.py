@@ -12,15 +12,6 @@ from mcr.evaluation.table import metrics_of
 from mcr.metric import Metric
 
 ALONG = ("interior", "barrier_above_line", "area")  # statistics of a path beside its ends and the maximum inside
-MERGE = "merged"  # stands for the subspace of merged networks
-# What joint reports have of them; without a label, as they have a section of their own.
-MERGED = {
-    "accuracy": Metric("accuracy", "share", "higher", ""),
-    "gain": Metric("gain", "share", "higher", ""),
-    "nll": Metric("nll", "nats", "lower", ""),
-    "ece": Metric("ece", "share", "lower", ""),
-    "robust_accuracy": Metric("robust_accuracy", "share", "higher", ""),
-}
 INSIDE, INTERIOR, AFTER = "max_inside", "interior", "after"
 
 
@@ -28,10 +19,10 @@ class Number(NamedTuple):
     """One number of a summary.
 
     Attributes:
-        subspace: Along which it was measured; "" of a repair, MERGE of merged networks.
-        metric: A cost (worse when higher); of a repair and of merged networks a metric as it is.
+        subspace: Along which it was measured; "" of a repair.
+        metric: A cost (worse when higher); of a repair a metric as it is.
         statistic: An end, ``max_inside``, ``interior`` (the rise above the highest end), ``barrier_above_line``,
-            ``area``; of a repair the network, of merged networks the merge.
+            ``area``; of a repair the network.
     """
 
     subspace: str
@@ -70,10 +61,6 @@ def _of_paths(summary: Mapping[str, Any]) -> tuple[dict[str, Metric], dict[Numbe
             highest = float(np.max(list(ends.values())))  # NaN where one is, whatever the order
             known = {**ends, INSIDE: highest + told[INTERIOR], **told}
             values |= {Number(space, metric, statistic): value for statistic, value in known.items()}
-    for merge, row in summary["merged"].items():
-        shown = {name: value for name, value in row.items() if name in MERGED}
-        metrics |= {name: MERGED[name] for name in shown}
-        values |= {Number(MERGE, name, merge): value for name, value in shown.items()}
     return metrics, values
 
 

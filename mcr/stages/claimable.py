@@ -10,7 +10,6 @@ import numpy as np
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.summary import Grid, summarize
 from mcr.reports.claims import judge
-from mcr.reports.merged import NUMBERS
 from mcr.stages.scorecard import CLEAN
 from mcr.stages.verdicts import STRONGER
 from mcr.store import build
@@ -45,8 +44,6 @@ def known(stage: Stage, metric: str) -> dict[str, float]:
     probes = {role.split("/", 1)[1]: need for role, need in stage.needs.items() if role.startswith("path/")}
     if "_and_" in metric:
         return CORRELATION
-    if metric.startswith("merged_"):
-        return dict.fromkeys((*NUMBERS, "robust_accuracy", "robust_loss", "member_nll"), 0.0)
     if metric in probes:
         probe = build.build_tree(probes[metric].config["probe"])
         if not hasattr(probe, "ask"):
@@ -72,9 +69,7 @@ def of_goal(goal: Stage) -> dict[str, dict[str, float]]:
         along = [metric.of(probes[name].config["name"]).cost for name, one in single.items() for metric in one.metrics]
         pairs = ["_and_".join(pair) for pair in goal.config["statistics"]["correlations"]]
         together = [name for name, probe in built.items() if hasattr(probe, "ask")]
-        merges = dict.fromkeys(role.partition("/")[0] for role in goal.needs if role.startswith("merged "))
-        names = [name.replace(" ", "_", 1) for name in merges]
-        return {metric: known(goal, metric) for metric in (*along, *pairs, *together, *names)}
+        return {metric: known(goal, metric) for metric in (*along, *pairs, *together)}
     if goal.name == "card":
         ends = dict.fromkeys(goal.needs["choose"].config["ends"], 0.0)
         asked = {name: build.build_tree(part["probe"]) for name, part in goal.config["probes"].items()}

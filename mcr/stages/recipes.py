@@ -106,18 +106,6 @@ class Place(Model):
     memory_format: Format
 
 
-class Pick(Model):
-    curve: Part
-    transform: Part
-    ends: list[str]
-    merge: Part
-    augmentation: Augmented
-    material: Material
-    batchnorm: BatchNorm
-    memory_format: Format
-    batch_size: Whole
-
-
 class Measure(Declared):
     name: str
     probe: Part
@@ -222,7 +210,6 @@ DECLARED: dict[str, type[Declared]] = {
     "extract": Extract,
     "connect": Connect,
     "place": Place,
-    "pick": Pick,
     "measure": Measure,
     "report": Report,
     "precheck": Precheck,

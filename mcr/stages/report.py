@@ -18,7 +18,6 @@ from mcr.reports import (
     document,
     figures,
     images,
-    merged,
     robustness,
     soundness,
     surface_figures,
@@ -94,15 +93,11 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             tables.append(document.path_section(one.parts[suffix].label.capitalize(), found, counts))
     write_csv(folder / "barriers.csv", records)
     spread, given = spaces[FITTED].spread(), spaces[FITTED].given()
-    merges = places.merges(stage, inputs)
-    if merges:
-        write_csv(folder / "merged.csv", [{"merge": name, **row} for name, row in merged.numbers(merges).items()])
     if spread:
         write_csv(folder / "spread.csv", spread)
     write_csv(folder / "ends.csv", given)
     known = {name: one.known for name, one in spaces.items()}
     known[FITTED] |= {**statistics, **verdicts.strongest(stronger)}
-    known[FITTED] |= {f"merged_{name}": numbers for name, numbers in merged.numbers(merges).items()}
     judged = verdicts.judged(stage, measured, known, doubts)
     counted = images.line(
         [(one.measured.label, images.spoken(one.measured.counts, _names(one))) for one in spaces.values()]
@@ -121,7 +116,6 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         if not path
         else []
     )
-    sections += [merged.merged_section(merges)] if merges else []
     sections += [robustness.stronger_section(stronger)] if stronger else []
     sections += [robustness.correlation_section(related, fitted.counts)] if related else []
     sections += curvature.sections(fitted)
@@ -140,7 +134,6 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "subspaces": {name: one.describe() for name, one in spaces.items()},
         "together": statistics,
         "stronger": stronger,
-        "merged": merged.numbers(merges),
     }
     jsonfile.write(folder / SUMMARY, summary)
 
