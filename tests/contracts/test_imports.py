@@ -18,7 +18,7 @@ ROWS = [
     {"plans"},
     {"stages"},
     {"loggers", "reports"},
-    {"edits", "repairs", "training"},
+    {"edits", "merges", "repairs", "training"},
     {"foreign", "probes", "transforms"},
     {"evaluation", "objectives", "weightspace"},
     {"store"},
