@@ -37,6 +37,7 @@ class Answer:
         Metric("brier", "1", "lower", ""),
         Metric("member_accuracy", "share", "higher", ""),
         Metric("member_nll", "nats", "lower", ""),
+        Metric("member_ece", "share", "lower", ""),
         Metric("disagreement", "share", "neither", ""),
         Metric("diversity", "nats", "neither", ""),
     )
@@ -52,7 +53,7 @@ class Answer:
             raise InputError(f"answer: bins={self.bins} must be at least 1")
 
     def ask(self, networks: Sequence[nn.Module], data: EvaluationBatches, draw: torch.Generator) -> dict[str, Tensor]:
-        """Every metric (N,); those of members are means over them."""
+        """Every metric (N,); those of members (M, N)."""
         members = torch.stack([log_probabilities(network, data) for network in networks])
         mean = torch.logsumexp(members, 0) - math.log(len(networks)) if len(networks) > 1 else members[0]
         labels = data.labels.cpu()
@@ -65,8 +66,9 @@ class Answer:
             "nll": -mean.gather(1, truth)[:, 0],
             "ece": calibration_shares(mean, labels, self.bins),
             "brier": mean.exp().square().sum(1) - 2 * mean.exp().gather(1, truth)[:, 0] + 1,
-            "member_accuracy": (members.argmax(2) == labels).double().mean(0),
-            "member_nll": -members[:, torch.arange(len(labels)), labels].mean(0),
+            "member_accuracy": (members.argmax(2) == labels).double(),
+            "member_nll": -members[:, torch.arange(len(labels)), labels],
+            "member_ece": torch.stack([calibration_shares(member, labels, self.bins) for member in members]),
             "disagreement": 1 - alike / pairs if pairs else torch.zeros(len(labels), dtype=torch.float64),
             "diversity": (_entropy(mean) - _entropy(members).mean(0)).clamp_min(0),
         }
@@ -74,19 +76,21 @@ class Answer:
     def statistics(
         self, values: Mapping[str, Tensor], where: Sequence[str], ends: Sequence[int]
     ) -> dict[str, float | str]:
-        """The mean of every metric over images, and its standard error."""
+        """The mean of every metric over images, those of members over these too, and its standard error over images."""
         return summed(values)
 
 
 def summed(values: Mapping[str, Tensor]) -> dict[str, float | str]:
-    """The means of values (N,), and their standard errors."""
+    """The means of values (N,) or (M, N), and their standard errors over the N images."""
     found: dict[str, float | str] = {}
     for name, value in values.items():
-        numbers = value.double().numpy()
+        numbers = value.double().reshape(-1, value.shape[-1]).mean(0).numpy()
         found |= {name: float(numbers.mean()), f"{name}_se": standard_error(numbers)}
     return found
 
 
 def _entropy(answers: Tensor) -> Tensor:
     """Of log-probabilities (..., C), in nats (...)."""
-    return torch.special.entr(answers.exp()).sum(-1)
+    # Probability zero contributes nothing, where its logarithm would make a NaN.
+    found: Tensor = torch.special.entr(answers.exp()).sum(-1)
+    return found

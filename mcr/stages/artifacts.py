@@ -32,6 +32,7 @@ PRECHECK = "precheck.json"
 CLEANED, CHOICE = "cleaned.safetensors", "choice.json"
 SUMMARY = "summary.json"
 STATISTICS = "statistics.safetensors"
+PICK = "pick.json"  # the candidates of a merge, and how good they were
 TRAINING = "training.json"  # why a training ended early, and what was found wrong with a network when it was tried
 
 

@@ -13,6 +13,7 @@ from mcr.datasets.augment import Augmentation
 from mcr.datasets.split import split_indices
 from mcr.errors import InputError
 from mcr.evaluation.bootstrap import Bootstrap
+from mcr.merges.judge import Judge, Score
 from mcr.numerics.precision import ATTACK_PRECISIONS, PRECISIONS
 from mcr.stages import claimable, model, recipes
 from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
@@ -53,6 +54,8 @@ def _build(stage: Stage) -> None:
     for group in ("curve", "backdoor", "selection", "repair", "transform"):
         if config.get(group):
             build.build(config[group])
+    if stage.name == "pick":  # whether the rule goes with the subspace
+        build.build(config["merge"]).pick(Judge(build.build(config["curve"]), lambda u: Score(0.0, 0.0)))
     for group in ("edit", "probe"):
         if group in config:
             build.build_tree(config[group])

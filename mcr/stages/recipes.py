@@ -94,15 +94,25 @@ class Connect(Model):
     seed: str | None = None
 
 
-class Place(Model):
+class Places(Model):
     curve: Part
     transform: Part
     ends: list[str]
-    at: int | list[float] | list[list[float]]
     augmentation: Augmented
     material: Material
     batchnorm: BatchNorm
     memory_format: Format
+
+
+class Place(Places):
+    at: int | list[float] | list[list[float]]
+
+
+class Pick(Places):
+    merge: Part
+    data: Literal["validation", "clean"]
+    images: Count
+    batch_size: Whole
 
 
 class Measure(Declared):
@@ -134,6 +144,11 @@ class Figures(Declared):
     dpi: Annotated[int, Field(ge=1, le=2000)]
 
 
+class Merges(Declared):
+    labels: dict[str, str]  # by name; the first is what the others are compared with
+    far: Share
+
+
 class Report(Declared):
     report: Figures
     claims: list[Part]
@@ -141,6 +156,7 @@ class Report(Declared):
     soundness: Soundness
     title: str
     labels: dict[str, str]
+    merges: Merges | None = None
 
 
 class Precheck(Model):
@@ -208,6 +224,7 @@ DECLARED: dict[str, type[Declared]] = {
     "extract": Extract,
     "connect": Connect,
     "place": Place,
+    "pick": Pick,
     "measure": Measure,
     "report": Report,
     "precheck": Precheck,

@@ -12,11 +12,11 @@ from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.measured import Measure, Measured
 from mcr.evaluation.table import write_csv
 from mcr.numerics.statistics import finite
-from mcr.reports import captions, curvature, document, figures, images, robustness, soundness, together
+from mcr.reports import captions, curvature, document, figures, images, merged, robustness, soundness, together
 from mcr.reports.space import Space
 from mcr.stages import ends as known_ends
 from mcr.stages import own_images, verdicts
-from mcr.stages.artifacts import PRECHECK, SUMMARY, read_spec
+from mcr.stages.artifacts import PICK, PRECHECK, SUMMARY, read_spec
 from mcr.stages.context import Context
 from mcr.stages.verdicts import FITTED, STRONGER
 from mcr.store import jsonfile
@@ -55,6 +55,11 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     infinite = dict.fromkeys(line for one in measured.values() for line in robustness.infinite(one))
     warnings = [*_given(inputs), *stopped, *known_ends.faults(inputs), *soundness.warnings(doubts), *infinite]
     warnings += [*robustness.warnings(stronger, statistics), *_unknown(statistics)]
+    merges = _merges(stage, inputs)
+    if merges:
+        warnings += merged.warnings(merges, config["merges"]["far"])
+        statistics = {**statistics, merged.NAME: merged.known(merges)}
+        write_csv(folder / "merges.csv", merged.records(merges))
     related, table = spaces[FITTED].related, spaces[FITTED].tables[""]
     notes = {metric.label: robustness.correlation_note(related, metric.name) for metric in table.metrics}
     references = [figures.Line(one.measured.label, one.tables[""]) for name, one in spaces.items() if name != FITTED]
@@ -93,6 +98,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     sections += curvature.sections(fitted)
     sections += [robustness.together_section(probe, one) for probe, one in asked.items()]
     sections += ["![points of the path together](together.png)\n"] if asked else []
+    sections += [merged.section(merges)] if merges else []
     sections += [*tables, document.ends_section(given, fitted.counts)]
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     summary = {
@@ -137,8 +143,20 @@ def _read(stage: Stage, inputs: Mapping[str, Path], name: str, label: str) -> Me
             place = need.needs["place"]
             ends = tuple(place.config["ends"])
             folder = inputs[role].parent.parent / place.name / place.key
-            found[role.split("/", 1)[1]] = Measure.read(inputs[role], folder, ends, need.config["data"])
+            found[role.removeprefix(f"{name}/")] = Measure.read(inputs[role], folder, ends, need.config["data"])
     return Measured(label, found)
+
+
+def _merges(stage: Stage, inputs: Mapping[str, Path]) -> list[merged.Merged]:
+    """The merged networks, the best single one first."""
+    labels = (stage.config.get("merges") or {"labels": {}})["labels"]
+    found = []
+    for name, label in labels.items():
+        measures = _read(stage, inputs, f"merge/{name}", label).measures
+        pick = next(need.needs["place"] for role, need in stage.needs.items() if role.startswith(f"merge/{name}/"))
+        folder = next(iter(inputs.values())).parent.parent / pick.name / pick.key
+        found.append(merged.Merged(name, label, measures, jsonfile.read(folder / PICK)))
+    return found
 
 
 def _drawn(panel: figures.Panel, settings: str) -> Any:
