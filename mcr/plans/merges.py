@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from mcr.errors import InputError
 from mcr.plans import recipes
 from mcr.plans.measures import ASKED, asked
+from mcr.plans.networks import Networks
 from mcr.plans.node import Config, Stages, node
 from mcr.plans.subspaces import place, roles, subspace
 from mcr.store.stage import Stage
@@ -24,6 +29,42 @@ def chosen(cfg: Config) -> dict[str, Config]:
         if part != beside.get(name, part):
             raise InputError(f"merges.{name}: what stands beside every merge is called {name}; take another name")
     return {**beside, **wanted} if wanted else {}
+
+
+def file(
+    cfg: Config, title: str, merged: Mapping[str, Stages], networks: Networks, checked: Stages, trained: Stages
+) -> Stage:
+    """The one merge that is written as a file of weights, with its card.
+
+    Args:
+        cfg: The whole configuration.
+        title: What the card calls this run.
+        merged: See ``merged``.
+        networks: Makes the first network, whose file says how the weights are named.
+        checked: The stage that asks networks from files, by its role.
+        trained: All trainings, by role: the card says which of them ended early.
+
+    Raises:
+        InputError: Where no merge is chosen, or several are.
+    """
+    if len(cfg["merges"]) != 1:
+        raise InputError(f"mcr merge writes one network, merges has {len(cfg['merges'])}: mcr merge merge=greedy_soup")
+    (name,) = cfg["merges"]
+    asked = {f"{ROLE}/{one}/{probe}": stage for one, found in merged.items() for probe, stage in found.items()}
+    pick = next(iter(merged[name].values())).needs["place"]
+    first = networks.after(networks.names[0], 0)
+    needs = dict(pick.needs) | ({"file": first} if first.name == "load" else {})
+    config = {"merge": name, "merges": settings(cfg), "title": title}
+    return replace(
+        node("merge", "merge", config, **checked, **asked, **trained, **needs, pick=pick),
+        beyond=tuple(stage.needs["place"] for stage in asked.values()),
+    )
+
+
+def settings(cfg: Config) -> dict[str, Any]:
+    """What a report reads of the merges."""
+    labels = {name: one["label"] for name, one in chosen(cfg).items()}
+    return {"labels": labels, "far": cfg["merging"]["far"]}
 
 
 def merged(cfg: Config, model: Config, ends: Stages, dataset: Stages, material: Config) -> dict[str, dict[str, Stage]]:

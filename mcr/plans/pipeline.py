@@ -57,8 +57,7 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     }
     merged = merging.merged(cfg, model, ends, dataset, material)
     if merged:
-        labels = {name: one["label"] for name, one in merging.chosen(cfg).items()}
-        settings["merges"] = {"labels": labels, "far": cfg["merging"]["far"]}
+        settings["merges"] = merging.settings(cfg)
     told = measured | {f"{merging.ROLE}/{name}": found for name, found in merged.items()}
     needs = {f"{name}/{probe}": stage for name, found in told.items() for probe, stage in found.items()}
     asked = [stage for found in told.values() for stage in found.values()]
@@ -70,11 +69,13 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     report = replace(report, beyond=tuple(stage.needs["place"] for stage in asked))
     trained = _trainings(list(ends.values()))
     card = repair.card(cfg, title, networks, ends, trained) if cfg["verb"] == "repair" else None
+    file = [merging.file(cfg, title, merged, networks, checked, trained)] if cfg["verb"] == "merge" else []
     return {
         "train": list(ends.values()),
         "connect": [*checked.values(), *spaces.values()],
         "evaluate": [*checked.values(), *asked],
         "report": [report],
+        "merge": file,
         "repair": [card, card.needs["choose"]] if card is not None else [],
     }
 

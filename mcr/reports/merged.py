@@ -67,7 +67,7 @@ class Merged:
         grid = self.one.grid
         if self.cost > 1:
             return f"{self.cost} places"
-        if len(grid.coordinates) == len(grid.ends) - 1 and np.isclose(grid.shares[0], 0).any():
+        if len(grid.coordinates) == len(grid.ends) - 1 > 1 and np.allclose(grid.places[0], grid.shares[0][1:]):
             held = [
                 f"{share:.2f} {name}" for share, name in zip(grid.shares[0], grid.ends, strict=True) if share > 1e-9
             ]

@@ -55,7 +55,9 @@ def _build(stage: Stage) -> None:
         if config.get(group):
             build.build(config[group])
     if stage.name == "pick":  # whether the rule goes with the subspace
-        build.build(config["merge"]).pick(Judge(build.build(config["curve"]), lambda u: Score(0.0, 0.0)))
+        _picked(config)
+    if stage.name == "merge" and len(_picked(stage.needs["pick"].config)) > 1:
+        raise InputError(f"merge={config['merge']}: several networks are no single file; average, best_point are one")
     for group in ("edit", "probe"):
         if group in config:
             build.build_tree(config[group])
@@ -86,6 +88,12 @@ def _build(stage: Stage) -> None:
         _check_card(stage)
     if "recipe" in config:
         _check_recipe(stage, config["recipe"])
+
+
+def _picked(config: Mapping[str, Any]) -> list[torch.Tensor]:
+    """What a merge picks where all places are equally good."""
+    rule, curve = build.build(config["merge"]), build.build(config["curve"])
+    return list(rule.pick(Judge(curve, lambda u: Score(0.0, 0.0))))
 
 
 def check_choices(cfg: Mapping[str, Any]) -> None:

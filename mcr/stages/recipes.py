@@ -159,6 +159,12 @@ class Report(Declared):
     merges: Merges | None = None
 
 
+class Merge(Declared):
+    merge: str  # the name of the one that is written
+    merges: Merges
+    title: str
+
+
 class Precheck(Model):
     material: Material
     batch_size: Whole
@@ -228,6 +234,7 @@ DECLARED: dict[str, type[Declared]] = {
     "measure": Measure,
     "report": Report,
     "precheck": Precheck,
+    "merge": Merge,
     "choose": Choose,
     "card": Card,
 }

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from mcr.evaluation.bootstrap import Bootstrap
-from mcr.evaluation.measured import Measure, Measured
+from mcr.evaluation.measured import Measured
 from mcr.evaluation.table import write_csv
 from mcr.numerics.statistics import finite
 from mcr.reports import captions, curvature, document, figures, images, merged, robustness, soundness, together
 from mcr.reports.space import Space
 from mcr.stages import ends as known_ends
+from mcr.stages import merged as merging
 from mcr.stages import own_images, verdicts
-from mcr.stages.artifacts import PICK, PRECHECK, SUMMARY, read_spec
+from mcr.stages.artifacts import PRECHECK, SUMMARY, read_spec
 from mcr.stages.context import Context
 from mcr.stages.verdicts import FITTED, STRONGER
 from mcr.store import jsonfile
@@ -34,7 +35,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     """figure.png and .svg, the tables of each subspace, the points together, report.md, summary.json."""
     config = stage.config
     bootstrap = Bootstrap(config["statistics"]["draws"], config["statistics"]["level"])
-    measured = {name: _read(stage, inputs, name, label) for name, label in config["labels"].items()}
+    measured = {
+        name: Measured(label, merging.measures(stage, inputs, name)) for name, label in config["labels"].items()
+    }
     fitted = measured[FITTED]
     ends = fitted.grid.ends
     told = [STRONGER] if REPORTED in fitted.metrics else []
@@ -55,7 +58,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     infinite = dict.fromkeys(line for one in measured.values() for line in robustness.infinite(one))
     warnings = [*_given(inputs), *stopped, *known_ends.faults(inputs), *soundness.warnings(doubts), *infinite]
     warnings += [*robustness.warnings(stronger, statistics), *_unknown(statistics)]
-    merges = _merges(stage, inputs)
+    merges = merging.merges(stage, inputs)
     if merges:
         warnings += merged.warnings(merges, config["merges"]["far"])
         statistics = {**statistics, merged.NAME: merged.known(merges)}
@@ -133,30 +136,6 @@ def _ends(stage: Stage, inputs: Mapping[str, Path], fitted: Measured) -> list[so
         known_ends.end(name, first.needs[f"end {index}"], asked, classes, known_ends.scores_of(fitted, needs, corner))
         for index, (name, corner) in enumerate(zip(fitted.grid.ends, fitted.grid.corners, strict=True))
     ]
-
-
-def _read(stage: Stage, inputs: Mapping[str, Path], name: str, label: str) -> Measured:
-    """All measures of one subspace."""
-    found = {}
-    for role, need in stage.needs.items():
-        if role.startswith(f"{name}/"):
-            place = need.needs["place"]
-            ends = tuple(place.config["ends"])
-            folder = inputs[role].parent.parent / place.name / place.key
-            found[role.removeprefix(f"{name}/")] = Measure.read(inputs[role], folder, ends, need.config["data"])
-    return Measured(label, found)
-
-
-def _merges(stage: Stage, inputs: Mapping[str, Path]) -> list[merged.Merged]:
-    """The merged networks, the best single one first."""
-    labels = (stage.config.get("merges") or {"labels": {}})["labels"]
-    found = []
-    for name, label in labels.items():
-        measures = _read(stage, inputs, f"merge/{name}", label).measures
-        pick = next(need.needs["place"] for role, need in stage.needs.items() if role.startswith(f"merge/{name}/"))
-        folder = next(iter(inputs.values())).parent.parent / pick.name / pick.key
-        found.append(merged.Merged(name, label, measures, jsonfile.read(folder / PICK)))
-    return found
 
 
 def _drawn(panel: figures.Panel, settings: str) -> Any:

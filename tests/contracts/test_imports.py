@@ -48,7 +48,7 @@ FLOORS = {
     "store": [{"leftovers"}, {"build", "store"}, {"manifest", "stage"}, {"identity", "jsonfile", "locks"}, {"disk"}],
     "plans": [
         {"pipeline"},
-        {"repair"},
+        {"merges", "repair"},
         {"precheck"},
         {"measures", "networks", "plugins"},
         {"subspaces"},
