@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mcr.app import cli, shorthands
+from mcr.architectures.mlp import Mlp
 from mcr.curves.bezier import Bezier
 from mcr.curves.bezier_surface import BezierSurface
 from mcr.curves.bilinear import Bilinear
 from mcr.curves.simplex import Simplex
+from mcr.datasets.split import home
 from mcr.errors import InputError
 from mcr.merges.average import Average
 from mcr.merges.best_corner import BestCorner
@@ -22,13 +32,22 @@ from mcr.merges.corners import Corners
 from mcr.merges.greedy_soup import GreedySoup
 from mcr.merges.judge import Judge, Score, average_of, corners
 from mcr.merges.points import Points
+from mcr.plans import pipeline
 from mcr.probes.answer import Answer
 from mcr.probes.answer_attacked import AnswerAttacked
 from mcr.probes.calibration import Calibration
 from mcr.probes.divergence import jensen_shannon, log_probabilities
 from mcr.probes.risk import risk
 from mcr.probes.robust_risk import robust_risk
+from mcr.stages import pick, session
+from mcr.stages.artifacts import SPLIT, read_network, read_spec, read_split
+from mcr.stages.context import Context
+from mcr.store.stage import Stage
+from mcr.store.store import Store
+from mcr.training.swa import SwaModule
+from mcr.weightspace import files as tensors
 from mcr.weightspace.subspace import Subspace, shares_of_ends
+from tests.conftest import TINY
 from tests.test_group_probes import batches, networks, pgd, seeded
 
 
@@ -179,3 +198,135 @@ def test_the_mean_answer_by_hand() -> None:
 def test_the_statistics_of_an_answer_are_means_with_their_errors() -> None:
     found = Answer(5).statistics({"nll": torch.tensor([1.0, 3.0])}, [], [])
     assert found == {"nll": 2.0, "nll_se": pytest.approx(1.0)}
+
+
+# --- commands ---
+
+
+def trained(folder: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    path = folder / f"net {seed}.safetensors"
+    save_file(Mlp([16], 3, 1, (8, 8)).state_dict(), path)
+    return path
+
+
+SOUP = ("+merge@merges.soup=greedy_soup", "+merge@merges.point=best_point")
+
+
+def test_without_a_merge_nothing_of_it_is_planned(config) -> None:
+    assert not any(stage.name == "pick" for stage in pipeline.ordered(pipeline.plan(config())["report"]))
+
+
+def test_a_run_reports_its_merges_and_claims_name_them(make, config) -> None:
+    claim = "{source: 'x, y', quantity: merges.soup.accuracy_gain, relation: '>=', value: -1, standard_errors: 0}"
+    made = make(*SOUP, f"claims=[{claim}]")
+    folder = made["report"][0]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["claims"][0]["held"]
+    assert {"best.accuracy", "average.nll", "ensemble.cost", "soup.ece", "point.robust_accuracy_gain_se"} <= set(
+        summary["together"]["merges"]
+    )
+    told = (folder / "report.md").read_text().split("## Merged networks")[1]
+    assert "| ensemble of all |" in told
+    assert all(len(line) <= 80 for line in told.split("## ")[0].splitlines() if line.startswith("|"))
+    picked = json.loads((made["pick soup"][0] / "pick.json").read_text())
+    assert picked["data"] == "validation"
+    best = max(one["accuracy"] for one in picked["tried"][:2])
+    places = json.loads((made["pick soup"][0] / "places.json").read_text())["places"]
+    assert next(one["accuracy"] for one in picked["tried"] if one["place"] == places[0]) >= best
+
+
+def test_a_merge_never_sees_the_test_images(make, config, tmp_path, monkeypatch) -> None:
+    asked: list[str] = []
+
+    def watched(inputs, name, *rest):
+        asked.append(name)
+        return read_split(inputs, name, *rest)
+
+    monkeypatch.setattr(pick, "read_split", watched)
+    monkeypatch.setattr(session, "read_split", watched)
+    make(*SOUP, goal="evaluate")
+    picks = {stage.key for stage in _picks(config(*SOUP))}
+    other = _picks(config(*SOUP, "evaluation.test_images=3", "evaluation.robust_images=2"))
+    assert {stage.key for stage in other} == picks
+    assert "validation" in asked
+    assert "test" not in asked
+
+
+def _picks(cfg: dict[str, Any]) -> list[Stage]:
+    return [stage for stage in pipeline.ordered(pipeline.plan(cfg)["report"]) if stage.name == "pick"]
+
+
+def test_other_test_images_give_the_same_picks(make, config, tmp_path) -> None:
+    cfg = config(*SOUP)
+    make(*SOUP, goal="evaluate")
+    store = Store(cfg["paths"]["store"])
+    context = Context(cfg["runtime"], cfg["logger"], "tests", tmp_path / "run")
+    for stage in _picks(cfg):
+        inputs = {role: store.folder(need) for role, need in stage.needs.items()}
+        counts = read_spec(inputs["data"]).counts
+        changed = tmp_path / f"data {stage.key}"
+        shutil.copytree(inputs["data"], changed)
+        where = changed / f"{home('test', counts)}_images.npy"
+        images = np.load(where)
+        images[tensors.load(inputs["split"] / SPLIT)["test"].long()] = 7
+        np.save(where, images)
+        folder = tmp_path / f"pick {stage.key}"
+        folder.mkdir()
+        pick.compute(stage, {**inputs, "data": changed}, folder, context)
+        for name in ("pick.json", "places.json"):
+            assert json.loads((folder / name).read_text()) == json.loads((store.folder(stage) / name).read_text())
+
+
+@pytest.mark.slow
+def test_a_merge_of_files_is_a_file_with_a_card(tmp_path, monkeypatch) -> None:
+    given = [trained(tmp_path, seed) for seed in range(3)]
+    words = [*TINY, f"paths.root={tmp_path}", "dataset.classes=3", "merge=average"]
+    out = tmp_path / "out"
+    monkeypatch.setattr("sys.argv", ["mcr"])
+    assert cli.dispatch(["merge", *map(str, given), *words, f"hydra.run.dir={out}"]) == 0
+    merged, states = load_file(out / "merged.safetensors"), [load_file(path) for path in given]
+    for name, value in merged.items():
+        torch.testing.assert_close(value, torch.stack([state[name] for state in states]).mean(0), rtol=1e-5, atol=1e-6)
+    card = (out / "card.md").read_text()
+    assert "net_0" in card
+    assert hashlib.sha256((out / "merged.safetensors").read_bytes()).hexdigest() in card
+
+
+def test_files_become_networks_in_their_order(tmp_path) -> None:
+    given = [str(trained(tmp_path, seed)) for seed in range(4)]
+    words = shorthands.joined("connect", given, [])
+    assert [w for w in words if w.startswith("+")] == [f"+endpoint@endpoints.net_{n}=checkpoint" for n in range(4)]
+    assert "curve=bezier_surface" in words
+    assert "curve=bezier_triangle" in shorthands.joined("connect", given[:3], [])
+    assert not any(w.startswith("curve=") for w in shorthands.joined("connect", given[:3], ["curve=simplex"]))
+    for wrong, said in (([given[0]], "two networks"), ([given[0]] * 2, "twice"), ([given[0], "no"], "no file no")):
+        with pytest.raises(InputError, match=said):
+            shorthands.joined("connect", wrong, [])
+
+
+@pytest.mark.slow
+def test_swa_is_the_average_of_the_late_epochs(make) -> None:
+    words = ("training.epochs=4", "schedule=cycles")
+    swa = make("endpoint@endpoints.start=swa", "endpoints.start.module.begin=0.5", *words, goal="train")
+    made = make("endpoint@endpoints.end=snapshot", "endpoints.end.epoch=3", *words, goal="train")
+    averaged, last, third = (
+        read_network(found[label][0])
+        for found, label in ((swa, "train start"), (made, "train start"), (made, "train end"))
+    )
+    assert any(not torch.equal(last[name], third[name]) for name in last)
+    for name, value in averaged.items():
+        torch.testing.assert_close(value, (last[name] + third[name]) / 2, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_batchnorm_of_swa_is_that_of_the_average(make) -> None:
+    made = make("endpoint@endpoints.start=swa", "architecture=small_cnn", "training.epochs=2", goal="train")
+    state = read_network(made["train start"][0])
+    assert any(name.endswith("running_mean") and bool(value.any()) for name, value in state.items())
+
+
+@pytest.mark.parametrize(("begin", "every"), [(1.0, 1), (-0.1, 1), (0.5, 0)])
+def test_swa_refuses_what_is_no_share_and_no_number_of_epochs(begin: float, every: int) -> None:
+    with pytest.raises(InputError, match="begin"):
+        SwaModule(nn.Linear(2, 2), begin, every, num_classes=2, objective=None, optimizer=None, schedule=None, seed="")

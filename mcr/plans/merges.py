@@ -28,7 +28,9 @@ def chosen(cfg: Config) -> dict[str, Config]:
     for name, part in wanted.items():
         if part != beside.get(name, part):
             raise InputError(f"merges.{name}: what stands beside every merge is called {name}; take another name")
-    return {**beside, **wanted} if wanted else {}
+    # What is asked for once stands there once; the first of those beside is what all others are compared with.
+    kept = {name: part for index, (name, part) in enumerate(beside.items()) if not index or part not in wanted.values()}
+    return {**kept, **wanted} if wanted else {}
 
 
 def file(

@@ -42,7 +42,7 @@ SHIPPED = {
     "dataset": "cifar10 cifar100 digits fashion_mnist imagefolder imagefolder_clean mnist svhn synthetic tiny_imagenet",
     "debug": "default",
     "edit": "inject path_aware permute poison_tune prune tune",
-    "endpoint": "adversarial checkpoint copy fgsm_rs permuted_copy poisoned snapshot standard trades tuned_copy",
+    "endpoint": "adversarial checkpoint copy fgsm_rs permuted_copy poisoned snapshot standard swa trades tuned_copy",
     "ends": "backdoored four_regular four_robust injected path_aware regular_regular regular_robust robust_robust "
     "three_regular",
     "evaluation": "path quick record",
@@ -67,7 +67,7 @@ SHIPPED = {
     "repair": "finetune noise path_point prune scratch",
     "report": "default",
     "runtime": "auto cpu ddp gpu",
-    "schedule": "cosine flat_linear_flat one_cycle step",
+    "schedule": "cosine cycles flat_linear_flat one_cycle step",
     "selection": "farthest middle",
     "transform": "magnitude none",
 }
