@@ -9,6 +9,7 @@ import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -319,11 +320,23 @@ def test_swa_is_the_average_of_the_late_epochs(make) -> None:
         torch.testing.assert_close(value, (last[name] + third[name]) / 2, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.slow
-def test_batchnorm_of_swa_is_that_of_the_average(make) -> None:
-    made = make("endpoint@endpoints.start=swa", "architecture=small_cnn", "training.epochs=2", goal="train")
-    state = read_network(made["train start"][0])
-    assert any(name.endswith("running_mean") and bool(value.any()) for name, value in state.items())
+def test_batchnorm_of_swa_is_that_of_the_average() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3))
+    module = SwaModule(network, 0.0, 1, num_classes=3, objective=None, optimizer=None, schedule=None, seed="")
+    given = list(batches(12))
+    module._trainer = SimpleNamespace(num_training_batches=3, max_epochs=2, current_epoch=0, train_dataloader=given)
+    for epoch in range(2):
+        module._trainer.current_epoch = epoch
+        with torch.no_grad():
+            network[0].weight.add_(1.0)
+        for index, batch in enumerate(given):
+            module.on_train_batch_end(None, batch, index)
+    assert int(module.averaged.n_averaged) == 2
+    torch.testing.assert_close(module.scored[0].weight, network[0].weight - 0.5)
+    with torch.no_grad():
+        seen = [module.scored[0](images) for images, _ in given]
+    means = torch.stack([part.mean((0, 2, 3)) for part in seen]).mean(0)
+    torch.testing.assert_close(module.scored[1].running_mean, means, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("begin", "every"), [(1.0, 1), (-0.1, 1), (0.5, 0)])
