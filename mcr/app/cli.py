@@ -20,9 +20,10 @@ from mcr.errors import STATUS_FAILED, STATUS_INPUT, STATUS_INTERRUPTED, FaultErr
 from mcr.store.build import nearest
 from mcr.text import CELL, printable
 
-VERBS = ("train", "connect", "evaluate", "report", "repair")
+VERBS = ("train", "connect", "evaluate", "report", "repair", "merge")
 VIEWS = ("show", "list", "explain", "prune", "export")
 PLAIN = ("list", "explain", "export")  # whose words are no verbs
+TAKES_FILES = ("repair", "connect", "merge")  # of weights, after the verb
 RERUN = "--experimental-rerun"
 PLACES = ("hydra.sweep.dir", "paths.root")  # of a joint report
 # Hydra's options whose next word is a value.
@@ -82,7 +83,12 @@ def dispatch(words: list[str]) -> int:
     if verb == "report" and files:
         return _join([Path(file) for file in files], words)
     swept = bool({"-m", "--multirun"} & set(words)) or any(w.startswith("hydra.mode=") for w in words)
-    words = [*shorthands.checkpoints(files), *shorthands.paths(words, swept)]
+    if verb == "merge":
+        words = shorthands.merge(words, swept)
+    given = shorthands.checkpoints(files) if verb == "repair" else shorthands.joined(verb, files, words)
+    if verb == "connect" and files:
+        verb = "report"  # who names files wants to know what lies between them
+    words = [*given, *shorthands.paths(words, swept)]
     if view == "list":
         options.list_options(conf_folder(), overrides.parse_arguments(words))
         return 0
@@ -209,7 +215,7 @@ def _split_verbs(words: list[str]) -> tuple[str, str, list[str], list[str]]:
     """
     view, verb, files, rest = "", "", [], []
     for before, word in zip(["", *words], words, strict=False):
-        there = {"repair": Path.is_file, "report": Path.is_dir}.get(verb)
+        there = Path.is_dir if verb == "report" else Path.is_file if verb in TAKES_FILES else None
         if there is not None and not word.startswith("-") and there(Path(word)):
             files.append(word)  # some programs put "=" into the names of their files
         elif "=" in word or word.startswith(("-", "~", "+")) or before in VALUE_FLAGS or view in PLAIN:
@@ -220,7 +226,7 @@ def _split_verbs(words: list[str]) -> tuple[str, str, list[str], list[str]]:
             verb = word
         elif word in VERBS + VIEWS:
             raise InputError(f"one verb at a time: {word} is one too many")
-        elif verb in ("repair", "report"):
+        elif verb in (*TAKES_FILES, "report"):
             files.append(word)
         else:
             raise InputError(f"there is no verb {word}; {nearest(word, [*VERBS, *VIEWS])}")

@@ -26,6 +26,7 @@ from mcr.store import build, identity
 # Places for choices beside those of the defaults list.
 ADDED = (
     *("endpoint@endpoints.*", "probe@probes.*", "reference@references.*", "edit@endpoints.*.edits.*"),
+    "merge@merges.*",
     *("attack@probes.*.attack", "attack@probes.*.attacks.*"),
 )
 # Sections where a value that only the job knows may stand: no number depends on them, nor where results are looked for.

@@ -34,9 +34,9 @@ from mcr.text import CELL, printable
 log = logging.getLogger("mcr")
 FAILURE = "failure.txt"
 UNFINISHED = (STATUS_FAILED, "did not finish: its process was killed or interrupted")
-CLEANED = "cleaned.safetensors"
+CLEANED, MERGED = "cleaned.safetensors", "merged.safetensors"
 ONE_AFTER_ANOTHER = "BasicLauncher"  # Hydra's own; others run jobs at the same time
-REPORTED = ("report", "repair")  # verbs that end with files to open and send on
+REPORTED = ("report", "repair", "merge")  # verbs that end with files to open and send on
 
 
 def check(request: overrides.Request) -> None:
@@ -95,7 +95,14 @@ def job(cfg: DictConfig) -> float | None:
     swept = hydra.mode == RunMode.MULTIRUN
     if swept and launching.skipped(hydra.job.num):
         return None
-    for stale in ("summary.json", CLEANED, "card.md", "card.json"):  # a named folder may hold an earlier run
+    for stale in (
+        "summary.json",
+        CLEANED,
+        MERGED,
+        "merges.csv",
+        "card.md",
+        "card.json",
+    ):  # a named folder may hold an earlier run
         (folder / stale).unlink(missing_ok=True)
     group, words = Path(hydra.sweep.dir).name if swept else folder.name, hydra.overrides.task
     chosen: dict[str, Any] = {}
@@ -210,12 +217,15 @@ def wandb_place(folder: Path, below: str = "") -> dict[str, str]:
 
 
 def _print(folder: Path) -> None:
-    from mcr.app.terminal import print_repair, print_results
+    from mcr.app.terminal import print_merge, print_repair, print_results
 
     summary = jsonfile.read(folder / "summary.json")
     if summary.get("kind") == "repair":
         places: dict[str, Path | str] = {"network": folder / CLEANED, "card": folder / "card.md"}
         print_repair(summary, {**places, "figure": folder / "figure.png", **wandb_place(folder)})
+        return
+    if summary.get("kind") == "merge":
+        print_merge(summary, {"network": folder / MERGED, "card": folder / "card.md", **wandb_place(folder)})
         return
     verdicts = [("path", Verdict(**claim)) for claim in summary["claims"]]
     places = {"figure": folder / "figure.png", "tables": folder / "report.md"}

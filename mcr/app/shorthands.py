@@ -10,6 +10,9 @@ from pathlib import Path
 from mcr.errors import InputError
 from mcr.store import identity
 
+# What joins so many networks, and what flat shape it is compared with.
+SHAPES = {2: ("bezier", "straight"), 3: ("bezier_triangle", "simplex"), 4: ("bezier_surface", "bilinear")}
+MOST_NAME = 50  # characters of a file's name that become a network's
 ONE_MODEL = "permuted_copy"  # how the second network is made where a user has one
 
 
@@ -30,12 +33,61 @@ def checkpoints(files: list[str]) -> list[str]:
         raise InputError(f"repair takes one or two networks, not {len(files)}: {' '.join(files)}")
     words = []
     for role, file in zip(("start", "end"), files, strict=False):
-        if Path(file).is_dir():
-            raise InputError(f"{file} is a folder: name the file of weights in it")
-        if not Path(file).is_file():
-            raise InputError(f"there is no file {file}")
+        _there(file)
         words += [f"endpoint@endpoints.{role}=checkpoint", f"endpoints.{role}.path={quoted(file)}"]
     return [*words, f"endpoint@endpoints.end={ONE_MODEL}"] if len(files) == 1 else words
+
+
+def joined(verb: str, files: list[str], words: list[str]) -> list[str]:
+    """The overrides for which files after ``connect`` and ``merge`` stand: networks by the names of their files.
+
+    Three are joined by a triangle, four by a surface, unless ``curve=`` says otherwise; more by the flat simplex.
+
+    Raises:
+        InputError: For a file that is not there, one that is named twice, a single one.
+    """
+    if not files:
+        return []
+    if len(files) < 2:
+        raise InputError(f"mcr {verb} takes two networks or more, not {files[0]} alone")
+    named: dict[str, str] = {}
+    for file in files:
+        _there(file)
+        if any(os.path.samefile(file, other) for other in named.values()):
+            raise InputError(f"{file} is named twice: give different networks")
+        stem = re.sub(r"\W+", "_", Path(file).stem).strip("_")[:MOST_NAME] or "network"
+        taken = {*named, "start", "end"}  # the places of the networks that are taken away
+        choices = (stem, *(f"{stem}_{number}" for number in range(2, len(files) + 4)))
+        named[next(name for name in choices if name not in taken)] = file
+    chosen = [f"~endpoint@endpoints.{name}" for name in ("start", "end")]
+    for name, file in named.items():
+        chosen += [f"+endpoint@endpoints.{name}=checkpoint", f"endpoints.{name}.path={quoted(file)}"]
+    curve, beside = SHAPES.get(len(files), ("simplex", "simplex"))
+    given = any(word.startswith("curve=") for word in words)
+    return [*chosen, *([] if given else [f"curve={curve}"]), f"reference@references.straight={beside}"]
+
+
+def merge(words: list[str], swept: bool) -> list[str]:
+    """``merge=greedy_soup`` after the verb stands for the one merge that is written; without it the average.
+
+    Raises:
+        InputError: For a sweep.
+    """
+    if swept:
+        raise InputError("mcr merge writes one file: compare merges with +merge@merges.NAME=... in one report")
+    rules = [word.partition("=")[2] for word in words if word.startswith("merge=")]
+    others = [word for word in words if not word.startswith("merge=")]
+    if not rules and any(word.startswith("+merge@merges.") for word in words):
+        return words
+    return [f"+merge@merges.merged={rules[-1] if rules else 'average'}", *others]
+
+
+def _there(file: str) -> None:
+    """Raises InputError for what is no file."""
+    if Path(file).is_dir():
+        raise InputError(f"{file} is a folder: name the file of weights in it")
+    if not Path(file).is_file():
+        raise InputError(f"there is no file {file}")
 
 
 def paths(words: Iterable[str], swept: bool) -> list[str]:

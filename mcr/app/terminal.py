@@ -15,6 +15,7 @@ from mcr.metric import Metric
 from mcr.reports import cards, document, repairs, robustness
 from mcr.reports.claims import Verdict, told
 from mcr.reports.factors import REPLICATE
+from mcr.reports.merged import SHARE
 from mcr.reports.overview import Overview
 from mcr.reports.pivots import parts
 from mcr.text import printable
@@ -144,6 +145,25 @@ def _print_places(console: Console, places: Mapping[str, Path | str]) -> None:
     console.print()
     for what, place in places.items():
         console.print(_shown(f"{what:<8} {place}"), highlight=False, soft_wrap=True)
+
+
+def print_merge(summary: Mapping[str, Any], places: Mapping[str, Path | str]) -> None:
+    """The merged network beside the given ones, the warnings, and where the file lies."""
+    console = Console()
+    console.print()
+    console.print(_shown(f"{summary['title']}: {summary['merge']}"), style="bold", highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("network", "passes", "test accuracy %", "gain"):
+        table.add_column(column, justify="left" if column == "network" else "right", no_wrap=True)
+    for row in summary["rows"]:
+        cells = [f"{row['cost']:.0f}", SHARE.text(row["accuracy"]), SHARE.text(row["accuracy_gain"], "+")]
+        table.add_row(_shown(row["label"]), *cells)
+    console.print(table)
+    for line in summary["warnings"]:
+        console.print(_shown(f"warning: {line}"), style="yellow", highlight=False, soft_wrap=True)
+    console.print()
+    for name, place in places.items():
+        console.print(_shown(f"{name:8} {place}"), highlight=False, soft_wrap=True)
 
 
 def print_repair(summary: Mapping[str, Any], places: Mapping[str, Path | str]) -> None:

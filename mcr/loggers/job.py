@@ -46,7 +46,7 @@ class Job:
 
 def metrics(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Metric to statistics, of a path or a repair; those of a path besides the fitted one under its name."""
-    if summary.get("kind") == "repair":
+    if summary.get("kind") in ("repair", "merge"):
         return dict(summary["metrics"])
     fitted = summary["subspaces"][PATH]
     others = {
@@ -79,7 +79,7 @@ def log_job(job: Job, place: Place) -> None:
         if job.summary.get("kind") == "repair":
             log_table(run, "repair/candidates", rows(job.folder / "along.csv"))
             log_images(run, {"repair/figure": job.folder / "figure.png"})
-        elif job.summary:
+        elif job.summary and job.summary.get("kind") != "merge":
             _log_path(run, job)
 
 

@@ -6,8 +6,9 @@ import importlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mcr.plans import merges as merging
 from mcr.plans import plugins, precheck, recipes, repair
 from mcr.plans.measures import measures
 from mcr.plans.networks import Networks
@@ -49,14 +50,18 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
         labels["attacker"] = "attacker's path"
     material = fit(cfg, parts[FITTED])["material"]
     measured = {name: measures(cfg, name, one, ends, dataset, material) for name, one in spaces.items()}
-    settings = {
+    settings: dict[str, Any] = {
         "report": recipes.without(cfg["report"], *recipes.JOINT),
         **{key: cfg[key] for key in ("claims", "statistics", "soundness")},
         "title": title,
         "labels": {name: labels[name] for name in spaces},
     }
-    needs = {f"{name}/{probe}": stage for name, found in measured.items() for probe, stage in found.items()}
-    asked = [stage for found in measured.values() for stage in found.values()]
+    merged = merging.merged(cfg, model, ends, dataset, material)
+    if merged:
+        settings["merges"] = merging.settings(cfg)
+    told = measured | {f"{merging.ROLE}/{name}": found for name, found in merged.items()}
+    needs = {f"{name}/{probe}": stage for name, found in told.items() for probe, stage in found.items()}
+    asked = [stage for found in told.values() for stage in found.values()]
     # First of the needs: what is wrong with a file is said before a path is fitted with it.
     checked = precheck.from_files(cfg, model, networks, ends, dataset)
     # A report names what is left out of a user's own images; of other data there is nothing to say.
@@ -65,11 +70,13 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     report = replace(report, beyond=tuple(stage.needs["place"] for stage in asked))
     trained = _trainings(list(ends.values()))
     card = repair.card(cfg, title, networks, ends, trained) if cfg["verb"] == "repair" else None
+    file = [merging.file(cfg, title, merged, networks, checked, trained)] if cfg["verb"] == "merge" else []
     return {
         "train": list(ends.values()),
         "connect": [*checked.values(), *spaces.values()],
         "evaluate": [*checked.values(), *asked],
         "report": [report],
+        "merge": file,
         "repair": [card, card.needs["choose"]] if card is not None else [],
     }
 

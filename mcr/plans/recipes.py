@@ -18,7 +18,7 @@ JOINT = ("rows", "columns")  # settings of a sweep's report, which a report of o
 
 def check_names(cfg: Config) -> None:
     """Raises InputError for a name that is no name: they become columns, files and labels of stages."""
-    named = {group: cfg.get(group, {}) for group in ("endpoints", "probes", "references")}
+    named = {group: cfg.get(group, {}) for group in ("endpoints", "probes", "references", "merges")}
     named |= {f"endpoints.{name}.edits": end["edits"] for name, end in cfg["endpoints"].items()}
     named |= {f"probes.{name}.attacks": probe.get("attacks", {}) for name, probe in cfg["probes"].items()}
     for group, names in named.items():

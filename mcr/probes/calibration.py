@@ -41,9 +41,20 @@ class Calibration:
     def __call__(self, network: nn.Module, data: EvaluationBatches, draw: torch.Generator) -> dict[str, Tensor]:
         """``ece`` and ``nll``, each (N,)."""
         answers, labels = log_probabilities(network, data), data.labels.cpu()
-        confidence, predicted = answers.exp().max(1)
-        gap = (predicted == labels).double() - confidence
-        # A confidence of exactly 1 belongs to the last bin.
-        place = (confidence * self.bins).long().clamp_max(self.bins - 1)
-        sums = torch.zeros(self.bins, dtype=torch.float64).index_add_(0, place, gap)
-        return {"ece": gap * sums.sign()[place], "nll": -answers.gather(1, labels[:, None])[:, 0]}
+        return {"ece": calibration_shares(answers, labels, self.bins), "nll": -answers.gather(1, labels[:, None])[:, 0]}
+
+
+def calibration_shares(answers: Tensor, labels: Tensor, bins: int) -> Tensor:
+    """The share of each image in the calibration error, float64 (N,); see ``Calibration``.
+
+    Args:
+        answers: Log-probabilities, float64 (N, C).
+        labels: (N,).
+        bins: Number of bins.
+    """
+    confidence, predicted = answers.exp().max(1)
+    gap = (predicted == labels).double() - confidence
+    # A confidence of exactly 1 belongs to the last bin.
+    place = (confidence * bins).long().clamp_max(bins - 1)
+    sums = torch.zeros(bins, dtype=torch.float64).index_add_(0, place, gap)
+    return gap * sums.sign()[place]

@@ -31,7 +31,9 @@ POISON, POISON_FACTS, EDIT = "poison.safetensors", "poison.json", "edit.json"
 PRECHECK = "precheck.json"
 CLEANED, CHOICE = "cleaned.safetensors", "choice.json"
 SUMMARY = "summary.json"
+MERGED = "merged.safetensors"
 STATISTICS = "statistics.safetensors"
+PICK = "pick.json"  # the candidates of a merge, and how good they were
 TRAINING = "training.json"  # why a training ended early, and what was found wrong with a network when it was tried
 
 

@@ -13,6 +13,7 @@ from mcr.datasets.augment import Augmentation
 from mcr.datasets.split import split_indices
 from mcr.errors import InputError
 from mcr.evaluation.bootstrap import Bootstrap
+from mcr.merges.judge import Judge, Score
 from mcr.numerics.precision import ATTACK_PRECISIONS, PRECISIONS
 from mcr.stages import claimable, model, recipes
 from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
@@ -53,6 +54,10 @@ def _build(stage: Stage) -> None:
     for group in ("curve", "backdoor", "selection", "repair", "transform"):
         if config.get(group):
             build.build(config[group])
+    if stage.name == "pick":  # whether the rule goes with the subspace
+        _picked(config)
+    if stage.name == "merge" and len(_picked(stage.needs["pick"].config)) > 1:
+        raise InputError(f"merge={config['merge']}: several networks are no single file; average, best_point are one")
     for group in ("edit", "probe"):
         if group in config:
             build.build_tree(config[group])
@@ -83,6 +88,12 @@ def _build(stage: Stage) -> None:
         _check_card(stage)
     if "recipe" in config:
         _check_recipe(stage, config["recipe"])
+
+
+def _picked(config: Mapping[str, Any]) -> list[torch.Tensor]:
+    """What a merge picks where all places are equally good."""
+    rule, curve = build.build(config["merge"]), build.build(config["curve"])
+    return list(rule.pick(Judge(curve, lambda u: Score(0.0, 0.0))))
 
 
 def _check_card(stage: Stage) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.summary import Grid, summarize
+from mcr.reports import merged
 from mcr.reports.claims import judge
 from mcr.stages.scorecard import CLEAN
 from mcr.stages.verdicts import STRONGER
@@ -42,6 +43,8 @@ def check_claim(claim: Mapping[str, Any], known: Mapping[str, float]) -> None:
 def known(stage: Stage, metric: str) -> dict[str, float]:
     """The statistics that a report will hold of a metric, by name."""
     probes = {role.split("/", 1)[1]: need for role, need in stage.needs.items() if role.startswith("path/")}
+    if metric == merged.NAME:
+        return dict.fromkeys(merged.claimable(_merged(stage)), 0.0)
     if "_and_" in metric:
         return CORRELATION
     if metric in probes:
@@ -60,6 +63,15 @@ def known(stage: Stage, metric: str) -> dict[str, float]:
     return summarize(grid, {"any": np.zeros((len(places), 2))}, Bootstrap(1, 0.5))["any"]
 
 
+def _merged(stage: Stage) -> dict[str, list[str]]:
+    """Merge to the statistics of its probes."""
+    found: dict[str, list[str]] = {}
+    for role, need in stage.needs.items():
+        if role.startswith("merge/"):
+            found.setdefault(role.split("/")[1], []).extend(build.build_tree(need.config["probe"]).numbers)
+    return found
+
+
 def of_goal(goal: Stage) -> dict[str, dict[str, float]]:
     """Metric to the statistics that the summary of a run will hold; nothing where a run ends before it is measured."""
     if goal.name == "report":
@@ -69,7 +81,8 @@ def of_goal(goal: Stage) -> dict[str, dict[str, float]]:
         along = [metric.of(probes[name].config["name"]).cost for name, one in single.items() for metric in one.metrics]
         pairs = ["_and_".join(pair) for pair in goal.config["statistics"]["correlations"]]
         together = [name for name, probe in built.items() if hasattr(probe, "ask")]
-        return {metric: known(goal, metric) for metric in (*along, *pairs, *together)}
+        merges = [merged.NAME] if _merged(goal) else []
+        return {metric: known(goal, metric) for metric in (*along, *pairs, *together, *merges)}
     if goal.name == "card":
         ends = dict.fromkeys(goal.needs["choose"].config["ends"], 0.0)
         asked = {name: build.build_tree(part["probe"]) for name, part in goal.config["probes"].items()}

@@ -95,15 +95,25 @@ class Connect(Model):
     seed: str | None = None
 
 
-class Place(Model):
+class Places(Model):
     curve: Part
     transform: Part
     ends: list[str]
-    at: int | list[float] | list[list[float]]
     augmentation: Augmented
     material: Material
     batchnorm: BatchNorm
     memory_format: Format
+
+
+class Place(Places):
+    at: int | list[float] | list[list[float]]
+
+
+class Pick(Places):
+    merge: Part
+    data: Literal["validation", "clean"]
+    images: Count
+    batch_size: Whole
 
 
 class Measure(Declared):
@@ -136,6 +146,11 @@ class Figures(Declared):
     dpi: Annotated[int, Field(ge=1, le=2000)]
 
 
+class Merges(Declared):
+    labels: dict[str, str]  # by name; the first is what the others are compared with
+    far: Share
+
+
 class Report(Declared):
     report: Figures
     claims: list[Part]
@@ -143,6 +158,13 @@ class Report(Declared):
     soundness: Soundness
     title: str
     labels: dict[str, str]
+    merges: Merges | None = None
+
+
+class Merge(Declared):
+    merge: str  # the name of the one that is written
+    merges: Merges
+    title: str
 
 
 class Precheck(Model):
@@ -210,9 +232,11 @@ DECLARED: dict[str, type[Declared]] = {
     "extract": Extract,
     "connect": Connect,
     "place": Place,
+    "pick": Pick,
     "measure": Measure,
     "report": Report,
     "precheck": Precheck,
+    "merge": Merge,
     "choose": Choose,
     "card": Card,
 }

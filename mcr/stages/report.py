@@ -18,6 +18,7 @@ from mcr.reports import (
     document,
     figures,
     images,
+    merged,
     robustness,
     soundness,
     surface_figures,
@@ -25,7 +26,8 @@ from mcr.reports import (
 )
 from mcr.reports.space import Space
 from mcr.stages import ends as known_ends
-from mcr.stages import own_images, places, verdicts
+from mcr.stages import merged as merging
+from mcr.stages import own_images, verdicts
 from mcr.stages.artifacts import PRECHECK, SUMMARY, read_spec
 from mcr.stages.context import Context
 from mcr.stages.verdicts import FITTED, STRONGER
@@ -50,7 +52,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     """figure.png and .svg, the tables of each subspace, the points together, report.md, summary.json."""
     config = stage.config
     bootstrap = Bootstrap(config["statistics"]["draws"], config["statistics"]["level"])
-    measured = {name: _read(stage, inputs, name, label) for name, label in config["labels"].items()}
+    measured = {
+        name: Measured(label, merging.measures(stage, inputs, name)) for name, label in config["labels"].items()
+    }
     fitted = measured[FITTED]
     ends = fitted.grid.ends
     told = [STRONGER] if REPORTED in fitted.metrics else []
@@ -71,6 +75,11 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     infinite = dict.fromkeys(line for one in measured.values() for line in robustness.infinite(one))
     warnings = [*_given(inputs), *stopped, *known_ends.faults(inputs), *soundness.warnings(doubts), *infinite]
     warnings += [*robustness.warnings(stronger, statistics), *_unknown(statistics)]
+    merges = merging.merges(stage, inputs)
+    if merges:
+        warnings += merged.warnings(merges, config["merges"]["far"])
+        statistics = {**statistics, merged.NAME: merged.known(merges)}
+        write_csv(folder / "merges.csv", merged.records(merges))
     warnings += corners.near(fitted, config["soundness"]["apart"])
     related, table = spaces[FITTED].related, spaces[FITTED].tables[""]
     path = len(table.coordinates) == 1
@@ -121,6 +130,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     sections += curvature.sections(fitted)
     sections += [robustness.together_section(probe, one) for probe, one in asked.items()]
     sections += ["![points of the path together](together.png)\n"] if asked else []
+    sections += [merged.section(merges)] if merges else []
     sections += [corners.distances_section(fitted), *tables, document.ends_section(given, fitted.counts)]
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     summary = {
@@ -155,11 +165,6 @@ def _ends(stage: Stage, inputs: Mapping[str, Path], fitted: Measured) -> list[so
         known_ends.end(name, first.needs[f"end {index}"], asked, classes, known_ends.scores_of(fitted, needs, corner))
         for index, (name, corner) in enumerate(zip(fitted.grid.ends, fitted.grid.corners, strict=True))
     ]
-
-
-def _read(stage: Stage, inputs: Mapping[str, Path], name: str, label: str) -> Measured:
-    """All measures of one subspace."""
-    return Measured(label, places.answers(stage, inputs, name))
 
 
 def _drawn(panel: figures.Panel, settings: str, space: Space) -> Any:

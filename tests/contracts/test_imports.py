@@ -18,7 +18,7 @@ ROWS = [
     {"plans"},
     {"stages"},
     {"loggers", "reports"},
-    {"edits", "repairs", "training"},
+    {"edits", "merges", "repairs", "training"},
     {"foreign", "probes", "transforms"},
     {"evaluation", "objectives", "weightspace"},
     {"store"},
@@ -48,7 +48,7 @@ FLOORS = {
     "store": [{"leftovers"}, {"build", "store"}, {"manifest", "stage"}, {"identity", "jsonfile", "locks"}, {"disk"}],
     "plans": [
         {"pipeline"},
-        {"repair"},
+        {"merges", "repair"},
         {"precheck"},
         {"measures", "networks", "plugins"},
         {"alignments", "subspaces"},

@@ -20,6 +20,7 @@ from mcr.app import composition, overrides
 from mcr.app.composition import conf_folder
 from mcr.app.options import description
 from mcr.datasets.batches import EvaluationBatches
+from mcr.merges.judge import Judge, Score
 from mcr.metric import Metric
 from mcr.numerics.seeding import generator
 from mcr.plans import measures, recipes
@@ -41,7 +42,7 @@ SHIPPED = {
     "dataset": "cifar10 cifar100 digits fashion_mnist imagefolder imagefolder_clean mnist svhn synthetic tiny_imagenet",
     "debug": "default",
     "edit": "inject match_activations match_jointly match_weights path_aware permute poison_tune prune tune",
-    "endpoint": "adversarial checkpoint copy fgsm_rs permuted_copy poisoned snapshot standard trades tuned_copy",
+    "endpoint": "adversarial checkpoint copy fgsm_rs permuted_copy poisoned snapshot standard swa trades tuned_copy",
     "ends": "aligned backdoored four_aligned four_regular four_robust injected path_aware regular_regular "
     "regular_robust robust_robust three_regular",
     "evaluation": "path quick record",
@@ -56,16 +57,17 @@ SHIPPED = {
     "hydra": "mcr",
     "injection": "fault_sneaking fault_sneaking_l0 gaussian none",
     "logger": "csv none wandb",
+    "merge": "average best_corner best_point corners greedy_soup points",
     "normalization": "dataset fixed",
     "objective": "adversarial adversarial_warmup cross_entropy fgsm_rs trades",
     "optimizer": "adamw sgd",
-    "probe": "accuracy alignment attack_success calibration ensemble gradient_similarity input_curvature risk "
-    "risk_fitted robust_risk stronger_attacks success transfer triggered_similarity",
+    "probe": "accuracy alignment answer answer_attacked attack_success calibration ensemble gradient_similarity "
+    "input_curvature risk risk_fitted robust_risk stronger_attacks success transfer triggered_similarity",
     "reference": "bilinear regular simplex straight",
     "repair": "finetune noise path_point prune scratch",
     "report": "default",
     "runtime": "auto cpu ddp gpu",
-    "schedule": "cosine flat_linear_flat one_cycle step",
+    "schedule": "cosine cycles flat_linear_flat one_cycle step",
     "selection": "farthest middle",
     "transform": "magnitude none",
 }
@@ -74,6 +76,7 @@ OVERLAYS = ("ends", "experiment", "hparams_search", "debug")  # they only overri
 # Where an option of a group stands in a configuration, and the word that puts it there.
 PLACES = {
     "endpoint": ("endpoints.end", "endpoint@endpoints.end"),
+    "merge": ("merges.added", "+merge@merges.added"),
     "reference": ("references.straight", "reference@references.straight"),
     "probe": ("probes.added", "+probe@probes.added"),
     "edit": ("endpoints.end.edits.added", "+edit@endpoints.end.edits.added"),
@@ -93,6 +96,7 @@ BESIDE = {
     "edit": {"kind", "label", "data", "joint", "numbers", "reference", "use"},
     "injection": {"numbers"},
     "logger": {"kind"},
+    "merge": {"label", "curve", "objective", "data", "images"},
     "probe": set(measures.ASKED),
     "repair": {"name", "trains", "begin", "module", "optimizer", "weight_decay", "ema_decay", "budget"},
 }
@@ -105,6 +109,7 @@ HOMES = {
     "dataset": "datasets",
     "edit": "edits",
     "injection": "injections",
+    "merge": "merges",
     "objective": "objectives",
     "probe": "probes",
     "repair": "repairs",
@@ -120,6 +125,7 @@ SHARED = {
     "curve": {"barycentric", "bernstein", "box"},
     "dataset": {"augment", "batches", "classes", "decoding", "folder", "left_out", "split", "torchvision_source"},
     "injection": {"injected"},
+    "merge": {"judge"},
     "probe": {"answers", "divergence", "input_gradient", "input_hessian", "hessian_product", "piecewise"},
     "repair": {"bench", "held_out"},
     "selection": {"choice"},
@@ -391,6 +397,18 @@ class Fetched(Downloaded):
         super().__init__(root, download, **selection)
         if hasattr(self, "targets"):
             self.targets = [label % 10 for label in self.targets]
+
+
+@pytest.mark.parametrize("path", of_group("merge"), ids=name)
+def test_a_merge_picks_places_of_its_subspace(path: Path, composed: Composed) -> None:
+    config = composed(path, whole=True)["merges"]["added"]
+    curve = build.build(recipes.without(config["curve"], "joins", "fits"))
+    judge = Judge(curve, lambda u: Score(0.5, float(u.sum())))
+    found = build.build(plain(path, config)).pick(judge)
+    assert len(found) >= 1
+    for u in found:
+        assert u.dtype == torch.float64
+        curve.check(u)
 
 
 @pytest.mark.parametrize("path", of_group("dataset"), ids=name)
