@@ -1,0 +1,1 @@
+"""Where the control points of a subspace begin."""
