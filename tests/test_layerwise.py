@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,8 +20,8 @@ from mcr.starts.least_squares import through
 from mcr.types import Batch
 from mcr.weightspace.layout import Layout
 
-START = LayerWise(stages=3, moves=2, repairs=2, lr=0.05, momentum=0.9)
-FEW = LayerWise(stages=3, moves=2, repairs=0, lr=0.05, momentum=0.9)
+START = LayerWise(stages=3, moves=2, least=2, most=2, enough=0.0, lr=0.05, momentum=0.9)
+FEW = replace(START, least=0, most=0)
 
 
 def network(seed: int) -> nn.Module:
@@ -94,6 +97,29 @@ def test_trained_weights_keep_the_variance_of_the_first_end() -> None:
         assert variance(trained) == pytest.approx(variance(start), rel=1e-12)
 
 
+def test_training_after_a_move_ends_where_the_loss_is_low_enough() -> None:
+    def steps(enough: float) -> int:
+        seen = []
+
+        def counted() -> Iterator[Batch]:
+            for batch in batches():
+                seen.append(batch)
+                yield batch
+
+        class Endless:
+            def __iter__(self) -> Iterator[Batch]:
+                return counted()
+
+        (layout, a), (_, b) = of(network(1)), of(network(2))
+        start = replace(START, least=2, most=7, enough=enough)
+        list(start.waypoints(a, b, layout, network(0), Endless(), CrossEntropy(), 0))
+        return len(seen)
+
+    # Two moves of each of three stages, behind the last of which there is nothing to train.
+    assert steps(1e9) == 2 * 2 * 2
+    assert steps(0.0) == 2 * 2 * 7
+
+
 def test_rescaling_keeps_the_mean_and_leaves_vectors_and_constants_alone() -> None:
     weight = torch.rand(4, 5, dtype=torch.float64)
     mean = float(weight.mean())
@@ -115,7 +141,7 @@ def test_the_network_keeps_its_mode() -> None:
 def test_a_norm_belongs_to_the_layer_before_it() -> None:
     layout = of(network(0))[0]
     assert [layout.names[index] for index in layers(layout)] == ["0.weight", "4.weight", "6.weight"]
-    assert LayerWise(9, 1, 0, 0.1, 0.0).count(layout) == 4  # no more stages than layers
+    assert replace(START, stages=9, moves=1).count(layout) == 4  # no more stages than layers
 
 
 def test_a_polychain_of_as_many_points_is_the_polyline_itself() -> None:
@@ -145,4 +171,6 @@ def test_a_surface_and_wrong_numbers_are_refused() -> None:
     with pytest.raises(InputError, match="from one network to another, 4 are given"):
         START(Bilinear(), [a] * 4, layout, network(0), batches(), CrossEntropy(), 0)
     with pytest.raises(InputError, match="moves=0 must be at least 1"):
-        LayerWise(1, 0, 0, 0.1, 0.0)
+        replace(START, moves=0)
+    with pytest.raises(InputError, match="most=1 must be at least 2"):
+        replace(START, most=1)

@@ -40,8 +40,10 @@ class LayerWise:
     Attributes:
         stages: Into how many stages the layers are cut; a network of fewer layers has one for each.
         moves: Steps in which a stage goes to b.
-        repairs: Training steps after each.
-        lr: Of these, plain SGD with momentum, begun anew at each stage.
+        least: Training steps after each, at least.
+        most: At most.
+        enough: Training ends where the mean loss of the latest ``least`` batches is no higher.
+        lr: Of training, SGD with momentum that is begun anew at each stage.
         momentum: Likewise.
 
     Raises:
@@ -50,14 +52,16 @@ class LayerWise:
 
     stages: int
     moves: int
-    repairs: int
+    least: int
+    most: int
+    enough: float
     lr: float
     momentum: float
 
     def __post_init__(self) -> None:
-        for name, least in (("stages", 1), ("moves", 1), ("repairs", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"layerwise: {name}={getattr(self, name)} must be at least {least}")
+        for name, lowest in (("stages", 1), ("moves", 1), ("least", 0), ("most", self.least)):
+            if getattr(self, name) < lowest:
+                raise InputError(f"layerwise: {name}={getattr(self, name)} must be at least {lowest}")
 
     def __call__(
         self,
@@ -126,25 +130,40 @@ class LayerWise:
                 begun = [view.clone() for view in here[first:last]]
                 moved = any(not torch.equal(old, new) for old, new in zip(begun, goal[first:last], strict=True))
                 behind = parameters[last:]
-                steps = self.repairs if moved and behind else 0  # where nothing moves there is nothing to repair
                 optimizer = torch.optim.SGD(behind or [torch.zeros(1)], self.lr, self.momentum)
                 for move in range(1, self.moves + 1):
-                    if moved:
+                    if moved:  # otherwise there is nothing to repair either
                         for view, old, new in zip(here[first:last], begun, goal[first:last], strict=True):
                             blend_(view, old, new, move / self.moves)
-                    for _ in range(steps):
-                        with torch.enable_grad():
-                            objective(network, *next(endless), draw)[0].mean().backward()
-                        optimizer.step()
-                        network.zero_grad()
-                    if steps:
+                    if moved and behind:
+                        self.repair(network, optimizer, endless, objective, draw)
                         for view, old in zip(here[last:], start[last:], strict=True):
                             rescale_(view, variance(old))
                     yield at.theta
         finally:
-            network.zero_grad()
             for module, training in modes:
                 module.training = training
+
+    @torch.enable_grad()
+    def repair(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        batches: Iterator[Batch],
+        objective: Objective,
+        draw: torch.Generator,
+    ) -> None:
+        """Train what the optimizer moves until the loss is low enough."""
+        losses: list[float] = []
+        while len(losses) < self.most:
+            loss = objective(network, *next(batches), draw)[0].mean()
+            network.zero_grad()
+            loss.backward()
+            optimizer.step()
+            network.zero_grad()
+            losses.append(float(loss.detach()))
+            if len(losses) >= self.least and sum(losses[-self.least :]) <= self.enough * len(losses[-self.least :]):
+                break
 
 
 def layers(layout: Layout) -> list[int]:
