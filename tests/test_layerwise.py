@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -106,18 +108,36 @@ def test_training_after_a_move_ends_where_the_loss_is_low_enough() -> None:
                 seen.append(batch)
                 yield batch
 
-        class Endless:
+        class Counted:
             def __iter__(self) -> Iterator[Batch]:
                 return counted()
 
         (layout, a), (_, b) = of(network(1)), of(network(2))
         start = replace(START, least=2, most=7, enough=enough)
-        list(start.waypoints(a, b, layout, network(0), Endless(), CrossEntropy(), 0))
+        list(start.waypoints(a, b, layout, network(0), Counted(), CrossEntropy(), 0))
         return len(seen)
 
     # Two moves of each of three stages, behind the last of which there is nothing to train.
     assert steps(1e9) == 2 * 2 * 2
     assert steps(0.0) == 2 * 2 * 7
+
+
+def test_an_attack_in_training_sees_the_statistics_of_the_weights_of_that_step() -> None:
+    seen = []
+
+    class Attacking(CrossEntropy):
+        attacks = True
+
+        def __call__(self, network: nn.Module, images: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+            convolution, norm = next(iter(network.children())), list(network.children())[1]
+            mean = convolution(images).detach().mean((0, 2, 3))
+            torch.testing.assert_close(norm.get_buffer("running_mean"), mean, rtol=1e-9, atol=1e-9)
+            seen.append(mean)
+            return super().__call__(network, images, *rest)
+
+    (layout, a), (_, b) = of(network(1)), of(network(2))
+    list(START.waypoints(a, b, layout, network(0), batches(), Attacking(), 0))
+    assert len(seen) == 2 * 2 * 2
 
 
 def test_rescaling_keeps_the_mean_and_leaves_vectors_and_constants_alone() -> None:
@@ -174,3 +194,38 @@ def test_a_surface_and_wrong_numbers_are_refused() -> None:
         replace(START, moves=0)
     with pytest.raises(InputError, match="most=1 must be at least 2"):
         replace(START, most=1)
+
+
+@pytest.mark.slow
+def test_small_moves_with_enough_training_leave_no_barrier_between_two_trained_networks() -> None:
+    inputs = torch.randn(256, 8, generator=generator(0, "inputs")).double()
+    labels = (inputs[:, :3] * inputs[:, 3:6]).argmax(1)
+
+    def trained(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        module = nn.Sequential(nn.Linear(8, 24), nn.Tanh(), nn.Linear(24, 24), nn.Tanh(), nn.Linear(24, 3)).double()
+        optimizer = torch.optim.SGD(module.parameters(), 0.1, 0.9)
+        for _ in range(300):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(module(inputs), labels).backward()
+            optimizer.step()
+        return module
+
+    moved = trained(1)
+    (layout, a), (_, b) = of(moved), of(trained(2))
+
+    @torch.no_grad()
+    def worst(points: list[Tensor]) -> float:
+        found = []
+        for one, other in pairwise(points):
+            for share in (0.0, 0.5, 1.0):
+                state = layout.views(torch.lerp(one, other, share))
+                found.append(
+                    float(nn.functional.cross_entropy(torch.func.functional_call(moved, state, inputs), labels))
+                )
+        return max(found)
+
+    start = LayerWise(stages=3, moves=20, least=5, most=60, enough=0.02, lr=0.05, momentum=0.9)
+    found = [one.clone() for one in start.waypoints(a, b, layout, moved, [(inputs, labels)], CrossEntropy(), 0)]
+    assert worst([a, a]) < 0.02 > worst([b, b])
+    assert worst(found) < worst([torch.lerp(a, b, step / 20) for step in range(21)]) / 8

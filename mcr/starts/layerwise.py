@@ -15,6 +15,7 @@ from mcr.numerics.seeding import generator
 from mcr.objectives.objective import Objective
 from mcr.starts.least_squares import through
 from mcr.types import Batch
+from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.model_at import ModelAt
 
@@ -29,7 +30,7 @@ class LayerWise:
     the layout's order, which is that of the forward pass where modules are registered in it, are cut into stages. Each
     stage goes to b in ``moves`` steps, and stays; after each step the layers behind it are trained, for they see other
     features now. In the end only the last stage moves, over features that are b's already: for a linear classifier a
-    convex problem, without a barrier.
+    convex problem, without a barrier. What remains is what half-way features of an early stage cannot tell apart.
 
     A blend of independent weights has about half of their variance: each moved weight is rescaled about its mean to the
     blend of the variances of a and b, each trained one to that of a. Biases and the parameters of norms are not.
@@ -156,7 +157,10 @@ class LayerWise:
         """Train what the optimizer moves until the loss is low enough."""
         losses: list[float] = []
         while len(losses) < self.most:
-            loss = objective(network, *next(batches), draw)[0].mean()
+            images, labels = next(batches)
+            if objective.attacks:  # in evaluation mode, with statistics that must be those of these weights
+                batchnorm.refresh(network, [images])
+            loss = objective(network, images, labels, draw)[0].mean()
             network.zero_grad()
             loss.backward()
             optimizer.step()
