@@ -19,7 +19,7 @@ ROWS = [
     {"stages"},
     {"loggers", "reports"},
     {"edits", "merges", "repairs", "training"},
-    {"foreign", "probes", "transforms"},
+    {"foreign", "probes", "starts", "transforms"},
     {"evaluation", "objectives", "weightspace"},
     {"store"},
     {"architectures", "attacks", "backdoors", "curves", "datasets", "injections", "schedules", "selection"},
