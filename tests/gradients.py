@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mcr.curves.curve import Curve
 from mcr.objectives.cross_entropy import CrossEntropy
-from mcr.sampling.sampler import Phase, Sampling
-from mcr.sampling.uniform import Uniform
 from mcr.training.subspace import SubspaceModule
-from mcr.weightspace.subspace import control_points
-
-UNIFORM = Sampling(1, {"whole": Phase(1.0, Uniform())})
 
 
-def subspace_module(curve: Curve, ends: Sequence[Tensor], **changes: Any) -> SubspaceModule:
-    """On clean images by plain descent; layout, network and num_classes are the test's."""
+def subspace_module(**changes: Any) -> SubspaceModule:
+    """On clean images by plain descent; curve, layout, ends, network and num_classes are the test's."""
     usual: dict[str, Any] = {"free": "inner", "transforms": [], "weight_decay": 0.0, "ema_decay": 0.0, "seed": "s"}
-    usual |= {"curve": curve, "points": control_points(curve, ends), "sampling": UNIFORM}
     usual |= {"objective": CrossEntropy(), "optimizer": torch.optim.SGD, "schedule": None}
     return SubspaceModule(**(usual | changes))
 

@@ -44,9 +44,7 @@ from mcr.training.history import Row
 from mcr.training.subspace import SubspaceModule
 from mcr.types import Batch
 from mcr.weightspace.layout import Layout
-from mcr.weightspace.subspace import control_points
 from tests.conftest import TINY
-from tests.gradients import UNIFORM
 
 PROCESSES = 2
 DRAW = torch.Generator().manual_seed(0)
@@ -82,8 +80,7 @@ def curve(norm: Callable[[], nn.Module], objective: Objective) -> EndpointModule
     return SubspaceModule(
         curve=Bezier(3),
         layout=layout,
-        points=control_points(Bezier(3), ends),
-        sampling=UNIFORM,
+        ends=ends,
         free="inner",
         transforms=[],
         weight_decay=1e-3,

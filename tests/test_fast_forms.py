@@ -49,8 +49,7 @@ from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm, model_at
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.model_at import ModelAt
-from mcr.weightspace.subspace import control_points
-from tests.gradients import UNIFORM, Keeper, gradients
+from tests.gradients import Keeper, gradients
 from tests.processes import environment, mcr
 
 IMAGES = torch.randint(0, 256, (50, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -91,9 +90,8 @@ def curve_module(objective: Objective, curve: Any = None, double: bool = False, 
     networks = [network.double() if double else network for network in map(small, (0, 1, 2))]
     layout = Layout.of(networks[0], "contiguous")
     ends = tuple(layout.pack(dict(network.state_dict())) for network in networks[1:])
-    curve = curve or Bezier(3)
-    usual = {"curve": curve, "layout": layout, "points": control_points(curve, ends), "sampling": UNIFORM}
-    usual |= {"weight_decay": 1e-2, "ema_decay": 0.9, "free": "inner", "transforms": []}
+    usual = {"curve": curve or Bezier(3), "layout": layout, "ends": ends, "weight_decay": 1e-2, "ema_decay": 0.9}
+    usual |= {"free": "inner", "transforms": []}
     return SubspaceModule(**(common() | {"network": networks[0], "objective": objective} | usual | changes))
 
 

@@ -38,8 +38,7 @@ from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm, locus
 from mcr.weightspace.filters import weakest
 from mcr.weightspace.layout import Layout
-from mcr.weightspace.subspace import Subspace, control_points, inner_points
-from tests.gradients import UNIFORM
+from mcr.weightspace.subspace import Subspace, inner_points
 
 CLASSES = 3
 SHAPE = (1, 4, 4)
@@ -505,9 +504,7 @@ def subspace_module(free: str, points: int, dtype=torch.float32, **changes: Any)
     network = net(0).to(dtype)
     layout = Layout.of(network, "contiguous")
     ends = [layout.pack(net(seed).to(dtype).state_dict()) for seed in (1, 2)]
-    curve = Bezier(points)
-    common = {"curve": curve, "layout": layout, "points": control_points(curve, ends), "sampling": UNIFORM}
-    common |= {"weight_decay": 0.0, "network": network}
+    common = {"curve": Bezier(points), "layout": layout, "ends": ends, "weight_decay": 0.0, "network": network}
     return SubspaceModule(**common, free=free, transforms=[], ema_decay=0.0, **recipe(**changes)), ends
 
 

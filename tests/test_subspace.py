@@ -28,7 +28,6 @@ from mcr.numerics.seeding import generator
 from mcr.plans import pipeline
 from mcr.repairs.bench import Bench, Walked
 from mcr.repairs.path_point import PathPoint
-from mcr.sampling.uniform import Uniform
 from mcr.stages import session
 from mcr.stages.context import Context
 from mcr.store.stage import Stage
@@ -377,7 +376,7 @@ def test_the_gradient_of_the_free_points_is_that_of_autograd(
     for block in module.control:
         block.data += 0.3 * torch.randn(block.shape, dtype=torch.float64, generator=away)
     module.on_train_start()
-    module.draw, module.places = generator(0, "objective"), Uniform().draw(curve, 1, generator(7, "u"))
+    module.draw, module.draw_place = generator(0, "objective"), generator(7, "u")
     pixels, labels = (PIXELS[:9] / 255).double(), torch.arange(9) % CLASSES
     module.training_step((pixels, labels), 0).backward()
 

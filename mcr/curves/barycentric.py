@@ -39,16 +39,8 @@ class Barycentric:
 
         Between two ends it is the one number that every path draws.
         """
-        return spread(torch.rand(self.dim, generator=draw, dtype=torch.float64))
-
-    def spread(self, x: Tensor) -> Tensor:
-        """The gaps between sorted numbers of the unit cube."""
-        return spread(x)
-
-    def edges(self: Joining) -> list[tuple[Tensor, Tensor]]:
-        """All pairs of corners."""
-        rows = torch.cat([torch.zeros(1, self.dim, dtype=torch.float64), torch.eye(self.dim, dtype=torch.float64)])
-        return list(combinations(rows, 2))
+        cuts = torch.rand(self.dim, generator=draw, dtype=torch.float64).sort().values
+        return cuts.diff(prepend=cuts.new_zeros(1))
 
     def grid(self: Joining, n: int) -> Tensor:
         """The lattice with n places along each edge: float64 (T, dim), T = (n + dim - 1 over dim), the last fastest.
@@ -67,16 +59,6 @@ class Barycentric:
         if u.shape != (self.dim,) or not (all(value >= 0 for value in u.tolist()) and fsum(u.tolist()) <= 1 + ROUNDING):
             kind = type(self).__name__
             raise InputError(f"{kind}: u={u.tolist()} is no place: {self.dim} shares >= 0 whose sum is at most 1")
-
-
-def spread(x: Tensor) -> Tensor:
-    """The gaps between sorted numbers (dim,): uniform in the simplex where these are uniform in the cube.
-
-    >>> spread(torch.tensor([0.75, 0.25])).tolist()
-    [0.25, 0.5]
-    """
-    cuts = x.sort().values
-    return cuts.diff(prepend=cuts.new_zeros(1))
 
 
 def shares(u: Tensor) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from itertools import product
 from typing import ClassVar
 
 import torch
@@ -18,16 +18,7 @@ class Box:
 
     def sample(self, draw: torch.Generator) -> Tensor:
         """Uniform in the box: float64 (dim,)."""
-        return self.spread(torch.rand(self.dim, generator=draw, dtype=torch.float64))
-
-    def spread(self, x: Tensor) -> Tensor:
-        """The unit cube is the domain."""
-        return x
-
-    def edges(self) -> list[tuple[Tensor, Tensor]]:
-        """Pairs of corners that differ in one coordinate."""
-        corners = self.grid(2)
-        return [(one, other) for one, other in combinations(corners, 2) if int((one != other).sum()) == 1]
+        return torch.rand(self.dim, generator=draw, dtype=torch.float64)
 
     def grid(self, n: int) -> Tensor:
         """All places with coordinates 0, 1 / (n - 1), ..., 1: float64 (n^dim, dim), the last coordinate fastest.

@@ -42,12 +42,6 @@ class Curve(Protocol):
     def sample(self, draw: torch.Generator) -> Tensor:
         """Where fitting looks: a uniform place of the domain, float64 (dim,)."""
 
-    def spread(self, x: Tensor) -> Tensor:
-        """The place of the domain, float64 (dim,), for one of the unit cube (dim,): uniform where that is uniform."""
-
-    def edges(self) -> list[tuple[Tensor, Tensor]]:
-        """Pairs of places of networks, each float64 (dim,), between which the domain has an edge."""
-
     def grid(self, n: int) -> Tensor:
         """Where evaluation looks: float64 (T, dim), n places along each edge, all corners among them.
 

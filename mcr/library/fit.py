@@ -18,10 +18,9 @@ from mcr.library.data import Data, LoaderBatches, check_labels, labelled
 from mcr.library.recipe import FROM_CONFIG, Optimizer, recipe_of
 from mcr.library.subspace import AS_THEY_ARE, Subspace
 from mcr.objectives.objective import Objective
-from mcr.sampling.sampler import Sampling
 from mcr.schedules.schedule import Schedule
 from mcr.stages.train import epochs, parts
-from mcr.store.build import build, build_tree
+from mcr.store.build import build
 from mcr.training.endpoint import EndpointModule
 from mcr.training.fit import Fitted
 from mcr.training.fit import fit as train
@@ -37,7 +36,6 @@ def fit(
     objective: str | Objective = FROM_CONFIG,
     optimizer: str | Optimizer = FROM_CONFIG,
     schedule: str | Schedule = FROM_CONFIG,
-    sampling: str | Sampling = FROM_CONFIG,
     validation: Data | None = None,
     augmentation: Augmentation = AS_THEY_ARE,
     seed: int | str = 0,
@@ -47,9 +45,8 @@ def fit(
 
     An adversarially trained network and a robust path are one objective given to two things.
 
-    Works in place: a network ends trained and in evaluation mode; of a subspace the free control points move from where
-    they are, and a network that its ``at`` gave before is no longer the one at that place. After an error the weights
-    may be anything.
+    Works in place: a network ends trained and in evaluation mode; of a subspace the free control points move, and a
+    network that its ``at`` gave before is no longer the one at that place. After an error the weights may be anything.
 
     Args:
         what: A network that takes images in [0, 1], or a subspace.
@@ -59,7 +56,6 @@ def fit(
             below, is what the command line has: cross_entropy, sgd, flat_linear_flat.
         optimizer: Likewise ("sgd", "adamw"), or a function of the parameters.
         schedule: Likewise, of the learning rate.
-        sampling: Likewise, of the places of a subspace where fitting looks ("uniform", "sobol", ...).
         validation: Images that are looked at after each epoch, needed to keep the best one (which is the default of a
             network that is trained under attack) or to stop early. A subspace is looked at under attack only, on the
             first ``watched_images`` of them.
@@ -79,7 +75,7 @@ def fit(
     network = space.network if space else what
     if not isinstance(network, nn.Module):
         raise InputError(f"a network or a subspace is fitted, no {type(what).__name__}")
-    recipe = recipe_of(space, objective, optimizer, schedule, sampling, settings)
+    recipe = recipe_of(space, objective, optimizer, schedule, settings)
     built = parts(recipe) | {
         name: given
         for name, given in (("objective", objective), ("optimizer", optimizer), ("schedule", schedule))
@@ -93,7 +89,7 @@ def fit(
     count = _count_classes(network, part, device)
     common = {"num_classes": count, "seed": str(seed), **built}
     network.train()  # counting left it in evaluation mode, and Lightning does not switch
-    module = _module(what, recipe, sampling, common)
+    module = _module(what, recipe, common)
     batches: LoaderBatches | TrainingBatches
     if loader is not None:
         own = {"steps", "batch_size"} & set(settings) | ({"augmentation"} if augmentation is not AS_THEY_ARE else set())
@@ -134,9 +130,7 @@ def fit(
     return fitted
 
 
-def _module(
-    what: nn.Module | Subspace, recipe: Mapping[str, Any], sampling: str | Sampling, common: Mapping[str, Any]
-) -> EndpointModule:
+def _module(what: nn.Module | Subspace, recipe: Mapping[str, Any], common: Mapping[str, Any]) -> EndpointModule:
     if not isinstance(what, Subspace):
         module: EndpointModule = build(recipe["module"], network=what, **common)
         return module
@@ -146,8 +140,7 @@ def _module(
     return SubspaceModule(
         curve=what.curve,
         layout=what.layout,
-        points=what.points,
-        sampling=build_tree(recipe["sampling"]) if isinstance(sampling, str) else sampling,
+        ends=[what.layout.pack(state) for state in what.ends],
         free="inner",
         transforms=what.transforms,
         weight_decay=recipe["weight_decay"],

@@ -20,18 +20,13 @@ FROM_CONFIG = "default"  # the option that conf/config.yaml chooses
 
 
 def recipe_of(
-    space: Subspace | None,
-    objective: str | Objective,
-    optimizer: object,
-    schedule: object,
-    sampling: object,
-    settings: Mapping[str, Any],
+    space: Subspace | None, objective: str | Objective, optimizer: object, schedule: object, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """All that a training needs, in the form of the command line's recipes.
 
     Where an object was given, the recipe has the default option in its place, which is not used.
     """
-    named = {"objective": objective, "optimizer": optimizer, "schedule": schedule, "sampling": sampling}
+    named = {"objective": objective, "optimizer": optimizer, "schedule": schedule}
     words = [word(group, name) for group, name in named.items() if isinstance(name, str) and name != FROM_CONFIG]
     settings = dict(settings)
     if "lr" in settings:
@@ -56,7 +51,7 @@ def recipe_of(
         known["min_accuracy_over_chance"] = 0.0  # refuse no network: the caller sees the accuracy
     else:
         known["memory_format"] = "channels_last" if space.layout.channels_last else "contiguous"
-    recipe = (recipes.training if space is None else recipes.fitting)(config, known, config["objective"])
+    recipe = recipes.training(config, known, config["objective"])
     kind_of = NetworkTraining if space is None else SubspaceTraining
     validate(kind_of, "fit", recipe)
     return recipe

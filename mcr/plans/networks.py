@@ -231,10 +231,9 @@ class Networks:
             raise InputError("edit=path_aware is one training of all ends: give each network the same settings of it")
         if cfg["poisoning"]["sets"] == "own":
             raise InputError("edit=path_aware is one training of all ends: poisoning.sets=own has no meaning for it")
-        recipe = recipes.fitting(cfg, recipes.without(first, "kind", "label"), cfg["objective"])
+        recipe = recipes.training(cfg, recipes.without(first, "kind", "label"), cfg["objective"])
         config = {
             **self.model,
-            "start": recipes.plain_start(cfg, "an attacker's path"),
             "curve": recipes.without(cfg["curve"], "joins", "fits"),
             "transform": cfg["transform"],
             "free": "all",

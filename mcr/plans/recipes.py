@@ -89,26 +89,6 @@ def training(cfg: Config, part: Config, objective: Config) -> dict[str, Any]:
     }
 
 
-def fitting(cfg: Config, part: Config, objective: Config) -> dict[str, Any]:
-    """The recipe of fitting control points: a training, and where it looks."""
-    return {**training(cfg, part, objective), "sampling": cfg["sampling"]}
-
-
-def plain_start(cfg: Config, of: str) -> dict[str, Any]:
-    """Where control points begin that nothing is fitted for before.
-
-    Args:
-        cfg: The whole configuration.
-        of: What begins there, for the message.
-
-    Raises:
-        InputError: For a start that needs fitted curves.
-    """
-    if cfg["start"]["edges"]:
-        raise InputError(f"{of} fits no curves between its networks first: start=blend")
-    return without(cfg["start"], "edges")
-
-
 def _objective(cfg: Config, objective: Config) -> dict[str, Any]:
     found = attacked(cfg, objective)
     if "attack" in found and not found["attack"]:

@@ -106,10 +106,8 @@ def _trained(cfg: Config, method: Config, networks: Networks, ends: Stages, seed
                 "curve": recipes.without(cfg["curve"], "joins", "fits"),
                 "transform": cfg["transform"],
                 "free": "inner",
-                "start": recipes.plain_start(cfg, "a repair"),
                 "recipe": {
                     **recipes.without(recipe, "module"),
-                    "sampling": cfg["sampling"],
                     "weight_decay": method["weight_decay"],
                     "ema_decay": method["ema_decay"],
                     "watched_images": cfg["fit"]["watched_images"],

@@ -42,7 +42,7 @@ def fit(cfg: Config, part: Config) -> dict[str, Any]:
         part: ``curve`` and ``objective``.
     """
     split = recipes.one_of("fit.split", cfg["fit"]["split"], ("train", "clean"))
-    recipe = recipes.fitting(cfg, recipes.without(cfg["fit"], "split", "images"), part["objective"])
+    recipe = recipes.training(cfg, recipes.without(cfg["fit"], "split", "images"), part["objective"])
     return {"material": {"split": split, "images": cfg["fit"]["images"], "held_out": 0}, "recipe": recipe}
 
 
@@ -61,33 +61,16 @@ def subspace(cfg: Config, name: str, part: Config, model: Config, ends: Stages, 
         "curve": recipes.without(curve, "joins", "fits"),
         "transform": cfg["transform"],
     }
-    edges: Stages = {}
     if recipes.one_of("curve.fits", curve["fits"], ("inner", "nothing")) == "inner":
-        edges = _edges(cfg, name, part, model, ends, dataset)
         config |= {
             "free": "inner",
-            "start": recipes.without(cfg["start"], "edges", "fit"),
             "augmentation": cfg["dataset"]["augmentation"],
             **fit(cfg, part),
             "seed": identity.key(
                 {"replicate": cfg["replicate"], "curve": str(curve["_target_"]).split(".")[-1].lower()}
             ),
         }
-    return node("connect", f"connect {name}", config, **edges, **roles(ends), **dataset)
-
-
-def _edges(cfg: Config, name: str, part: Config, model: Config, ends: Stages, dataset: Stages) -> dict[str, Stage]:
-    """The curves between pairs of networks that a start asks for: those that a run of the two networks would fit."""
-    found = {}
-    for pair in cfg["start"]["edges"]:
-        if not all(isinstance(index, int) and 0 <= index < len(ends) for index in pair) or len(pair) != 2:
-            raise InputError(f"start.edges={pair}: a pair is two numbers of networks, 0 to {len(ends) - 1}")
-        two = {one: ends[one] for one in (list(ends)[index] for index in pair)}
-        chosen, label = cfg["start"]["fit"], f"{name}, {' - '.join(two)}"
-        curve = {"curve": chosen["curve"], "objective": part["objective"]}
-        plain = {**cfg, "start": chosen["start"], "sampling": chosen["sampling"]}
-        found[f"edge {pair[0]} {pair[1]}"] = subspace(plain, label, curve, model, two, dataset, "start.fit.curve")
-    return found
+    return node("connect", f"connect {name}", config, **roles(ends), **dataset)
 
 
 def place(cfg: Config, name: str, at: Any, space: Stage, ends: Stages, dataset: Stages, material: Config) -> Stage:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from mcr.architectures.normalization import Normalized
 from mcr.curves.curve import Curve
@@ -25,16 +23,14 @@ from mcr.stages.artifacts import (
 )
 from mcr.stages.context import Context
 from mcr.stages.train import batches, fitting, parts
-from mcr.starts.start import Known, Start
 from mcr.store import jsonfile
-from mcr.store.build import build, build_tree
+from mcr.store.build import build
 from mcr.store.stage import Stage
 from mcr.training.fit import fit
 from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm, files
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.states import load_state
-from mcr.weightspace.subspace import control_points, inner_points
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -57,14 +53,10 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     curve: Curve = build(config["curve"])
     clean = session.images_to_fit_on(config, inputs, context, "all", context.training_data_device)
     training = batches(config, clean, inputs)  # with the poison, where there is one
-    ends = [layout.pack(state) for state in session.ends(inputs)]
-    edges = {pair: _edge(stage, inputs, pair, ends, layout) for pair in _pairs(inputs)}
-    start: Start = build(config["start"])
     module = SubspaceModule(
         curve=curve,
         layout=layout,
-        points=start(Known(curve, ends, edges, network, layout, training, config["seed"])),
-        sampling=build_tree(recipe["sampling"]),
+        ends=[layout.pack(state) for state in session.ends(inputs)],
         free=config["free"],
         transforms=session.transforms(config),
         weight_decay=recipe["weight_decay"],
@@ -83,25 +75,6 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     write_csv(folder / HISTORY, fitted.rows)
     jsonfile.write(folder / TRAINING, {"stopped": fitted.stopped, "warnings": warnings})
     shutil.rmtree(folder / "checkpoints")  # kept until now, so that an interrupted stage goes on from them
-
-
-def _pairs(inputs: dict[str, Path]) -> list[tuple[int, int]]:
-    """The pairs of networks, by number, whose curves were fitted before: their roles are "edge 0 1", ..."""
-    found = [role.split()[1:] for role in inputs if role.startswith("edge ")]
-    return [(int(one), int(other)) for one, other in found]
-
-
-def _edge(
-    stage: Stage, inputs: dict[str, Path], pair: tuple[int, int], ends: Sequence[Tensor], layout: Layout
-) -> list[Tensor]:
-    """All control points, each (P,), of the curve that was fitted between two networks."""
-    role = f"edge {pair[0]} {pair[1]}"
-    curve: Curve = build(stage.needs[role].config["curve"])
-    points = list(control_points(curve, [ends[index] for index in pair]))
-    free = inner_points(curve)
-    for index, point in zip(free, session.read_control(inputs[role], free, layout), strict=True):
-        points[index] = point
-    return points
 
 
 def _watched(config: Mapping[str, Any], inputs: dict[str, Path], context: Context) -> EvaluationBatches:

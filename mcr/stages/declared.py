@@ -82,7 +82,6 @@ class NetworkTraining(Training):
 
 
 class SubspaceTraining(Training):
-    sampling: Part
     weight_decay: Size
     ema_decay: Share
     watched_images: Whole

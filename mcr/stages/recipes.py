@@ -88,7 +88,6 @@ class Connect(Model):
     curve: Part
     transform: Part
     free: Literal["inner", "all"] | None = None
-    start: Part | None = None
     augmentation: Augmented | None = None
     material: Material | None = None
     recipe: SubspaceTraining | None = None

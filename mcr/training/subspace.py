@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,14 +13,13 @@ from mcr.attacks.frozen import frozen
 from mcr.curves.curve import Curve
 from mcr.errors import InputError
 from mcr.numerics.seeding import generator
-from mcr.sampling.sampler import Sampling
 from mcr.training.averaging import Averaging
 from mcr.training.endpoint import EndpointModule
 from mcr.types import Batch
 from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.model_at import ModelAt
-from mcr.weightspace.subspace import inner_points
+from mcr.weightspace.subspace import control_points, inner_points
 from mcr.weightspace.transform import Transform
 
 Free = Literal["inner", "all"]
@@ -29,20 +27,19 @@ BLOCK = 2**21  # numbers of all free points in one block; on a CPU the optimizer
 
 
 class SubspaceModule(EndpointModule):
-    """Minimises the mean over places u of the objective at theta(u), some places a step (Garipov et al. 2018, eq. 2).
+    """Minimises the mean over places u of the objective at theta(u), one place a step (Garipov et al. 2018, eq. 2).
 
     theta(u) is written into the network's flat parameters; after an ordinary backward pass with gradient g,
     the gradient of control point k is c_k(u) T'(g + weight_decay theta(u)): the L2 term acts on theta(u), and T' pulls
     a gradient back through the transforms. The optimizer has to move each number independently of all others, as SGD
-    and Adam do: see ``refuse_coupled``. Of several places in a step, on the same images, the gradients are averaged.
+    and Adam do: see ``refuse_coupled``.
     Where the objective attacks, validation is the robust accuracy of the network in the middle; else there is none.
     ``network`` is left at the place that was looked at last: what training yields are ``final_points``.
 
     Args:
         curve: Gives c(u) (K,).
         layout: Of the network's parameters.
-        points: Where the K control points begin, each (P,), in the curve's order; asked for one by one.
-        sampling: Gives the places that are looked at.
+        ends: The N networks, each (P,).
         free: "inner", all control points but the ends; or "all", the ends too: what an attacker does who wants a
             whole path with a backdoor (Zhao et al. 2020).
         transforms: Done to theta in turn after blending.
@@ -64,8 +61,7 @@ class SubspaceModule(EndpointModule):
         self,
         curve: Curve,
         layout: Layout,
-        points: Iterable[Tensor],
-        sampling: Sampling,
+        ends: Sequence[Tensor],
         free: Free,
         transforms: Sequence[Transform],
         weight_decay: float,
@@ -79,16 +75,12 @@ class SubspaceModule(EndpointModule):
         every = range(len(curve.initial()))
         self.free = list(every) if free == "all" else inner_points(curve)
         self.kept = [index for index in every if index not in self.free]
-        self.sampling = sampling
-        self.earlier: list[tuple[Tensor, Tensor]] = []
         width = BLOCK // len(self.free)
-        coming = iter(points)  # one in memory at a time
-        first = next(coming)
-        blocks = [first.new_empty(len(self.free), len(piece)) for piece in first.split(width)]
+        blocks = [ends[0].new_empty(len(self.free), len(piece)) for piece in ends[0].split(width)]
         self.control = nn.ParameterList(map(nn.Parameter, blocks))
-        self.register_buffer("fixed", first.new_empty(len(self.kept), layout.size), persistent=False)
+        self.register_buffer("fixed", ends[0].new_empty(len(self.kept), layout.size), persistent=False)
         blank = list(self._blocks(self.control))  # filled through views
-        for index, point in enumerate(chain([first], coming)):
+        for index, point in enumerate(control_points(curve, ends)):  # one blend in memory at a time
             for pieces, piece in zip(blank, point.split(width), strict=True):
                 pieces[index].copy_(piece)
         self.ema_decay = ema_decay
@@ -142,7 +134,7 @@ class SubspaceModule(EndpointModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         # The same place in every process: the draw does not depend on the rank.
-        self._place(next(self.places), self.control)
+        self._place(self.curve.sample(self.draw_place), self.control)
         if self.objective.attacks:
             # The running statistics are a mixture over places; the attack needs those of theta(u).
             batchnorm.refresh(self.network, [batch[0]])
@@ -170,42 +162,29 @@ class SubspaceModule(EndpointModule):
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        sampler = self.sampling.at(self.current_epoch / (self.epochs or 1))
-        draw = generator(self.seed, "t", self.current_epoch)
-        self.places = sampler.draw(self.curve, self.sampling.places, draw)
+        self.draw_place = generator(self.seed, "t", self.current_epoch)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
         # Not Lightning's own: autograd knows the network's gradient, not that of the control points.
         if optimizer_closure is not None:
-            for left in reversed(range(self.sampling.places)):
-                optimizer_closure()  # forward and backward
-                if left:
-                    self.earlier.append((self.coefficients, self._gradient()))
+            optimizer_closure()  # forward and backward
         self.update(optimizer.optimizer)
 
-    def _gradient(self) -> Tensor:
-        """Of the latest backward pass, with respect to theta before the transforms: (P,)."""
-        return self.model.gradient(self.theta_decay, self.transforms)
-
     def update(self, optimizer: torch.optim.Optimizer) -> None:
-        """Move all free control points by the mean gradient over the places of this step.
+        """Move all free control points by the gradient of the latest backward pass, at its place.
 
         On a CPU block by block, so that the gradients of only one are there, in the cache where they are used; where
         each launch costs time, all blocks at once.
         """
-        looked_at = [*self.earlier, (self.coefficients, self._gradient())]
-        self.earlier = []
-        latest = looked_at[-1][1]
-        # (F, M) for M places.
-        shares = torch.stack([coefficients[self.free] for coefficients, _ in looked_at], 1).to(latest) / len(looked_at)
-        widths = [block.shape[1] for block in self.control]
-        pieces = zip(*(gradient.split(widths) for _, gradient in looked_at), strict=True)
+        gradient = self.model.gradient(self.theta_decay, self.transforms)
+        shares = gradient.new_tensor([float(self.coefficients[index]) for index in self.free])[:, None]
+        pieces = gradient.split([block.shape[1] for block in self.control])
         every = list(zip(self.control, pieces, strict=True))
-        for group in [[one] for one in every] if latest.device.type == "cpu" else [every]:
-            for block, found in group:
-                block.grad = shares @ torch.stack(found) if len(found) > 1 else shares * found[0]
+        for group in [[one] for one in every] if gradient.device.type == "cpu" else [every]:
+            for block, piece in group:
+                block.grad = shares * piece
             optimizer.step()
             for block, _ in group:
                 block.grad = None

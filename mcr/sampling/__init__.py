@@ -1,1 +1,0 @@
-"""Where in a subspace fitting looks, step by step."""

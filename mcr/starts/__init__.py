@@ -1,1 +1,0 @@
-"""Where the control points of a subspace begin."""
