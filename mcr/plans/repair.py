@@ -111,6 +111,7 @@ def _trained(cfg: Config, method: Config, networks: Networks, ends: Stages, seed
                     "weight_decay": method["weight_decay"],
                     "ema_decay": method["ema_decay"],
                     "watched_images": cfg["fit"]["watched_images"],
+                    **recipes.places(cfg),
                 },
             }
             fitted = node("connect", f"repair-path {rate:g}", config, **roles(ends), **dataset)

@@ -42,7 +42,8 @@ def fit(cfg: Config, part: Config) -> dict[str, Any]:
         part: ``curve`` and ``objective``.
     """
     split = recipes.one_of("fit.split", cfg["fit"]["split"], ("train", "clean"))
-    recipe = recipes.training(cfg, recipes.without(cfg["fit"], "split", "images"), part["objective"])
+    chosen = recipes.without(cfg["fit"], "split", "images") | recipes.places(cfg)
+    recipe = recipes.training(cfg, chosen, part["objective"])
     return {"material": {"split": split, "images": cfg["fit"]["images"], "held_out": 0}, "recipe": recipe}
 
 

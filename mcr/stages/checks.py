@@ -209,6 +209,8 @@ def _check_recipe(stage: Stage, recipe: dict) -> None:
     try:
         made["optimizer"]([torch.nn.Parameter(torch.zeros(1, 1))])
         if stage.name == "connect":
+            sampler, curve = build.build_tree(recipe["sampling"]), build.build(stage.config["curve"])
+            sampler.begin(curve, torch.Generator())
             refuse_coupled(made["optimizer"])  # before its ends are trained
     except (TypeError, ValueError, IndexError) as error:
         raise InputError(f"{stage.label}: optimizer: {error}") from None

@@ -24,9 +24,10 @@ from mcr.stages.artifacts import (
 from mcr.stages.context import Context
 from mcr.stages.train import batches, fitting, parts
 from mcr.store import jsonfile
-from mcr.store.build import build
+from mcr.store.build import build, build_tree
 from mcr.store.stage import Stage
 from mcr.training.fit import fit
+from mcr.training.sampled import SampledModule
 from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm, files
 from mcr.weightspace.layout import Layout
@@ -53,7 +54,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     curve: Curve = build(config["curve"])
     clean = session.images_to_fit_on(config, inputs, context, "all", context.training_data_device)
     training = batches(config, clean, inputs)  # with the poison, where there is one
-    module = SubspaceModule(
+    module = SampledModule(
+        sampler=build_tree(recipe["sampling"]),
+        places=recipe["places"],
         curve=curve,
         layout=layout,
         ends=[layout.pack(state) for state in session.ends(inputs)],

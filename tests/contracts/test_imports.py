@@ -20,7 +20,7 @@ ROWS = [
     {"loggers", "reports"},
     {"edits", "repairs", "training"},
     {"foreign", "probes", "transforms"},
-    {"evaluation", "objectives", "weightspace"},
+    {"evaluation", "objectives", "sampling", "weightspace"},
     {"store"},
     {"architectures", "attacks", "backdoors", "curves", "datasets", "injections", "schedules", "selection"},
     {"numerics", "progress", "metric"},

@@ -65,6 +65,7 @@ SHIPPED = {
     "repair": "finetune noise path_point prune scratch",
     "report": "default",
     "runtime": "auto cpu ddp gpu",
+    "sampling": "edges phased sobol stratified uniform",
     "schedule": "cosine flat_linear_flat one_cycle step",
     "selection": "farthest middle",
     "transform": "magnitude none",
@@ -107,6 +108,7 @@ HOMES = {
     "objective": "objectives",
     "probe": "probes",
     "repair": "repairs",
+    "sampling": "sampling",
     "schedule": "schedules",
     "selection": "selection",
     "transform": "transforms",
@@ -121,6 +123,7 @@ SHARED = {
     "injection": {"injected"},
     "probe": {"answers", "divergence", "input_gradient", "input_hessian", "hessian_product", "piecewise"},
     "repair": {"bench", "held_out"},
+    "sampling": {"sampler"},
     "selection": {"choice"},
 }
 Composed = Callable[..., dict[str, Any]]
