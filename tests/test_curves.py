@@ -309,6 +309,13 @@ def test_a_path_without_a_free_point_is_refused(kind: type, points: int) -> None
         kind(points)
 
 
+@pytest.mark.parametrize("kind", [Bezier, Polychain])
+@pytest.mark.parametrize("points", [[3, 4], 3.5])
+def test_a_path_has_one_number_of_points(kind: type, points: Any) -> None:
+    with pytest.raises(InputError, match=rf"points={re.escape(str(points))} must be one whole number"):
+        kind(points)
+
+
 def de_casteljau(points: Tensor, t: float) -> Tensor:
     """Repeated interpolation of control points (K, ...): the slow twin of Bernstein polynomials."""
     rows = list(points)

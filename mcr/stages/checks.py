@@ -50,7 +50,7 @@ def _build(stage: Stage) -> None:
         build.check_arguments(config["architecture"])
     if "augmentation" in config:
         Augmentation(**config["augmentation"])
-    for group in ("curve", "backdoor", "selection", "repair", "transform"):
+    for group in ("curve", "backdoor", "selection", "repair", "start", "transform"):
         if config.get(group):
             build.build(config[group])
     for group in ("edit", "probe"):

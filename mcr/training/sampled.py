@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -27,6 +27,15 @@ class SampledModule(SubspaceModule):
     def __init__(self, sampler: Sampler, places: int, **fitting: Any) -> None:
         super().__init__(**fitting)
         self.sampler, self.places = sampler, places
+
+    def begin(self, points: Iterable[Tensor]) -> None:
+        """Put the free ones of all K control points, each (P,), where fitting begins."""
+        for index, point in enumerate(points):
+            if index in self.free:
+                row = self.free.index(index)
+                for blocks in (self.control, self.averaged):
+                    for block, piece in zip(blocks, point.split(self.control[0].shape[1]), strict=bool(len(blocks))):
+                        block.data[row].copy_(piece)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()

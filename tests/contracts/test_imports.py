@@ -19,7 +19,7 @@ ROWS = [
     {"stages"},
     {"loggers", "reports"},
     {"edits", "repairs", "training"},
-    {"foreign", "probes", "transforms"},
+    {"foreign", "probes", "starts", "transforms"},
     {"evaluation", "objectives", "sampling", "weightspace"},
     {"store"},
     {"architectures", "attacks", "backdoors", "curves", "datasets", "injections", "schedules", "selection"},
@@ -52,6 +52,7 @@ FLOORS = {
         {"precheck"},
         {"measures", "networks", "plugins"},
         {"subspaces"},
+        {"edges"},
         {"node", "recipes"},
     ],
 }

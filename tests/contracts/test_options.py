@@ -68,6 +68,7 @@ SHIPPED = {
     "sampling": "edges phased sobol stratified uniform",
     "schedule": "cosine flat_linear_flat one_cycle step",
     "selection": "farthest middle",
+    "start": "blend coons",
     "transform": "magnitude none",
 }
 OPTIONS = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
@@ -93,6 +94,7 @@ BESIDE = {
     "edit": {"kind", "label", "data", "joint", "numbers", "use"},
     "injection": {"numbers"},
     "logger": {"kind"},
+    "start": {"edges"},
     "probe": set(measures.ASKED),
     "repair": {"name", "trains", "begin", "module", "optimizer", "weight_decay", "ema_decay", "budget"},
 }
@@ -111,6 +113,7 @@ HOMES = {
     "sampling": "sampling",
     "schedule": "schedules",
     "selection": "selection",
+    "start": "starts",
     "transform": "transforms",
 }
 # Modules of a room that its options share, beside one of the group's own name: what each of them is.
@@ -125,6 +128,7 @@ SHARED = {
     "repair": {"bench", "held_out"},
     "sampling": {"sampler"},
     "selection": {"choice"},
+    "start": set(),
 }
 Composed = Callable[..., dict[str, Any]]
 # Its runs show that whatever is measured can be drawn.
