@@ -42,8 +42,8 @@ SHIPPED = {
     "debug": "default",
     "edit": "inject path_aware permute poison_tune prune tune",
     "endpoint": "adversarial checkpoint copy fgsm_rs permuted_copy poisoned snapshot standard trades tuned_copy",
-    "ends": "backdoored four_regular four_robust injected path_aware regular_regular regular_robust robust_robust "
-    "three_regular",
+    "ends": "backdoored four_backdoored four_regular four_robust injected path_aware regular_regular regular_robust "
+    "robust_robust three_regular",
     "evaluation": "path quick record",
     "experiment": "zhao2020_ensemble zhao2020_ensemble_digits zhao2020_fig2_backdoor_path "
     "zhao2020_fig2_backdoor_path_digits zhao2020_fig4_barrier zhao2020_fig4_barrier_cifar10_small "
