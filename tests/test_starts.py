@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,10 +13,16 @@ from mcr.curves.bezier import Bezier
 from mcr.curves.bezier_surface import BezierSurface
 from mcr.curves.linear import Linear, straight
 from mcr.errors import InputError
+from mcr.library.options import composed
 from mcr.numerics.seeding import generator
 from mcr.plans import pipeline
 from mcr.stages import checks
+from mcr.stages.artifacts import CONTROL
+from mcr.stages.context import Context
+from mcr.stages.stand_ins import StandIns
 from mcr.starts.coons import Coons
+from mcr.store.store import Store
+from mcr.weightspace import files
 
 SIDES = [(3, 3), (4, 4), (3, 4), (2, 4), (5, 2)]
 every_size = pytest.mark.parametrize("sides", SIDES, ids=str)
@@ -117,3 +124,14 @@ def test_a_surface_is_fitted_from_its_edges(make) -> None:
     made = make("ends=four_regular", "start=coons", "curve.points=[2,3]", "fit.ema_decay=0.5", goal="connect")
     assert {"connect edge start-end", "connect path"} <= set(made)
     assert made["connect path"][1] == "made"
+
+
+@pytest.mark.slow
+def test_the_time_of_a_fit_from_its_edges_is_asked_without_them(config, tmp_path: Path) -> None:
+    """What stands in for a fitted curve has as many points between its ends."""
+    surface = pipeline.plan(config("ends=four_regular", "start=coons", "curve.points=[3,4]"))["connect"][0]
+    context = Context({**composed("runtime=cpu")["runtime"], "threads": 0}, {"kind": "none"}, "", tmp_path)
+    inputs = StandIns(Store(tmp_path / "store"), tmp_path / "others", context).of(surface)
+    for number, inner in enumerate((2, 1, 1, 2)):
+        names = files.load(inputs[f"edge {number}"] / CONTROL)
+        assert {name.split("/")[0] for name in names} == {str(1 + index) for index in range(inner)}
