@@ -5,10 +5,12 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from itertools import pairwise, product
 from math import comb, factorial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,6 +35,7 @@ from mcr.curves.simplex import Simplex
 from mcr.errors import InputError
 
 FILES = sorted((Path(conf_folder()) / "curve").glob("*.yaml"))
+Sides = tuple[int, int]
 unit = st.floats(0, 1, allow_nan=False)
 
 
@@ -59,6 +62,8 @@ CURVES = dict(pair for path in FILES for pair in built(path)) | {
     "polychain of 6": Polychain(6),
     "bezier of 7": Bezier(7),
     "surface of 5x5": BezierSurface(5),
+    "surface of 3x4": BezierSurface([3, 4]),
+    "surface of 2x3": BezierSurface([2, 3]),
     "triangle of degree 4": BezierTriangle(4),
 }
 every = pytest.mark.parametrize("curve", [pytest.param(curve, id=name) for name, curve in CURVES.items()])
@@ -304,6 +309,13 @@ def test_a_path_without_a_free_point_is_refused(kind: type, points: int) -> None
         kind(points)
 
 
+@pytest.mark.parametrize("kind", [Bezier, Polychain])
+@pytest.mark.parametrize("points", [[3, 4], 3.5])
+def test_a_path_has_one_number_of_points(kind: type, points: Any) -> None:
+    with pytest.raises(InputError, match=rf"points={re.escape(str(points))} must be one whole number"):
+        kind(points)
+
+
 def de_casteljau(points: Tensor, t: float) -> Tensor:
     """Repeated interpolation of control points (K, ...): the slow twin of Bernstein polynomials."""
     rows = list(points)
@@ -342,44 +354,89 @@ def test_the_ends_of_a_square_stand_at_the_corners_in_the_order_that_the_docstri
             assert weights.tolist() == [float(index == end) for index in range(4)]
 
 
-@given(u=unit, v=unit, points=st.integers(3, 5))
-def test_a_surface_is_a_bezier_curve_of_bezier_curves_in_either_order(u: float, v: float, points: int) -> None:
-    net = control(points, points, seed=points)
-    found = at(BezierSurface(points), vector(u, v), net.flatten(0, 1))
+sides = st.tuples(st.integers(2, 5), st.integers(3, 5))
+
+
+def surface_of(m: int, n: int) -> BezierSurface:
+    return BezierSurface(n if m == n else [m, n])
+
+
+@given(u=unit, v=unit, sides=sides)
+def test_a_surface_is_a_bezier_curve_of_bezier_curves_in_either_order(u: float, v: float, sides: Sides) -> None:
+    net = control(*sides, seed=sides[1])
+    found = at(surface_of(*sides), vector(u, v), net.flatten(0, 1))
     torch.testing.assert_close(found, de_casteljau(de_casteljau(net, u), v), rtol=0, atol=1e-12)
     torch.testing.assert_close(found, de_casteljau(de_casteljau(net.transpose(0, 1), v), u), rtol=0, atol=1e-12)
 
 
-@given(t=unit, points=st.integers(3, 5))
-def test_an_edge_of_a_surface_is_the_bezier_curve_of_its_points(t: float, points: int) -> None:
-    net, surface, edge = control(points, points, seed=2), BezierSurface(points), Bezier(points)
+@given(t=unit, sides=sides)
+def test_an_edge_of_a_surface_is_the_bezier_curve_of_its_points(t: float, sides: Sides) -> None:
+    net, surface = control(*sides, seed=2), surface_of(*sides)
     rows = net.flatten(0, 1)
     for fixed, index in ((0.0, 0), (1.0, -1)):
         for u, boundary in ((vector(t, fixed), net[:, index]), (vector(fixed, t), net[index])):
-            torch.testing.assert_close(at(surface, u, rows), at(edge, vector(t), boundary), rtol=0, atol=1e-12)
+            torch.testing.assert_close(at(surface, u, rows), de_casteljau(boundary, t), rtol=0, atol=1e-12)
+            if len(boundary) > 2:
+                edge = at(Bezier(len(boundary)), vector(t), boundary)
+                torch.testing.assert_close(at(surface, u, rows), edge, rtol=0, atol=1e-12)
 
 
-@given(u=unit, v=unit)
-def test_transposing_the_points_of_a_surface_swaps_its_coordinates(u: float, v: float) -> None:
-    net, surface = control(4, 4, seed=3), BezierSurface(4)
-    swapped = at(surface, vector(v, u), net.transpose(0, 1).flatten(0, 1))
-    torch.testing.assert_close(at(surface, vector(u, v), net.flatten(0, 1)), swapped, rtol=0, atol=1e-12)
+@given(u=unit, v=unit, sides=sides)
+def test_transposing_the_points_of_a_surface_swaps_its_coordinates(u: float, v: float, sides: Sides) -> None:
+    net = control(*sides, seed=3)
+    swapped = at(surface_of(*reversed(sides)), vector(v, u), net.transpose(0, 1).flatten(0, 1))
+    torch.testing.assert_close(at(surface_of(*sides), vector(u, v), net.flatten(0, 1)), swapped, rtol=0, atol=1e-12)
+
+
+@given(u=unit, v=unit, sides=sides)
+def test_transposing_the_corners_of_an_unfitted_surface_swaps_its_coordinates(u: float, v: float, sides: Sides) -> None:
+    ends, one, other = control(4, seed=6), surface_of(*sides), surface_of(*reversed(sides))
+    swapped = at(other, vector(v, u), other.initial() @ ends[[0, 2, 1, 3]])
+    torch.testing.assert_close(at(one, vector(u, v), one.initial() @ ends), swapped, rtol=0, atol=1e-12)
 
 
 @given(u=unit, v=unit)
 def test_more_points_do_not_move_an_unfitted_surface(u: float, v: float) -> None:
-    """Elevation of the degree: every unfitted surface is the bilinear patch."""
+    """Every unfitted surface is the bilinear patch."""
     ends = control(4, seed=4)
     expected = at(Bilinear(), vector(u, v), ends)
-    for points in (3, 4):
-        surface = BezierSurface(points)
+    for sides in ((3, 3), (4, 4), (3, 4), (2, 5)):
+        surface = surface_of(*sides)
         found = at(surface, vector(u, v), surface.initial() @ ends)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("points", [2, 1, 0])
-def test_a_surface_without_a_free_point_is_refused(points: int) -> None:
-    with pytest.raises(InputError, match=f"points={points} leaves nothing to fit: curve=bilinear"):
+def elevated(points: Tensor) -> Tensor:
+    """The n + 1 control points (n + 1, ...) of the curve that n points (n, ...) have (Farin 2002, ch. 6.1)."""
+    n = len(points)
+    zero = torch.zeros_like(points[:1])
+    share = torch.arange(n + 1, dtype=torch.float64).reshape(-1, *[1] * (points.dim() - 1)) / n
+    return share * torch.cat([zero, points]) + (1 - share) * torch.cat([points, zero])
+
+
+@given(u=unit, v=unit)
+def test_elevation_of_the_degree_does_not_move_a_surface(u: float, v: float) -> None:
+    """From the bilinear patch to 3x3, and from any 3x3 by 3x4 to 4x4."""
+    place, patch = vector(u, v), control(2, 2, seed=7)
+    quadratic = elevated(elevated(patch).transpose(0, 1)).transpose(0, 1)
+    found = at(BezierSurface(3), place, quadratic.flatten(0, 1))
+    torch.testing.assert_close(found, at(Bilinear(), place, patch.flatten(0, 1)), rtol=0, atol=1e-12)
+    net = control(3, 3, seed=8)
+    along = elevated(net.transpose(0, 1)).transpose(0, 1)
+    expected = at(BezierSurface(3), place, net.flatten(0, 1))
+    for surface, points in ((BezierSurface([3, 4]), along), (BezierSurface(4), elevated(along))):
+        torch.testing.assert_close(at(surface, place, points.flatten(0, 1)), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("points", [2, 1, 0, [2, 2]])
+def test_a_surface_without_a_free_point_is_refused(points: int | list[int]) -> None:
+    with pytest.raises(InputError, match=rf"points={re.escape(str(points))} leaves nothing to fit: curve=bilinear"):
+        BezierSurface(points)
+
+
+@pytest.mark.parametrize("points", [[3], [3, 3, 3], [3, 1], [3, 2.5], 3.5, True, "33", []])
+def test_a_surface_of_other_sides_is_refused(points: Any) -> None:
+    with pytest.raises(InputError, match=r"bezier_surface: points=.*(a pair of them|at least its 2 ends)"):
         BezierSurface(points)
 
 

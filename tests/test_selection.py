@@ -157,6 +157,14 @@ def test_candidates_on_no_path_are_told_apart_by_their_accuracy(seed: int) -> No
     assert choice.index == case.right.index(max(case.right))
 
 
+def test_on_a_surface_the_middle_is_its_centre() -> None:
+    """By the distance that a candidate says; of equally far ones the more accurate."""
+    far = [0.5, 0.1, 0.3, 0.1, 0.0]
+    rows = [{"u": 0.1, "v": 0.2, "off_centre": off, **row(80 + i, 85)} for i, off in enumerate(far)]
+    assert Middle(0.1, 1.0).choose(rows).index == 4
+    assert Middle(0.1, 1.0).choose(rows[:4]).index == 3
+
+
 @pytest.mark.parametrize("pair", [(0.3, 0.7), (0.4, 0.6), (0.1, 0.9), (0.45, 0.55)])
 @pytest.mark.parametrize("better", [0, 1])
 def test_equally_far_from_the_middle_the_more_accurate_is_taken(pair: tuple[float, float], better: int) -> None:

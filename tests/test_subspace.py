@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,7 @@ from mcr.store.stage import Stage
 from mcr.store.store import Store
 from mcr.transforms.magnitude import Magnitude
 from mcr.weightspace.layout import Layout
+from mcr.weightspace.locus import coordinates
 from mcr.weightspace.subspace import Subspace, blend, control_points, inner_points, shares_of_ends
 from tests.conftest import TINY
 from tests.gradients import gradients, subspace_module
@@ -337,6 +339,37 @@ def test_a_report_and_a_repair_have_the_same_network_at_a_place(
     candidates = [logits_of(network) for _, network in PathPoint(5).candidates(bench)]
     assert len(candidates) == len(expected) == 3
     assert all(torch.equal(one, other) for one, other in zip(candidates, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    "curve", [BezierSurface(3), BezierTriangle(2), Simplex(4)], ids=["surface", "triangle", "soup"]
+)
+def test_candidates_of_a_repair_on_any_subspace_say_how_far_from_the_middle_they_lie(curve: Any) -> None:
+    space = subspace(curve)
+    places = curve.grid(4)
+    statistics = []
+    for u in places:
+        space.at(u)
+        statistics.append(space.statistics())
+    bench = Bench(space.network, space.layout, {}, {0.1: Walked(space, places, statistics)}, lambda: iter([]), "s")
+    names, middle = coordinates(curve.dim), curve.grid(2).mean(0)
+    found = [(candidate, logits(network)) for candidate, network in PathPoint(4).candidates(bench)]
+    assert len(found) == len(places) - curve.ends
+    for candidate, told in found:
+        assert set(candidate) == {"rate", "off_centre", *names}
+        u = torch.tensor([candidate[name] for name in names], dtype=torch.float64)
+        assert candidate["off_centre"] == pytest.approx(float((u - middle).square().sum().sqrt()))
+        assert torch.equal(logits(space.at(u)), told)
+        assert torch.equal(logits(PathPoint(4).rebuild(bench, candidate)), told)
+
+
+@pytest.mark.slow
+def test_four_tampered_networks_are_repaired_by_a_point_of_a_surface(make: Any) -> None:
+    words = ["ends=four_backdoored", "backdoor.size=2", "repair.grid=3", "selection=middle", "selection.margin=1.0"]
+    made = make(*words, "reference@references.straight=bilinear", goal="repair")
+    choice = json.loads((made["choose"][0] / "choice.json").read_text())
+    assert len(choice["candidates"]) == 9 - 4
+    assert (choice["chosen"]["u"], choice["chosen"]["v"], choice["chosen"]["off_centre"]) == (0.5, 0.5, 0.0)
 
 
 UNIT = torch.rand(20, 1, 16, 16, generator=generator(0, "unit"))

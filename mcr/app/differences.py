@@ -18,6 +18,7 @@ WIDER: dict[str, tuple[Any, ...]] = {
     r"dataset\.classes=auto": ("auto", [r"(?s).+", 0.5, None, {}]),
     r"(evaluation\.\w+_images|probes\.\w+\.images|repair\.budget\.images|fit\.images)=.*": (0.5, "all"),
     r"(evaluation\.(group_)?grid|repair\.grid)=.*": PLACES,
+    r"(references\.[^.]+\.)?curve\.points=.*": (1, [1]),
     r"probes\.\w+\.at=.*": (*PLACES, r"worst \S+"),
     r"probes\.\w+\.along=.*": (r"\w+", [r"\w+"]),
     r"(.*\.)?sources=.*": ("all", [0]),

@@ -25,6 +25,10 @@ class Joining(Protocol):
     @property
     def dim(self) -> int: ...
 
+    def grid(self, n: int) -> Tensor: ...
+
+    def folded(self, cube: Tensor) -> Tensor: ...
+
 
 class Barycentric:
     """u = (u_2, ..., u_N), the shares of all ends but the first, whose share is what is left of one."""
@@ -35,12 +39,17 @@ class Barycentric:
         return self.ends - 1
 
     def sample(self: Joining, draw: torch.Generator) -> Tensor:
-        """Uniform in the simplex: float64 (dim,), the gaps between sorted uniform numbers (Devroye 1986, ch. V.2).
+        """Uniform in the simplex: float64 (dim,). Between two ends it is the one number that every path draws."""
+        return self.folded(torch.rand(self.dim, generator=draw, dtype=torch.float64))
 
-        Between two ends it is the one number that every path draws.
-        """
-        cuts = torch.rand(self.dim, generator=draw, dtype=torch.float64).sort().values
+    def folded(self, cube: Tensor) -> Tensor:
+        """The gaps between sorted numbers (Devroye 1986, ch. V.2): float64 (dim,) to float64 (dim,)."""
+        cuts = cube.sort().values
         return cuts.diff(prepend=cuts.new_zeros(1))
+
+    def edges(self: Joining) -> list[tuple[Tensor, Tensor]]:
+        """All pairs of corners, each float64 (dim,)."""
+        return list(combinations(self.grid(2), 2))
 
     def grid(self: Joining, n: int) -> Tensor:
         """The lattice with n places along each edge: float64 (T, dim), T = (n + dim - 1 over dim), the last fastest.

@@ -31,6 +31,8 @@ class Bezier(Box):
     points: int
 
     def __post_init__(self) -> None:
+        if not isinstance(self.points, int):
+            raise InputError(f"bezier: points={self.points} must be one whole number")
         if self.points < 3:
             raise InputError(f"bezier: points={self.points} leaves nothing to fit: curve=linear")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import combinations, product
 from typing import ClassVar
 
 import torch
@@ -18,7 +18,16 @@ class Box:
 
     def sample(self, draw: torch.Generator) -> Tensor:
         """Uniform in the box: float64 (dim,)."""
-        return torch.rand(self.dim, generator=draw, dtype=torch.float64)
+        return self.folded(torch.rand(self.dim, generator=draw, dtype=torch.float64))
+
+    def folded(self, cube: Tensor) -> Tensor:
+        """The cube is the domain: float64 (dim,) to the same."""
+        return cube
+
+    def edges(self) -> list[tuple[Tensor, Tensor]]:
+        """Pairs of corners, each float64 (dim,), that differ in one coordinate: dim 2^(dim - 1) of them."""
+        pairs = combinations(self.grid(2), 2)
+        return [(one, other) for one, other in pairs if int((one != other).sum()) == 1]
 
     def grid(self, n: int) -> Tensor:
         """All places with coordinates 0, 1 / (n - 1), ..., 1: float64 (n^dim, dim), the last coordinate fastest.

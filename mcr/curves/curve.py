@@ -40,7 +40,13 @@ class Curve(Protocol):
         """
 
     def sample(self, draw: torch.Generator) -> Tensor:
-        """Where fitting looks: a uniform place of the domain, float64 (dim,)."""
+        """A uniform place of the domain, float64 (dim,)."""
+
+    def folded(self, cube: Tensor) -> Tensor:
+        """The place, float64 (dim,), that numbers in [0, 1)^dim are carried to: uniform ones to uniform places."""
+
+    def edges(self) -> list[tuple[Tensor, Tensor]]:
+        """The straight edges of the domain, each as its two corners, float64 (dim,)."""
 
     def grid(self, n: int) -> Tensor:
         """Where evaluation looks: float64 (T, dim), n places along each edge, all corners among them.

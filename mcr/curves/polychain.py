@@ -30,6 +30,8 @@ class Polychain(Box):
     points: int
 
     def __post_init__(self) -> None:
+        if not isinstance(self.points, int):
+            raise InputError(f"polychain: points={self.points} must be one whole number")
         if self.points < 3:
             raise InputError(f"polychain: points={self.points} leaves nothing to fit: curve=linear")
 

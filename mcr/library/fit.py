@@ -18,12 +18,14 @@ from mcr.library.data import Data, LoaderBatches, check_labels, labelled
 from mcr.library.recipe import FROM_CONFIG, Optimizer, recipe_of
 from mcr.library.subspace import AS_THEY_ARE, Subspace
 from mcr.objectives.objective import Objective
+from mcr.sampling.sampler import Sampler
 from mcr.schedules.schedule import Schedule
 from mcr.stages.train import epochs, parts
-from mcr.store.build import build
+from mcr.store.build import build, build_tree
 from mcr.training.endpoint import EndpointModule
 from mcr.training.fit import Fitted
 from mcr.training.fit import fit as train
+from mcr.training.sampled import SampledModule
 from mcr.training.subspace import SubspaceModule
 from mcr.types import LabelledImages
 from mcr.weightspace.subspace import inner_points
@@ -36,6 +38,7 @@ def fit(
     objective: str | Objective = FROM_CONFIG,
     optimizer: str | Optimizer = FROM_CONFIG,
     schedule: str | Schedule = FROM_CONFIG,
+    sampling: str | Sampler = FROM_CONFIG,
     validation: Data | None = None,
     augmentation: Augmentation = AS_THEY_ARE,
     seed: int | str = 0,
@@ -53,9 +56,11 @@ def fit(
         data: Training images. Tensors and data sets are shuffled and augmented here, the same for the same seed; a
             ``DataLoader`` keeps its own order, batch size and augmentation, and with them its own randomness.
         objective: Name of an option ("cross_entropy", "adversarial", "trades", ...) or an object. "default", here and
-            below, is what the command line has: cross_entropy, sgd, flat_linear_flat.
+            below, is what the command line has: cross_entropy, sgd, flat_linear_flat,
+            uniform.
         optimizer: Likewise ("sgd", "adamw"), or a function of the parameters.
         schedule: Likewise, of the learning rate.
+        sampling: Likewise, of the places at which a subspace is fitted ("uniform", "sobol", "edges", ...).
         validation: Images that are looked at after each epoch, needed to keep the best one (which is the default of a
             network that is trained under attack) or to stop early. A subspace is looked at under attack only, on the
             first ``watched_images`` of them.
@@ -75,7 +80,9 @@ def fit(
     network = space.network if space else what
     if not isinstance(network, nn.Module):
         raise InputError(f"a network or a subspace is fitted, no {type(what).__name__}")
-    recipe = recipe_of(space, objective, optimizer, schedule, settings)
+    if space is None and sampling != FROM_CONFIG:
+        raise InputError("sampling= is of the places of a subspace: a network has none")
+    recipe = recipe_of(space, objective, optimizer, schedule, settings, sampling)
     built = parts(recipe) | {
         name: given
         for name, given in (("objective", objective), ("optimizer", optimizer), ("schedule", schedule))
@@ -89,7 +96,8 @@ def fit(
     count = _count_classes(network, part, device)
     common = {"num_classes": count, "seed": str(seed), **built}
     network.train()  # counting left it in evaluation mode, and Lightning does not switch
-    module = _module(what, recipe, common)
+    sampler = build_tree(recipe["sampling"]) if space and isinstance(sampling, str) else sampling
+    module = _module(what, recipe, common, sampler)
     batches: LoaderBatches | TrainingBatches
     if loader is not None:
         own = {"steps", "batch_size"} & set(settings) | ({"augmentation"} if augmentation is not AS_THEY_ARE else set())
@@ -130,14 +138,18 @@ def fit(
     return fitted
 
 
-def _module(what: nn.Module | Subspace, recipe: Mapping[str, Any], common: Mapping[str, Any]) -> EndpointModule:
+def _module(
+    what: nn.Module | Subspace, recipe: Mapping[str, Any], common: Mapping[str, Any], sampler: Any
+) -> EndpointModule:
     if not isinstance(what, Subspace):
         module: EndpointModule = build(recipe["module"], network=what, **common)
         return module
     if not inner_points(what.curve):
         raise InputError(f"{type(what.curve).__name__} has no free control point: there is nothing to fit")
     _refuse_decay(common["optimizer"])
-    return SubspaceModule(
+    return SampledModule(
+        sampler=sampler,
+        places=recipe["places"],
         curve=what.curve,
         layout=what.layout,
         ends=[what.layout.pack(state) for state in what.ends],

@@ -22,6 +22,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "objective": (),
     "optimizer": (),
     "probe": measures.ASKED,
+    "sampling": (),
     "schedule": (),
     "selection": (),
     "transform": (),
@@ -35,7 +36,8 @@ def option(group: str, name: str, **values: Any) -> Any:
     defaults.
 
     Args:
-        group: Such as "attack", "curve", "probe", "objective", "optimizer", "schedule", "transform".
+        group: Such as "attack", "curve", "probe", "objective", "optimizer", "sampling", "schedule",
+            "transform".
         name: Of the option.
         **values: Arguments that differ: numbers, or objects such as the ``attack`` of a probe.
 

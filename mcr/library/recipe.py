@@ -20,13 +20,18 @@ FROM_CONFIG = "default"  # the option that conf/config.yaml chooses
 
 
 def recipe_of(
-    space: Subspace | None, objective: str | Objective, optimizer: object, schedule: object, settings: Mapping[str, Any]
+    space: Subspace | None,
+    objective: str | Objective,
+    optimizer: object,
+    schedule: object,
+    settings: Mapping[str, Any],
+    sampling: object,
 ) -> dict[str, Any]:
     """All that a training needs, in the form of the command line's recipes.
 
     Where an object was given, the recipe has the default option in its place, which is not used.
     """
-    named = {"objective": objective, "optimizer": optimizer, "schedule": schedule}
+    named = {"objective": objective, "optimizer": optimizer, "schedule": schedule, "sampling": sampling}
     words = [word(group, name) for group, name in named.items() if isinstance(name, str) and name != FROM_CONFIG]
     settings = dict(settings)
     if "lr" in settings:
@@ -50,6 +55,7 @@ def recipe_of(
     if space is None:
         known["min_accuracy_over_chance"] = 0.0  # refuse no network: the caller sees the accuracy
     else:
+        known["sampling"] = config["sampling"]
         known["memory_format"] = "channels_last" if space.layout.channels_last else "contiguous"
     recipe = recipes.training(config, known, config["objective"])
     kind_of = NetworkTraining if space is None else SubspaceTraining

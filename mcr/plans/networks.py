@@ -239,7 +239,7 @@ class Networks:
             "free": "all",
             "augmentation": cfg["dataset"]["augmentation"],
             "material": {"split": "train", "images": "all", "held_out": 0},
-            "recipe": recipe,
+            "recipe": {**recipe, **recipes.places(cfg)},
             "seed": identity.key({"replicate": cfg["replicate"], "use": "path-aware"}),
         }
         roles = {f"end {index}": end for index, end in enumerate(ends.values())}

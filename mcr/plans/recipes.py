@@ -89,6 +89,11 @@ def training(cfg: Config, part: Config, objective: Config) -> dict[str, Any]:
     }
 
 
+def places(cfg: Config) -> dict[str, Any]:
+    """Where a subspace is fitted: the sampler, and how many places each step has."""
+    return {"sampling": cfg["sampling"], "places": cfg["fit"]["places"]}
+
+
 def _objective(cfg: Config, objective: Config) -> dict[str, Any]:
     found = attacked(cfg, objective)
     if "attack" in found and not found["attack"]:

@@ -101,6 +101,8 @@ def _trained(cfg: Config, method: Config, networks: Networks, ends: Stages, seed
                 raise InputError(
                     "repair=path_point fits a path: take a curve with a free control point, such as curve=bezier"
                 )
+            if cfg["start"]:
+                raise InputError("repair=path_point begins on the blend of the networks: start=blend")
             recipe = recipes.budget(cfg, {}, optimizer)
             config |= {
                 "curve": recipes.without(cfg["curve"], "joins", "fits"),
@@ -111,6 +113,7 @@ def _trained(cfg: Config, method: Config, networks: Networks, ends: Stages, seed
                     "weight_decay": method["weight_decay"],
                     "ema_decay": method["ema_decay"],
                     "watched_images": cfg["fit"]["watched_images"],
+                    **recipes.places(cfg),
                 },
             }
             fitted = node("connect", f"repair-path {rate:g}", config, **roles(ends), **dataset)

@@ -6,6 +6,7 @@ from typing import Any
 
 from mcr.errors import InputError
 from mcr.plans import recipes
+from mcr.plans.edges import edges
 from mcr.plans.node import Config, Stages, node
 from mcr.store import identity
 from mcr.store.stage import Stage
@@ -42,7 +43,8 @@ def fit(cfg: Config, part: Config) -> dict[str, Any]:
         part: ``curve`` and ``objective``.
     """
     split = recipes.one_of("fit.split", cfg["fit"]["split"], ("train", "clean"))
-    recipe = recipes.training(cfg, recipes.without(cfg["fit"], "split", "images"), part["objective"])
+    chosen = recipes.without(cfg["fit"], "split", "images") | recipes.places(cfg)
+    recipe = recipes.training(cfg, chosen, part["objective"])
     return {"material": {"split": split, "images": cfg["fit"]["images"], "held_out": 0}, "recipe": recipe}
 
 
@@ -70,6 +72,16 @@ def subspace(cfg: Config, name: str, part: Config, model: Config, ends: Stages, 
                 {"replicate": cfg["replicate"], "curve": str(curve["_target_"]).split(".")[-1].lower()}
             ),
         }
+        if cfg["start"]:
+            config["start"] = recipes.without(cfg["start"], "edges")
+            blended = {**cfg, "start": {}}
+            fitted = edges(
+                cfg["start"],
+                curve,
+                ends,
+                lambda edge, pair, label: subspace(blended, label, {**part, "curve": edge}, model, pair, dataset),
+            )
+            return node("connect", f"connect {name}", config, **fitted, **roles(ends), **dataset)
     return node("connect", f"connect {name}", config, **roles(ends), **dataset)
 
 

@@ -14,15 +14,15 @@ from mcr.weightspace.subspace import shares_of_ends
 
 @dataclass(frozen=True)
 class PathPoint:
-    """The networks inside a path that was fitted on clean images (Zhao et al. 2020, Sec. 3.2).
+    """The networks inside a path, surface or simplex that was fitted on clean images (Zhao et al. 2020, Sec. 3.2).
 
     What the ends share is not shared by the points between them: their backdoors fade while the accuracy stays.
 
     Attributes:
-        grid: Values of t, evenly spaced from 0 to 1, or a list; the plan has made the places of it.
+        grid: Places along each edge, or a list of places; the plan has made the places of it.
     """
 
-    grid: int | Sequence[float]
+    grid: int | Sequence[float] | Sequence[Sequence[float]]
 
     def candidates(self, bench: Bench) -> Iterator[tuple[Candidate, nn.Module]]:
         """Every inner point of every path, in place: what was yielded before is gone.
@@ -31,10 +31,13 @@ class PathPoint:
         """
         for rate, walked in bench.trained.items():
             assert isinstance(walked, Walked)
-            names = coordinates(walked.space.curve.dim)
+            curve = walked.space.curve
+            names, middle = coordinates(curve.dim), curve.grid(2).mean(0)
             for u in walked.places:
-                if float(shares_of_ends(walked.space.curve, u).max()) < 1:
+                if float(shares_of_ends(curve, u).max()) < 1:
                     candidate = {"rate": rate, **dict(zip(names, u.tolist(), strict=True))}
+                    if curve.dim > 1:
+                        candidate["off_centre"] = float((u - middle).norm())
                     yield candidate, self.rebuild(bench, candidate)
 
     def rebuild(self, bench: Bench, candidate: Candidate) -> nn.Module:

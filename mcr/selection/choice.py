@@ -11,7 +11,8 @@ from mcr.errors import InputError
 Candidate = Mapping[str, float]
 """``accuracy`` on held-out images; ``lost``, what it falls short of the better network's there, and ``lost_se``, the
 standard error of that over images; ``from_NAME``, the mean divergence of its outputs from those of
-each network, in nats; ``t`` where it lies on a path; ``rate``, the learning rate, where it was trained."""
+each network, in nats; ``t`` where it lies on a path; on a surface or simplex its coordinates, and ``off_centre``, how
+far they lie from the mean of the domain's corners; ``rate``, the learning rate, where it was trained."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""As far from both networks along the path as accuracy allows."""
+"""As near the middle of a subspace as accuracy allows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from mcr.selection.choice import Candidate, Choice, Margin
 
 @dataclass(frozen=True)
 class Middle(Margin):
-    """The candidate with t nearest 0.5 that keeps the held-out accuracy; of equals the more accurate.
+    """The candidate nearest the middle that keeps the held-out accuracy; of equals the more accurate.
 
-    Candidates that lie on no path are told apart by their accuracy alone.
+    The middle of a path is t = 0.5, that of a surface or simplex the mean of its corners. Candidates that lie on no
+    subspace are told apart by their accuracy alone.
     """
 
     def choose(self, candidates: Sequence[Candidate]) -> Choice:
         """The choice among candidates."""
-        # Rounded: 0.3 and 0.7 are equally far from 0.5, in floating point they are not.
-        return self.best(candidates, lambda found: (-round(abs(found.get("t", 0.5) - 0.5), 6), found["accuracy"]))
+        return self.best(candidates, lambda found: (-_off(found), found["accuracy"]))
+
+
+def _off(found: Candidate) -> float:
+    """How far from the middle, rounded: 0.3 and 0.7 are equally far from 0.5, in floating point they are not."""
+    return round(found.get("off_centre", abs(found.get("t", 0.5) - 0.5)), 6)

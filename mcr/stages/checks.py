@@ -51,7 +51,7 @@ def _build(stage: Stage) -> None:
         build.check_arguments(config["architecture"])
     if "augmentation" in config:
         Augmentation(**config["augmentation"])
-    for group in ("curve", "backdoor", "selection", "repair", "transform"):
+    for group in ("curve", "backdoor", "selection", "repair", "start", "transform"):
         if config.get(group):
             build.build(config[group])
     if stage.name == "pick":  # whether the rule goes with the subspace
@@ -206,6 +206,8 @@ def _check_recipe(stage: Stage, recipe: dict) -> None:
     try:
         made["optimizer"]([torch.nn.Parameter(torch.zeros(1, 1))])
         if stage.name == "connect":
+            sampler, curve = build.build_tree(recipe["sampling"]), build.build(stage.config["curve"])
+            sampler.begin(curve, torch.Generator())
             refuse_coupled(made["optimizer"])  # before its ends are trained
     except (TypeError, ValueError, IndexError) as error:
         raise InputError(f"{stage.label}: optimizer: {error}") from None

@@ -23,10 +23,12 @@ from mcr.stages.artifacts import (
 )
 from mcr.stages.context import Context
 from mcr.stages.train import batches, fitting, parts
+from mcr.starts.start import Start
 from mcr.store import jsonfile
-from mcr.store.build import build
+from mcr.store.build import build, build_tree
 from mcr.store.stage import Stage
 from mcr.training.fit import fit
+from mcr.training.sampled import SampledModule
 from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm, files
 from mcr.weightspace.layout import Layout
@@ -53,10 +55,13 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     curve: Curve = build(config["curve"])
     clean = session.images_to_fit_on(config, inputs, context, "all", context.training_data_device)
     training = batches(config, clean, inputs)  # with the poison, where there is one
-    module = SubspaceModule(
+    ends = [layout.pack(state) for state in session.ends(inputs)]
+    module = SampledModule(
+        sampler=build_tree(recipe["sampling"]),
+        places=recipe["places"],
         curve=curve,
         layout=layout,
-        ends=[layout.pack(state) for state in session.ends(inputs)],
+        ends=ends,
         free=config["free"],
         transforms=session.transforms(config),
         weight_decay=recipe["weight_decay"],
@@ -66,6 +71,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         seed=config["seed"],
         **parts(recipe),
     )
+    if "start" in config:
+        start: Start = build(config["start"])
+        module.begin(start.points(curve, ends, session.edges(inputs, curve, ends, layout)))
     with training_loggers(stage, context.place) as loggers:
         watched = _watched(config, inputs, context) if module.objective.attacks else None
         fitted = fit(module, training, watched, folder, label=stage.label, loggers=loggers, **fitting(recipe, context))

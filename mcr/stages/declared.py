@@ -85,6 +85,8 @@ class SubspaceTraining(Training):
     weight_decay: Size
     ema_decay: Share
     watched_images: Whole
+    sampling: Part
+    places: Whole
 
 
 class Augmented(Declared):

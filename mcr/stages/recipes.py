@@ -91,6 +91,7 @@ class Connect(Model):
     augmentation: Augmented | None = None
     material: Material | None = None
     recipe: SubspaceTraining | None = None
+    start: Part | None = None
     seed: str | None = None
 
 

@@ -27,6 +27,7 @@ from mcr.weightspace.subspace import Subspace, inner_points
 from mcr.weightspace.transform import Transform
 
 Inputs = Mapping[str, Path]
+EDGE = "edge "  # the roles of the curves fitted at the edges of a surface
 END = "end "  # the roles of the joined networks are "end 0", "end 1", ...
 
 
@@ -120,6 +121,19 @@ def images_to_fit_on(
     part, _ = read_material(dict(inputs), material, device)
     most = None if limit == "all" else int(limit)
     return LabelledImages(part.images[:most], part.labels[:most])
+
+
+def edges(inputs: Inputs, curve: Curve, ends: Sequence[Tensor], layout: Layout) -> list[list[Tensor]]:
+    """The control points (P,) of the fitted curves at a domain's edges, as ``Start.points`` takes them."""
+    corners = [tuple(corner.tolist()) for corner in curve.grid(2)]
+    found = []
+    for number, (first, last) in enumerate(curve.edges()):
+        one, other = (ends[corners.index(tuple(corner.tolist()))] for corner in (first, last))
+        folder = inputs.get(f"{EDGE}{number}")  # none of a straight edge
+        count = len({name.split("/", 1)[0] for name in files.load(folder / CONTROL)}) if folder else 0
+        inner = read_control(folder, range(1, 1 + count), layout) if folder else []
+        found.append([one, *inner, other])
+    return found
 
 
 def write_control(points: Sequence[Tensor], free: Sequence[int], layout: Layout, folder: Path) -> None:

@@ -115,6 +115,8 @@ class StandIns:
             # All alike, so that one network is everywhere between them.
             write_network(model.make(placed, read_spec(data["data"]), "stand-in"), place)
         elif need.name == "connect":
+            if user.name == "connect":  # a curve at an edge of the surface that is fitted
+                placed, user = {**need.config, "memory_format": need.config["recipe"]["memory_format"]}, need
             self._connect(placed, user, place)
         else:
             compute = importlib.import_module(f"mcr.stages.{need.name}").compute

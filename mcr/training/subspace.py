@@ -132,9 +132,13 @@ class SubspaceModule(EndpointModule):
         for transform in self.transforms:
             transform.apply_(self.model.theta, self.layout)
 
+    def next_place(self) -> Tensor:
+        """Where the step looks, float64 (dim,)."""
+        return self.curve.sample(self.draw_place)
+
     def training_step(self, batch: Batch, index: int) -> Tensor:
         # The same place in every process: the draw does not depend on the rank.
-        self._place(self.curve.sample(self.draw_place), self.control)
+        self._place(self.next_place(), self.control)
         if self.objective.attacks:
             # The running statistics are a mixture over places; the attack needs those of theta(u).
             batchnorm.refresh(self.network, [batch[0]])

@@ -20,7 +20,7 @@ ROWS = [
     {"loggers", "reports"},
     {"edits", "merges", "repairs", "training"},
     {"foreign", "probes", "starts", "transforms"},
-    {"evaluation", "objectives", "weightspace"},
+    {"evaluation", "objectives", "sampling", "weightspace"},
     {"store"},
     {"architectures", "attacks", "backdoors", "curves", "datasets", "injections", "schedules", "selection"},
     {"numerics", "progress", "metric"},
@@ -52,6 +52,7 @@ FLOORS = {
         {"precheck"},
         {"measures", "networks", "plugins"},
         {"alignments", "subspaces"},
+        {"edges"},
         {"node", "recipes"},
     ],
 }

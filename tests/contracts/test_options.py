@@ -43,8 +43,8 @@ SHIPPED = {
     "debug": "default",
     "edit": "inject match_activations match_jointly match_weights path_aware permute poison_tune prune tune",
     "endpoint": "adversarial checkpoint copy fgsm_rs permuted_copy poisoned snapshot standard swa trades tuned_copy",
-    "ends": "aligned backdoored four_aligned four_regular four_robust injected path_aware regular_regular "
-    "regular_robust robust_robust three_regular",
+    "ends": "aligned backdoored four_aligned four_backdoored four_regular four_robust injected path_aware "
+    "regular_regular regular_robust robust_robust three_regular",
     "evaluation": "path quick record",
     "experiment": "zhao2020_ensemble zhao2020_ensemble_digits zhao2020_fig2_backdoor_path "
     "zhao2020_fig2_backdoor_path_digits zhao2020_fig4_barrier zhao2020_fig4_barrier_cifar10_small "
@@ -67,8 +67,10 @@ SHIPPED = {
     "repair": "finetune noise path_point prune scratch",
     "report": "default",
     "runtime": "auto cpu ddp gpu",
+    "sampling": "edges phased sobol stratified uniform",
     "schedule": "cosine cycles flat_linear_flat one_cycle step",
     "selection": "farthest middle",
+    "start": "blend coons",
     "transform": "magnitude none",
 }
 OPTIONS = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
@@ -97,6 +99,7 @@ BESIDE = {
     "injection": {"numbers"},
     "logger": {"kind"},
     "merge": {"label", "curve", "objective", "data", "images"},
+    "start": {"edges"},
     "probe": set(measures.ASKED),
     "repair": {"name", "trains", "begin", "module", "optimizer", "weight_decay", "ema_decay", "budget"},
 }
@@ -113,8 +116,10 @@ HOMES = {
     "objective": "objectives",
     "probe": "probes",
     "repair": "repairs",
+    "sampling": "sampling",
     "schedule": "schedules",
     "selection": "selection",
+    "start": "starts",
     "transform": "transforms",
 }
 # Modules of a room that its options share, beside one of the group's own name: what each of them is.
@@ -128,7 +133,9 @@ SHARED = {
     "merge": {"judge"},
     "probe": {"answers", "divergence", "input_gradient", "input_hessian", "hessian_product", "piecewise"},
     "repair": {"bench", "held_out"},
+    "sampling": {"sampler"},
     "selection": {"choice"},
+    "start": set(),
 }
 Composed = Callable[..., dict[str, Any]]
 # Its runs show that whatever is measured can be drawn.
