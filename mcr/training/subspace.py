@@ -23,7 +23,7 @@ from mcr.weightspace.subspace import control_points, inner_points
 from mcr.weightspace.transform import Transform
 
 Free = Literal["inner", "all"]
-BLOCK = 2**21  # numbers of all free points in one block; on a CPU the optimizer moves block by block
+BLOCK = 2**19  # numbers of all free points in one block; on a CPU the optimizer moves block by block
 
 
 class SubspaceModule(EndpointModule):
@@ -184,14 +184,19 @@ class SubspaceModule(EndpointModule):
         """
         gradient = self.model.gradient(self.theta_decay, self.transforms)
         shares = gradient.new_tensor([float(self.coefficients[index]) for index in self.free])[:, None]
-        pieces = gradient.split([block.shape[1] for block in self.control])
-        every = list(zip(self.control, pieces, strict=True))
-        for group in [[one] for one in every] if gradient.device.type == "cpu" else [every]:
-            for block, piece in group:
-                block.grad = shares * piece
-            optimizer.step()
-            for block, _ in group:
-                block.grad = None
+        pieces = dict(zip(self.control, gradient.split([block.shape[1] for block in self.control]), strict=True))
+        for group in optimizer.param_groups:
+            every = group["params"]
+            try:
+                for blocks in [[one] for one in every] if gradient.device.type == "cpu" else [every]:
+                    group["params"] = blocks  # alone: a step looks at all that it was given, with a gradient or not
+                    for block in blocks:
+                        block.grad = shares * pieces[block]
+                    optimizer.step()
+                    for block in blocks:
+                        block.grad = None
+            finally:
+                group["params"] = every
 
 
 def refuse_coupled(make: Callable[..., torch.optim.Optimizer]) -> None:
