@@ -79,7 +79,7 @@ def subspace(cfg: Config, name: str, part: Config, model: Config, ends: Stages, 
                 cfg["start"],
                 curve,
                 ends,
-                lambda edge, pair, label: subspace(blended, label, {**part, "curve": edge}, model, pair, dataset),
+                lambda edge, pair, label: subspace(blended, label, {**part, "curve": edge}, model, pair, dataset, key),
             )
             return node("connect", f"connect {name}", config, **fitted, **roles(ends), **dataset)
     return node("connect", f"connect {name}", config, **roles(ends), **dataset)
