@@ -12,14 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from mcr.curves.bezier import Bezier
-from mcr.curves.bilinear import Bilinear
+from mcr.curves.bezier_surface import BezierSurface
 from mcr.curves.polychain import Polychain
 from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 from mcr.objectives.cross_entropy import CrossEntropy
+from mcr.plans.pipeline import plan
 from mcr.starts.layerwise import LayerWise, layers, rescale_, variance
 from mcr.starts.least_squares import through
+from mcr.starts.start import Material
 from mcr.types import Batch
+from mcr.weightspace import files
 from mcr.weightspace.layout import Layout
 
 START = LayerWise(stages=3, moves=2, least=2, most=2, enough=0.0, lr=0.05, momentum=0.9)
@@ -166,7 +169,7 @@ def test_a_norm_belongs_to_the_layer_before_it() -> None:
 
 def test_a_polychain_of_as_many_points_is_the_polyline_itself() -> None:
     layout, a, b, points = walk(START)
-    found = START(Polychain(7), [a, b], layout, network(0), batches(), CrossEntropy(), 0)
+    found = START.points(Polychain(7), [a, b], [], Material(layout, network(0), batches(), CrossEntropy(), 0))
     for one, other in zip(found, points, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
@@ -186,10 +189,7 @@ def test_fewer_waypoints_than_free_points_leave_the_others_where_the_curve_begin
     torch.testing.assert_close(torch.stack(found)[:, 0], torch.tensor([0, 0.25, 0, 0.75, 1]).double())
 
 
-def test_a_surface_and_wrong_numbers_are_refused() -> None:
-    layout, a = of(network(1))
-    with pytest.raises(InputError, match="from one network to another, 4 are given"):
-        START(Bilinear(), [a] * 4, layout, network(0), batches(), CrossEntropy(), 0)
+def test_wrong_numbers_are_refused() -> None:
     with pytest.raises(InputError, match="moves=0 must be at least 1"):
         replace(START, moves=0)
     with pytest.raises(InputError, match="most=1 must be at least 2"):
@@ -229,3 +229,30 @@ def test_small_moves_with_enough_training_leave_no_barrier_between_two_trained_n
     found = [one.clone() for one in start.waypoints(a, b, layout, moved, [(inputs, labels)], CrossEntropy(), 0)]
     assert worst([a, a]) < 0.02 > worst([b, b])
     assert worst(found) < worst([torch.lerp(a, b, step / 20) for step in range(21)]) / 8
+
+
+def test_control_points_are_those_nearest_to_the_waypoints() -> None:
+    """Of the protocol: both ends as they are, the points between as ``through`` finds them."""
+    (layout, a), (_, b) = of(network(1)), of(network(2))
+    material = Material(layout, network(0), batches(), CrossEntropy(), 0)
+    points = list(START.points(Polychain(4), [a, b], [], material))
+    expected = through(Polychain(4), [a, b], walk(START)[3], START.count(layout))
+    assert torch.equal(torch.stack(points), torch.stack(expected))
+    assert torch.equal(points[0], a)
+    assert torch.equal(points[-1], b)
+    with pytest.raises(InputError, match="start=layerwise goes from one network to another, not through 4"):
+        START.points(BezierSurface(3), [a, b, a, b], [], material)
+
+
+def test_a_layer_wise_start_of_a_surface_is_refused_before_anything_is_trained(config) -> None:
+    with pytest.raises(InputError, match="start joins 2 networks, curve 4: start=blend"):
+        plan(config("ends=four_regular", "start=layerwise"))
+
+
+@pytest.mark.slow
+def test_a_path_is_fitted_from_a_layer_wise_start(make) -> None:
+    tiny = ("start.stages=2", "start.least=1", "start.most=2")
+    plain, begun = (make(*words, goal="connect")["connect path"][0] for words in ((), ("start=layerwise", *tiny)))
+    one, other = (files.load(folder / "control.safetensors") for folder in (plain, begun))
+    assert set(one) == set(other)
+    assert any(not torch.equal(one[name], other[name]) for name in one)

@@ -15,14 +15,17 @@ from mcr.curves.linear import Linear, straight
 from mcr.errors import InputError
 from mcr.library.options import composed
 from mcr.numerics.seeding import generator
+from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.plans import pipeline
 from mcr.stages import checks
 from mcr.stages.artifacts import CONTROL
 from mcr.stages.context import Context
 from mcr.stages.stand_ins import StandIns
 from mcr.starts.coons import Coons
+from mcr.starts.start import Material
 from mcr.store.store import Store
 from mcr.weightspace import files
+from mcr.weightspace.layout import Layout
 
 SIDES = [(3, 3), (4, 4), (3, 4), (2, 4), (5, 2)]
 every_size = pytest.mark.parametrize("sides", SIDES, ids=str)
@@ -30,6 +33,7 @@ BENT = generator(0, "bent")
 ENDS = torch.randn(4, 6, dtype=torch.float64, generator=BENT)
 # Of each edge of the square its ends, and whether it runs along u (0) or along v (1).
 EDGES = ((0, 1, 1), (0, 2, 0), (1, 3, 0), (2, 3, 1))
+NOTHING = Material(Layout((), (), channels_last=False), torch.nn.Identity(), [], CrossEntropy(), "seed")
 
 
 def edges(sides: tuple[int, int], bend: float) -> list[list[Tensor]]:
@@ -44,7 +48,7 @@ def edges(sides: tuple[int, int], bend: float) -> list[list[Tensor]]:
 
 def patch(sides: tuple[int, int], given: list[list[Tensor]]) -> tuple[BezierSurface, Tensor]:
     surface = BezierSurface(list(sides))
-    return surface, torch.stack(list(Coons().points(surface, list(ENDS), given)))
+    return surface, torch.stack(list(Coons().points(surface, list(ENDS), given, NOTHING)))
 
 
 def along(points: list[Tensor], t: float) -> Tensor:
@@ -92,7 +96,7 @@ def test_a_start_leaves_ends_and_edges_as_they_are() -> None:
 
 def test_another_curve_has_no_coons_patch(config) -> None:
     with pytest.raises(InputError, match=r"start=coons is of curve=bezier_surface, not of Bezier$"):
-        next(Coons().points(Bezier(3), list(ENDS[:2]), []))
+        next(Coons().points(Bezier(3), list(ENDS[:2]), [], NOTHING))
     with pytest.raises(
         InputError, match=r"start=coons begins with fitted edges of curve=bezier_surface, not of Bezier$"
     ):

@@ -73,14 +73,20 @@ def subspace(cfg: Config, name: str, part: Config, model: Config, ends: Stages, 
             ),
         }
         if cfg["start"]:
-            config["start"] = recipes.without(cfg["start"], "edges")
+            config["start"] = recipes.without(cfg["start"], "edges", "joins")
+            if cfg["start"].get("joins") not in (None, len(ends)):
+                raise InputError(f"start joins {cfg['start']['joins']} networks, {key} {len(ends)}: start=blend")
             blended = {**cfg, "start": {}}
-            fitted = edges(
-                cfg["start"],
-                curve,
-                ends,
-                lambda edge, pair, label: subspace(blended, label, {**part, "curve": edge}, model, pair, dataset, key),
-            )
+            fitted: Stages = {}
+            if "edges" in cfg["start"]:
+                fitted = edges(
+                    cfg["start"],
+                    curve,
+                    ends,
+                    lambda edge, pair, label: subspace(
+                        blended, label, {**part, "curve": edge}, model, pair, dataset, key
+                    ),
+                )
             return node("connect", f"connect {name}", config, **fitted, **roles(ends), **dataset)
     return node("connect", f"connect {name}", config, **roles(ends), **dataset)
 

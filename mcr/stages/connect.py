@@ -23,7 +23,7 @@ from mcr.stages.artifacts import (
 )
 from mcr.stages.context import Context
 from mcr.stages.train import batches, fitting, parts
-from mcr.starts.start import Start
+from mcr.starts.start import Material, Start
 from mcr.store import jsonfile
 from mcr.store.build import build, build_tree
 from mcr.store.stage import Stage
@@ -73,7 +73,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     )
     if "start" in config:
         start: Start = build(config["start"])
-        module.begin(start.points(curve, ends, session.edges(inputs, curve, ends, layout)))
+        material = Material(layout, network, training, module.objective, config["seed"])
+        module.begin(start.points(curve, ends, session.edges(inputs, curve, ends, layout), material))
     with training_loggers(stage, context.place) as loggers:
         watched = _watched(config, inputs, context) if module.objective.attacks else None
         fitted = fit(module, training, watched, folder, label=stage.label, loggers=loggers, **fitting(recipe, context))

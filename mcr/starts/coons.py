@@ -13,6 +13,7 @@ from mcr.curves.bezier_surface import BezierSurface
 from mcr.curves.bilinear import bilinear
 from mcr.curves.curve import Curve
 from mcr.errors import InputError
+from mcr.starts.start import Material
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Coons:
     edges that is the bilinear patch itself.
     """
 
-    def points(self, curve: Curve, ends: Sequence[Tensor], edges: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
+    def points(
+        self, curve: Curve, ends: Sequence[Tensor], edges: Sequence[Sequence[Tensor]], material: Material
+    ) -> Iterator[Tensor]:
         """See Start; edges from corner to corner at u = 0 (along v), v = 0 (along u), v = 1 and u = 1."""
         if not isinstance(curve, BezierSurface):
             raise InputError(f"start=coons is of curve=bezier_surface, not of {type(curve).__name__}")

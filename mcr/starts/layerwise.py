@@ -14,6 +14,7 @@ from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 from mcr.objectives.objective import Objective
 from mcr.starts.least_squares import through
+from mcr.starts.start import Material
 from mcr.types import Batch
 from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
@@ -64,34 +65,20 @@ class LayerWise:
             if getattr(self, name) < lowest:
                 raise InputError(f"layerwise: {name}={getattr(self, name)} must be at least {lowest}")
 
-    def __call__(
-        self,
-        curve: Curve,
-        ends: Sequence[Tensor],
-        layout: Layout,
-        network: nn.Module,
-        batches: Iterable[Batch],
-        objective: Objective,
-        seed: int | str,
+    def points(
+        self, curve: Curve, ends: Sequence[Tensor], edges: Sequence[Sequence[Tensor]], material: Material
     ) -> list[Tensor]:
-        """All K control points, each (P,): those of the curve that is nearest to the waypoints.
-
-        Args:
-            curve: A path between two networks.
-            ends: Their weights, each (P,).
-            layout: Of these.
-            network: Is moved and trained; its mode is as before after.
-            batches: Of training, begun anew when they are used up.
-            objective: Of training.
-            seed: Of what the objective draws.
+        """See Start: those of the curve that is nearest to the waypoints.
 
         Raises:
-            InputError: For a curve that joins another number of networks.
+            InputError: For a curve that joins another number of networks than two.
         """
-        if len(ends) != 2 or curve.ends != 2:
-            raise InputError(f"start=layerwise goes from one network to another, {len(ends)} are given: start=blend")
-        found = self.waypoints(ends[0], ends[1], layout, network, batches, objective, seed)
-        return through(curve, ends, found, self.count(layout))
+        if curve.ends != 2:
+            raise InputError(f"start=layerwise goes from one network to another, not through {curve.ends}: start=blend")
+        found = self.waypoints(
+            ends[0], ends[1], material.layout, material.network, material.batches, material.objective, material.seed
+        )
+        return through(curve, ends, found, self.count(material.layout))
 
     def count(self, layout: Layout) -> int:
         """Waypoints, a and b among them."""
@@ -116,7 +103,14 @@ class LayerWise:
     ) -> Iterator[Tensor]:
         """The weights (P,) after each move and its repair, from a to b; each is valid until the next one is asked for.
 
-        Args: see ``__call__``.
+        Args:
+            a: The first network's.
+            b: The second one's.
+            layout: Of these.
+            network: Is moved and trained; its mode is as before after.
+            batches: Of training, begun anew when they are used up.
+            objective: Of training.
+            seed: Of what the objective draws.
         """
         modes = [(module, module.training) for module in network.modules()]
         endless, draw = repeated(batches), generator(seed, "layerwise")
@@ -156,8 +150,10 @@ class LayerWise:
     ) -> None:
         """Train what the optimizer moves until the loss is low enough."""
         losses: list[float] = []
+        device = next(network.parameters()).device
         while len(losses) < self.most:
-            images, labels = next(batches)
+            # A fit's network goes to its device when the fit begins.
+            images, labels = (part.to(device) for part in next(batches))
             if objective.attacks:  # in evaluation mode, with statistics that must be those of these weights
                 batchnorm.refresh(network, [images])
             loss = objective(network, images, labels, draw)[0].mean()

@@ -70,7 +70,7 @@ SHIPPED = {
     "sampling": "edges phased sobol stratified uniform",
     "schedule": "cosine cycles flat_linear_flat one_cycle step",
     "selection": "farthest middle",
-    "start": "blend coons",
+    "start": "blend coons layerwise",
     "transform": "magnitude none",
 }
 OPTIONS = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
@@ -99,7 +99,7 @@ BESIDE = {
     "injection": {"numbers"},
     "logger": {"kind"},
     "merge": {"label", "curve", "objective", "data", "images"},
-    "start": {"edges"},
+    "start": {"edges", "joins"},
     "probe": set(measures.ASKED),
     "repair": {"name", "trains", "begin", "module", "optimizer", "weight_decay", "ema_decay", "budget"},
 }
