@@ -47,6 +47,7 @@ from mcr.store.stage import Stage
 from mcr.store.store import Store
 from mcr.training.swa import SwaModule
 from mcr.weightspace import files as tensors
+from mcr.weightspace.permutation import permuted
 from mcr.weightspace.subspace import Subspace, shares_of_ends
 from tests.conftest import TINY
 from tests.test_group_probes import batches, networks, pgd, seeded
@@ -294,13 +295,40 @@ def test_a_merge_of_files_is_a_file_with_a_card(tmp_path, monkeypatch) -> None:
     assert hashlib.sha256((out / "merged.safetensors").read_bytes()).hexdigest() in card
 
 
+@pytest.mark.slow
+def test_an_aligned_average_of_a_network_and_its_permuted_copy_is_the_network(tmp_path, monkeypatch) -> None:
+    path = trained(tmp_path, 0)
+    network = Mlp([16], 3, 1, (8, 8))
+    network.load_state_dict(load_file(path))
+    other = tmp_path / "other.safetensors"
+    moved = permuted(network, (1, 8, 8), torch.Generator().manual_seed(1))
+    save_file(moved, other)
+    words = [*TINY, f"paths.root={tmp_path}", "dataset.classes=3", "align=match_weights"]
+    monkeypatch.setattr("sys.argv", ["mcr"])
+    assert cli.dispatch(["merge", str(path), str(other), *words, f"hydra.run.dir={tmp_path / 'out'}"]) == 0
+    merged = load_file(tmp_path / "out" / "merged.safetensors")
+    for name, value in load_file(path).items():
+        torch.testing.assert_close(merged[name], value, rtol=1e-5, atol=1e-6)
+        assert not torch.equal(moved[name], value) or value.dim() == 1
+
+
 def test_files_become_networks_in_their_order(tmp_path) -> None:
     given = [str(trained(tmp_path, seed)) for seed in range(4)]
     words = shorthands.joined("connect", given, [])
     assert [w for w in words if w.startswith("+")] == [f"+endpoint@endpoints.net_{n}=checkpoint" for n in range(4)]
     assert "curve=bezier_surface" in words
     assert "curve=bezier_triangle" in shorthands.joined("connect", given[:3], [])
-    assert not any(w.startswith("curve=") for w in shorthands.joined("connect", given[:3], ["curve=simplex"]))
+    chosen = shorthands.joined("connect", given[:3], ["curve=simplex", "align=match_weights"])
+    assert [w for w in chosen if w.startswith("curve=")] == ["curve=simplex"]
+    edits = [w for w in chosen if "align" in w]
+    assert edits == [
+        *(f"+edit@endpoints.net_{n}.edits.align=match_weights" for n in (1, 2)),
+        *(f"endpoints.net_{n}.edits.align.reference=net_0" for n in (1, 2)),
+    ]
+    jointly = shorthands.joined("merge", given[:2], ["align=match_jointly"])
+    assert [w for w in jointly if "align" in w] == [
+        f"+edit@endpoints.net_{n}.edits.align=match_jointly" for n in (0, 1)
+    ]
     for wrong, said in (([given[0]], "two networks"), ([given[0]] * 2, "twice"), ([given[0], "no"], "no file no")):
         with pytest.raises(InputError, match=said):
             shorthands.joined("connect", wrong, [])

@@ -85,10 +85,10 @@ def dispatch(words: list[str]) -> int:
     swept = bool({"-m", "--multirun"} & set(words)) or any(w.startswith("hydra.mode=") for w in words)
     if verb == "merge":
         words = shorthands.merge(words, swept)
-    given = shorthands.checkpoints(files) if verb == "repair" else shorthands.joined(verb, files, words)
+    given = [*shorthands.checkpoints(files), *words] if verb == "repair" else shorthands.joined(verb, files, words)
     if verb == "connect" and files:
         verb = "report"  # who names files wants to know what lies between them
-    words = [*given, *shorthands.paths(words, swept)]
+    words = shorthands.paths(given, swept)
     if view == "list":
         options.list_options(conf_folder(), overrides.parse_arguments(words))
         return 0

@@ -13,6 +13,7 @@ from mcr.store import identity
 # What joins so many networks, and what flat shape it is compared with.
 SHAPES = {2: ("bezier", "straight"), 3: ("bezier_triangle", "simplex"), 4: ("bezier_surface", "bilinear")}
 MOST_NAME = 50  # characters of a file's name that become a network's
+ALIGN, JOINTLY = "align=", "match_jointly"
 ONE_MODEL = "permuted_copy"  # how the second network is made where a user has one
 
 
@@ -42,12 +43,13 @@ def joined(verb: str, files: list[str], words: list[str]) -> list[str]:
     """The overrides for which files after ``connect`` and ``merge`` stand: networks by the names of their files.
 
     Three are joined by a triangle, four by a surface, unless ``curve=`` says otherwise; more by the flat simplex.
+    ``align=match_weights`` among the words aligns all networks with the first, ``align=match_jointly`` with each other.
 
     Raises:
         InputError: For a file that is not there, one that is named twice, a single one.
     """
     if not files:
-        return []
+        return words
     if len(files) < 2:
         raise InputError(f"mcr {verb} takes two networks or more, not {files[0]} alone")
     named: dict[str, str] = {}
@@ -64,7 +66,17 @@ def joined(verb: str, files: list[str], words: list[str]) -> list[str]:
         chosen += [f"+endpoint@endpoints.{name}=checkpoint", f"endpoints.{name}.path={quoted(file)}"]
     curve, beside = SHAPES.get(len(files), ("simplex", "simplex"))
     given = any(word.startswith("curve=") for word in words)
-    return [*chosen, *([] if given else [f"curve={curve}"]), f"reference@references.straight={beside}"]
+    chosen += [*([] if given else [f"curve={curve}"]), f"reference@references.straight={beside}"]
+    for word in words:
+        chosen += _aligned(word.removeprefix(ALIGN), list(named)) if word.startswith(ALIGN) else [word]
+    return chosen
+
+
+def _aligned(edit: str, names: list[str]) -> list[str]:
+    """The overrides with which networks are aligned by an edit: each with the first, or all of them together."""
+    jointly = edit == JOINTLY
+    words = [f"+edit@endpoints.{name}.edits.align={edit}" for name in (names if jointly else names[1:])]
+    return words if jointly else [*words, *(f"endpoints.{name}.edits.align.reference={names[0]}" for name in names[1:])]
 
 
 def merge(words: list[str], swept: bool) -> list[str]:

@@ -20,7 +20,7 @@ NAME = "merges"  # what claims call them: merges.soup.accuracy
 PAIRED = ("accuracy", "nll", "robust_accuracy")  # of which the difference from the best network is told
 SHARE = Metric("accuracy", "share", "higher", "")
 NATS = Metric("nll", "nats", "lower", "")
-ALIGN = "networks of different trainings are aligned before they are averaged: edit=match_weights"
+ALIGN = "networks of different trainings are aligned before they are averaged: align=match_weights behind the files"
 EXPLANATION = (
     "On test images. Cost: forward passes per image. Gain: accuracy less that of the best network, which was chosen on "
     "validation images; ± the standard error over images, paired. Of several networks the probabilities are averaged, "
