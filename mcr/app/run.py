@@ -37,6 +37,7 @@ UNFINISHED = (STATUS_FAILED, "did not finish: its process was killed or interrup
 CLEANED, MERGED = "cleaned.safetensors", "merged.safetensors"
 ONE_AFTER_ANOTHER = "BasicLauncher"  # Hydra's own; others run jobs at the same time
 REPORTED = ("report", "repair", "merge")  # verbs that end with files to open and send on
+STALE = ("summary.json", CLEANED, MERGED, "merges.csv", "card.md", "card.json")
 
 
 def check(request: overrides.Request) -> None:
@@ -95,14 +96,7 @@ def job(cfg: DictConfig) -> float | None:
     swept = hydra.mode == RunMode.MULTIRUN
     if swept and launching.skipped(hydra.job.num):
         return None
-    for stale in (
-        "summary.json",
-        CLEANED,
-        MERGED,
-        "merges.csv",
-        "card.md",
-        "card.json",
-    ):  # a named folder may hold an earlier run
+    for stale in STALE:  # a named folder may hold an earlier run
         (folder / stale).unlink(missing_ok=True)
     group, words = Path(hydra.sweep.dir).name if swept else folder.name, hydra.overrides.task
     chosen: dict[str, Any] = {}
