@@ -46,6 +46,11 @@ reproduce-small: install
 	$(BIN)/mcr experiment=zhao2020_robust_connection_digits
 	$(BIN)/mcr experiment=zhao2020_ensemble_digits
 	$(BIN)/mcr experiment=zhao2020_gradient_similarity_digits
+	$(BIN)/mcr experiment=garipov2018_curves_digits
+	$(BIN)/mcr experiment=ainsworth2023_alignment_digits
+	$(BIN)/mcr experiment=ren2025_surface_digits
+	$(BIN)/mcr experiment=ren2025_snapshots_digits
+	$(BIN)/mcr experiment=ren2025_robust_surface_digits
 
 bench: install
 	$(BIN)/python -m benchmarks

@@ -81,7 +81,10 @@ def _searches(request: pytest.FixtureRequest) -> None:
 def words(command: str) -> tuple[str, list[str]]:
     """The verb and the overrides of a command."""
     _, verb, files, rest = cli._split_verbs(shlex.split(command)[1:])
-    return verb, [*shorthands.checkpoints(files), *rest]
+    if verb == "repair":
+        return verb, [*shorthands.checkpoints(files), *rest]
+    rest = shorthands.merge(rest, False) if verb == "merge" else rest
+    return "report" if verb == "connect" and files else verb, shorthands.joined(verb, files, rest)
 
 
 def shrink(command: str) -> list[str]:
