@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import mcr
 from mcr.numerics.seeding import generator
 from mcr.weightspace.variance import Moments, blended, corrected, moments
 from tests.test_permutation import SHAPE, zoo
@@ -170,3 +171,21 @@ def test_a_line_between_two_networks_is_fainter_in_its_middle_and_no_longer_so_o
     assert faint < 0.5
     network.load_state_dict(network.state_dict() | corrected(network, target, lambda: [data]))
     torch.testing.assert_close(moments(network, lambda: [data])[last].std, target[last].std, rtol=0, atol=1e-6)
+
+
+def test_the_network_between_two_has_the_moments_of_both() -> None:
+    """Of the library: at the middle each unit's standard deviation is the mean of the ends' own; at an end its own."""
+    torch.manual_seed(0)
+    ends = [nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3)) for _ in range(2)]
+    images = torch.randint(0, 256, (60, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    data = (images, torch.arange(60) % 3)
+    path = mcr.Subspace(ends, "linear")
+
+    def std(network: nn.Module) -> torch.Tensor:
+        return network[1](images.flatten(1) / 255).std(0, correction=0)
+
+    middle = path.corrected(0.5, data, batch_size=25)
+    wanted = (std(ends[0]) + std(ends[1])) / 2
+    torch.testing.assert_close(std(middle), wanted, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(std(path.at(0.5)), wanted, rtol=1e-2)
+    torch.testing.assert_close(std(path.corrected(1.0, data, batch_size=25)), std(ends[1]), rtol=1e-4, atol=1e-5)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mcr.curves.curve import Curve
-from mcr.datasets.augment import Augmentation
+from mcr.datasets.augment import Augmentation, to_unit
 from mcr.datasets.batches import augmented_batches
 from mcr.errors import InputError
 from mcr.library.data import Data, labelled
@@ -22,7 +22,10 @@ from mcr.stages.context import Context
 from mcr.stages.declared import BatchNorm, validate
 from mcr.stages.finished import Finished
 from mcr.weightspace import batchnorm, subspace
+from mcr.weightspace.states import load_state
+from mcr.weightspace.subspace import shares_of_ends
 from mcr.weightspace.transform import Transform
+from mcr.weightspace.variance import blended, corrected, moments
 
 Place = float | Sequence[float] | Tensor
 AS_THEY_ARE = Augmentation(padding=0, flip=0.0)
@@ -110,6 +113,30 @@ class Subspace(subspace.Subspace):
     def at(self, u: Place) -> nn.Module:
         """The network at u, in evaluation mode; it is moved by the next call, ``copy.deepcopy`` keeps it."""
         return super().at(self.place(u)).eval()
+
+    def corrected(self, u: Place, images: Data, batch_size: int) -> nn.Module:
+        """A copy of the network at u whose hidden units have the moments of the ends (REPAIR, Jordan et al. 2023).
+
+        What lies between networks has smaller activations than they have: each unit's mean and standard deviation
+        become the ends' own, blended by their shares at u. For layers without BatchNorm, whose statistics ``at``
+        estimates anyway.
+
+        Args:
+            u: The place.
+            images: That moments are measured on.
+            batch_size: Of these, at a time.
+        """
+        device = next(self.network.parameters()).device
+        parts = labelled(images).images.split(batch_size)
+
+        def batches() -> Iterator[Tensor]:
+            return (to_unit(part.to(device), "contiguous") for part in parts)
+
+        ends = [moments(self.end_as_given(index), batches) for index in range(len(self.ends))]
+        network = copy.deepcopy(self.at(u))
+        targets = blended(ends, shares_of_ends(self.curve, self.place(u)).tolist())
+        load_state(network, corrected(network, targets, batches), strict=False)
+        return network
 
     def place(self, u: Place) -> Tensor:
         """A place as float64 (dim,). Raises InputError for one outside the curve's domain."""
