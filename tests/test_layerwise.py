@@ -19,11 +19,11 @@ from mcr.numerics.seeding import generator
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.plans.pipeline import plan
 from mcr.starts.layerwise import LayerWise, layers, rescale_, variance
-from mcr.starts.least_squares import through
 from mcr.starts.start import Material
 from mcr.types import Batch
 from mcr.weightspace import files
 from mcr.weightspace.layout import Layout
+from mcr.weightspace.least_squares import through
 
 START = LayerWise(stages=3, moves=2, least=2, most=2, enough=0.0, lr=0.05, momentum=0.9)
 FEW = replace(START, least=0, most=0)

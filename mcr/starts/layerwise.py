@@ -13,11 +13,11 @@ from mcr.curves.curve import Curve
 from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 from mcr.objectives.objective import Objective
-from mcr.starts.least_squares import through
 from mcr.starts.start import Material
 from mcr.types import Batch
 from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
+from mcr.weightspace.least_squares import through
 from mcr.weightspace.model_at import ModelAt
 
 SPREAD = 1e-12  # variance of a weight below which there is nothing to rescale
