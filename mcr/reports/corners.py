@@ -46,7 +46,7 @@ def near(one: Measured, least: float) -> list[str]:
     if share >= least:
         return []
     return [
-        f"the networks lie at most {100 * share:.2g} % of their norm apart: that no loss rises between them says little"
+        f"the networks lie at most {100 * share:.3g} % of their norm apart: that no loss rises between them says little"
     ]
 
 
@@ -56,7 +56,7 @@ def distances_section(one: Measured) -> str:
     names = [str(row["network"]) for row in rows]
     text = [[str(row["network"]), *(f"{float(row[key]):.2f}" for key in ("norm", *names))] for row in rows]
     table = markdown(["network", "norm", *(f"to {name}" for name in names)], text)
-    return f"## Networks\n\n{table}\n\nThe two farthest lie {100 * apart(one):.2g} % of their mean norm apart.\n"
+    return f"## Networks\n\n{table}\n\nThe two farthest lie {100 * apart(one):.3g} % of their mean norm apart.\n"
 
 
 def routes_section(metrics: Sequence[Metric], found: Mapping[str, Sequence[Route]]) -> str:
