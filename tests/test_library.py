@@ -406,3 +406,12 @@ def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     exec(lines.replace("epochs=20", "epochs=1"), namespace)
     assert (tmp_path / "path.png").is_file()
     assert namespace["middle"](TEST[0].float() / 255).shape == (32, 3)
+
+
+def test_a_fit_goes_on_from_where_the_control_points_are() -> None:
+    """Without a step to speak of, what was put there stays there."""
+    path = mcr.Subspace([network(1), network(2)], "bezier", TRAIN)
+    elsewhere = path.points[1] + 1
+    path.set_inner_points([elsewhere])
+    mcr.fit(path, TRAIN, optimizer="sgd", epochs=1, lr=1e-12)
+    torch.testing.assert_close(path.points[1], elsewhere, rtol=0, atol=1e-6)

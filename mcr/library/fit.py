@@ -48,8 +48,9 @@ def fit(
 
     An adversarially trained network and a robust path are one objective given to two things.
 
-    Works in place: a network ends trained and in evaluation mode; of a subspace the free control points move, and a
-    network that its ``at`` gave before is no longer the one at that place. After an error the weights may be anything.
+    Works in place: a network ends trained and in evaluation mode; of a subspace the free control points move from
+    where they are, and a network that its ``at`` gave before is no longer the one at that place. After an error the
+    weights may be anything.
 
     Args:
         what: A network that takes images in [0, 1], or a subspace.
@@ -142,12 +143,12 @@ def _module(
     what: nn.Module | Subspace, recipe: Mapping[str, Any], common: Mapping[str, Any], sampler: Any
 ) -> EndpointModule:
     if not isinstance(what, Subspace):
-        module: EndpointModule = build(recipe["module"], network=what, **common)
-        return module
+        trained: EndpointModule = build(recipe["module"], network=what, **common)
+        return trained
     if not inner_points(what.curve):
         raise InputError(f"{type(what.curve).__name__} has no free control point: there is nothing to fit")
     _refuse_decay(common["optimizer"])
-    return SampledModule(
+    module = SampledModule(
         sampler=sampler,
         places=recipe["places"],
         curve=what.curve,
@@ -160,6 +161,8 @@ def _module(
         network=what.network,
         **common,
     )
+    module.begin(what.points)  # where they are: blends of the ends, or what was fitted or set before
+    return module
 
 
 def _refuse_decay(optimizer: Optimizer) -> None:
