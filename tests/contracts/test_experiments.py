@@ -113,6 +113,7 @@ def test_an_experiment_runs_in_its_tiny_form(
     if "injection" in path.stem:
         words += TINY_INJECTION
         words += [] if chosen(path, "dataset") == "imagefolder" else ["dataset.split.validation=60"]
+    words += ["training.epochs=40"] if "snapshots" in path.stem else []
     request = request_for(*words, verb=verb(path))
     assert request.swept
     for job in covering(request.jobs):

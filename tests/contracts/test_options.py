@@ -533,7 +533,11 @@ def test_every_part_runs_from_training_to_report(chosen: dict[str, str], make_sh
         "backdoor=badnets",
         "backdoor.size=2",
     ]
-    words += [f"endpoint@endpoints.end={chosen['endpoint']}", f"+edit@endpoints.start.edits.added={chosen['edit']}"]
+    # A network is not aligned with itself, and all of them are aligned jointly.
+    names = ("start", "end", "third", "fourth")[: 3 if chosen["curve"] == "simplex" else joins]
+    edited = {"match_jointly": names, "match_weights": ("end",), "match_activations": ("end",)}
+    words += [f"endpoint@endpoints.end={chosen['endpoint']}"]
+    words += [f"+edit@endpoints.{name}.edits.added={chosen['edit']}" for name in edited.get(chosen["edit"], ("start",))]
     words += ["reference@references.straight=simplex"] if chosen["curve"] != "simplex" else []
     words += [f"transform={chosen['transform']}", f"injection={chosen['injection']}", "attack.steps=2"]
     words += [*SNEAKING, "training.epochs=40"] if "sneaking" in chosen["injection"] else []
