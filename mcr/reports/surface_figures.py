@@ -65,10 +65,8 @@ def surface_figure(panel: Panel, routes: Mapping[str, Sequence[int]], settings: 
 def surfaces_figure(panels: Sequence[Panel], settings: str = "") -> Figure:
     """A row for each run: its fitted surface, one map a metric; a metric has one scale of colours in all rows."""
     metrics = shown([panel.table for panel in panels])
-    cells = [
-        [Cell(f"{panel.title}: {metric.title()}", panel.table, metric, ()) for metric in metrics] for panel in panels
-    ]
-    return _drawn(cells, settings)
+    cells = [[Cell(metric.title(), panel.table, metric, ()) for metric in metrics] for panel in panels]
+    return _drawn(cells, settings, [panel.title for panel in panels])
 
 
 def shown(tables: Sequence[Table]) -> list[Metric]:
@@ -78,8 +76,8 @@ def shown(tables: Sequence[Table]) -> list[Metric]:
     return [metric for metric in known if all(metric in table.metrics for table in tables)][:MOST_METRICS]
 
 
-def _drawn(cells: Sequence[Sequence[Cell]], settings: str) -> Figure:
-    """Rows of maps; a metric has one scale everywhere, and the worse a place, the brighter it is."""
+def _drawn(cells: Sequence[Sequence[Cell]], settings: str, titles: Sequence[str] = ()) -> Figure:
+    """Rows of maps, with titles of their own; a metric has one scale everywhere, and a worse place is brighter."""
     flat = [cell for line in cells for cell in line]
     columns = max(len(line) for line in cells)
     figure = Figure(figsize=(INCHES * columns + 0.5, INCHES * 0.92 * len(cells) + 0.5), layout="constrained")
@@ -106,6 +104,9 @@ def _drawn(cells: Sequence[Sequence[Cell]], settings: str) -> Figure:
             figure.colorbar(
                 ScalarMappable(scales[cell.metric.name], colours(cell.metric)), ax=kept, shrink=0.8 / len(cells)
             )
+    for line, title in zip(axes, titles, strict=False):
+        # Above the titles of the maps, across all of them.
+        line[0].set_title(f"{figure_text(title)}\n\n", loc="left", fontsize=9)
     head(figure, settings)
     return figure
 
