@@ -17,11 +17,12 @@ from mcr.curves.bezier_surface import BezierSurface
 from mcr.curves.curve import Curve
 from mcr.numerics.precision import Precision, autocast
 from mcr.objectives.cross_entropy import CrossEntropy
+from mcr.sampling.uniform import Uniform
 from mcr.schedules.flat_linear_flat import FlatLinearFlat
 from mcr.training.endpoint import EndpointModule
 from mcr.training.subspace import SubspaceModule
 from mcr.weightspace.layout import Layout
-from mcr.weightspace.subspace import inner_points
+from mcr.weightspace.subspace import control_points, inner_points
 
 REPEATS = {"small_vgg": 31, "preresnet26": 15, "vgg16": 9}
 DECAY = 1e-4
@@ -55,7 +56,14 @@ def curve(name: str, objective: Any, shape: Curve | None = None) -> SubspaceModu
     network = subject.network(name).to(memory_format=torch.channels_last)
     layout = Layout.of(network, "channels_last")
     ends = [layout.pack(subject.network(name, seed).state_dict()) for seed in range(1, 1 + shape.ends)]
-    places = {"curve": shape, "layout": layout, "ends": ends, "weight_decay": DECAY, "ema_decay": 0.0}
+    places = {
+        "curve": shape,
+        "layout": layout,
+        "points": control_points(shape, ends),
+        "sampler": Uniform(),
+        "places": 1,
+    }
+    places |= {"weight_decay": DECAY, "ema_decay": 0.0}
     module = SubspaceModule(**places, free="inner", transforms=[], network=network, objective=objective, **common())
     module.on_train_start()
     module.on_train_epoch_start()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mcr.curves.curve import Curve
 from mcr.objectives.cross_entropy import CrossEntropy
+from mcr.sampling.uniform import Uniform
 from mcr.training.subspace import SubspaceModule
+from mcr.weightspace.subspace import control_points
 
 
-def subspace_module(**changes: Any) -> SubspaceModule:
-    """On clean images by plain descent; curve, layout, ends, network and num_classes are the test's."""
+def subspace_module(curve: Curve, ends: Sequence[Tensor], **changes: Any) -> SubspaceModule:
+    """On clean images by plain descent, a uniform place a step; layout, network and num_classes are the test's."""
     usual: dict[str, Any] = {"free": "inner", "transforms": [], "weight_decay": 0.0, "ema_decay": 0.0, "seed": "s"}
+    usual |= {"curve": curve, "points": control_points(curve, ends), "sampler": Uniform(), "places": 1}
     usual |= {"objective": CrossEntropy(), "optimizer": torch.optim.SGD, "schedule": None}
     return SubspaceModule(**(usual | changes))
 

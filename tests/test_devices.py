@@ -34,6 +34,7 @@ from mcr.objectives.objective import Objective
 from mcr.objectives.trades import Trades
 from mcr.plans import pipeline
 from mcr.probes.answers import Answers
+from mcr.sampling.uniform import Uniform
 from mcr.schedules.cosine import Cosine
 from mcr.stages import measure, spread
 from mcr.stages.context import Context
@@ -44,6 +45,7 @@ from mcr.training.history import Row
 from mcr.training.subspace import SubspaceModule
 from mcr.types import Batch
 from mcr.weightspace.layout import Layout
+from mcr.weightspace.subspace import control_points
 from tests.conftest import TINY
 
 PROCESSES = 2
@@ -80,7 +82,9 @@ def curve(norm: Callable[[], nn.Module], objective: Objective) -> EndpointModule
     return SubspaceModule(
         curve=Bezier(3),
         layout=layout,
-        ends=ends,
+        points=control_points(Bezier(3), ends),
+        sampler=Uniform(),
+        places=1,
         free="inner",
         transforms=[],
         weight_decay=1e-3,
@@ -154,7 +158,7 @@ def shared_batches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_give_what_one_gives(name: str, shared_batches: Path, tmp_path: Path) -> None:
     make, size = MADE[name]
     rows, state = trained(make(), tmp_path, size, **ALONE)
-    found = [torch.load(shared_batches / f"{name} {rank}") for rank in range(PROCESSES)]
+    found = [torch.load(shared_batches / f"{name} {rank}", weights_only=True) for rank in range(PROCESSES)]
     for one in found:
         assert one["rows"] == [pytest.approx(row, rel=1e-5, abs=1e-6) for row in rows]
         assert one["state"].keys() == state.keys()

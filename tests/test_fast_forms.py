@@ -36,11 +36,12 @@ from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.objectives.objective import Objective
 from mcr.plans import pipeline
 from mcr.probes import robust_risk
+from mcr.sampling.uniform import Uniform
 from mcr.stages.context import Context
 from mcr.store import identity
 from mcr.store.build import build
 from mcr.store.stage import Stage
-from mcr.training import subspace
+from mcr.training import coupled, subspace
 from mcr.training.adversarial import AdversarialModule
 from mcr.training.averaging import Averaging
 from mcr.training.endpoint import EndpointModule
@@ -49,6 +50,7 @@ from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm, model_at
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.model_at import ModelAt
+from mcr.weightspace.subspace import control_points
 from tests.gradients import Keeper, gradients
 from tests.processes import environment, mcr
 
@@ -90,8 +92,9 @@ def curve_module(objective: Objective, curve: Any = None, double: bool = False, 
     networks = [network.double() if double else network for network in map(small, (0, 1, 2))]
     layout = Layout.of(networks[0], "contiguous")
     ends = tuple(layout.pack(dict(network.state_dict())) for network in networks[1:])
-    usual = {"curve": curve or Bezier(3), "layout": layout, "ends": ends, "weight_decay": 1e-2, "ema_decay": 0.9}
-    usual |= {"free": "inner", "transforms": []}
+    curve = curve or Bezier(3)
+    usual = {"curve": curve, "layout": layout, "points": control_points(curve, ends), "sampler": Uniform(), "places": 1}
+    usual |= {"weight_decay": 1e-2, "ema_decay": 0.9, "free": "inner", "transforms": []}
     return SubspaceModule(**(common() | {"network": networks[0], "objective": objective} | usual | changes))
 
 
@@ -650,7 +653,7 @@ def test_theta_is_the_same_sum_in_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "RMSprop", "Adagrad", "Adamax", "Rprop"])
 def test_an_optimizer_that_moves_each_number_by_itself_may_fit_a_path(name) -> None:
-    subspace.refuse_coupled(partial(getattr(torch.optim, name), lr=0.05))
+    coupled.refuse_coupled(partial(getattr(torch.optim, name), lr=0.05))
 
 
 @pytest.mark.parametrize("name", ["Adafactor", "Muon", "LBFGS"])

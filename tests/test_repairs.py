@@ -29,6 +29,7 @@ from mcr.repairs.held_out import HeldOutScore
 from mcr.repairs.noise import Noise
 from mcr.repairs.path_point import PathPoint
 from mcr.repairs.trained import Trained
+from mcr.sampling.uniform import Uniform
 from mcr.schedules.cosine import Cosine
 from mcr.stages.choose import as_given
 from mcr.training.fit import fit
@@ -38,7 +39,7 @@ from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm, locus
 from mcr.weightspace.filters import weakest
 from mcr.weightspace.layout import Layout
-from mcr.weightspace.subspace import Subspace, inner_points
+from mcr.weightspace.subspace import Subspace, control_points, inner_points
 
 CLASSES = 3
 SHAPE = (1, 4, 4)
@@ -504,7 +505,9 @@ def subspace_module(free: str, points: int, dtype=torch.float32, **changes: Any)
     network = net(0).to(dtype)
     layout = Layout.of(network, "contiguous")
     ends = [layout.pack(net(seed).to(dtype).state_dict()) for seed in (1, 2)]
-    common = {"curve": Bezier(points), "layout": layout, "ends": ends, "weight_decay": 0.0, "network": network}
+    curve = Bezier(points)
+    common = {"curve": curve, "layout": layout, "points": control_points(curve, ends), "sampler": Uniform()}
+    common |= {"places": 1, "weight_decay": 0.0, "network": network}
     return SubspaceModule(**common, free=free, transforms=[], ema_decay=0.0, **recipe(**changes)), ends
 
 

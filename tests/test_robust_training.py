@@ -27,11 +27,13 @@ from mcr.objectives.fgsm_rs import FgsmRs
 from mcr.objectives.objective import Objective
 from mcr.objectives.trades import Trades
 from mcr.probes.robust_risk import robust_accuracy
+from mcr.sampling.uniform import Uniform
 from mcr.training.adversarial import AdversarialModule
 from mcr.training.endpoint import EndpointModule
 from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
+from mcr.weightspace.subspace import control_points
 
 ROBUST = "validation/robust_accuracy"
 IMAGES = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -431,8 +433,8 @@ def curve_module(objective: Objective, ema_decay: float = 0.0) -> SubspaceModule
     network = make()
     layout = Layout.of(network, "contiguous")
     ends = tuple(layout.pack(dict(make(seed).state_dict())) for seed in (1, 2))
-    places = {"curve": Bezier(3), "layout": layout, "ends": ends, "weight_decay": 1e-4, "ema_decay": ema_decay}
-    places |= {"free": "inner", "transforms": []}
+    places = {"curve": Bezier(3), "layout": layout, "points": control_points(Bezier(3), ends), "sampler": Uniform()}
+    places |= {"places": 1, "weight_decay": 1e-4, "ema_decay": ema_decay, "free": "inner", "transforms": []}
     return SubspaceModule(**places, network=network, objective=objective, **COMMON)
 
 

@@ -30,8 +30,9 @@ from mcr.sampling.sobol import Sobol
 from mcr.sampling.stratified import Stratified
 from mcr.sampling.uniform import Uniform
 from mcr.store.build import build_tree
-from mcr.training.sampled import SampledModule
+from mcr.training.subspace import SubspaceModule
 from mcr.weightspace.layout import Layout
+from mcr.weightspace.subspace import control_points
 from tests.gradients import Keeper
 
 SAMPLERS: dict[str, Sampler] = {
@@ -148,17 +149,18 @@ def test_cells_out_of_range_are_refused() -> None:
 # ------------------------------------------------------------------------------------------- steps
 
 
-def module(places: int, sampler: Sampler | None = None, **changes: Any) -> SampledModule:
+def module(places: int, sampler: Sampler | None = None, **changes: Any) -> SubspaceModule:
     network, curve = linear(9), BezierSurface(3)
     layout = Layout.of(network, "contiguous")
     ends = [layout.pack(linear(seed).state_dict()) for seed in range(4)]
-    usual: dict[str, Any] = {"curve": curve, "layout": layout, "ends": ends, "free": "inner", "transforms": []}
+    usual: dict[str, Any] = {"curve": curve, "layout": layout, "free": "inner", "transforms": []}
+    usual |= {"points": control_points(curve, ends), "sampler": sampler or Uniform(), "places": places}
     usual |= {"weight_decay": 0.1, "ema_decay": 0.0, "network": network, "objective": CrossEntropy(), "num_classes": 3}
     usual |= {"optimizer": partial(torch.optim.SGD, lr=0.1), "schedule": None, "seed": "s"}
-    made = SampledModule(sampler=sampler or Uniform(), places=places, **(usual | changes))
+    made = SubspaceModule(**(usual | changes))
     made.on_train_start()
-    made.draw, made.draw_place = generator(0, "objective"), generator(7, "t")
-    made.walk = made.sampler.begin(made.curve, made.draw_place)
+    made.draw = generator(0, "objective")
+    made.walk = made.sampler.begin(made.curve, generator(7, "t"))
     return made
 
 
@@ -175,7 +177,7 @@ class Wrapped:
         self.optimizer = optimizer
 
 
-def stepped(made: SampledModule) -> Tensor:
+def stepped(made: SubspaceModule) -> Tensor:
     """The gradients (F, P) with which one step moves the free points."""
     draw = generator(3, "batch")
     batch = (torch.rand(8, 4, generator=draw, dtype=torch.float64), torch.arange(8) % 3)

@@ -409,7 +409,7 @@ def test_the_gradient_of_the_free_points_is_that_of_autograd(
     for block in module.control:
         block.data += 0.3 * torch.randn(block.shape, dtype=torch.float64, generator=away)
     module.on_train_start()
-    module.draw, module.draw_place = generator(0, "objective"), generator(7, "u")
+    module.draw, module.walk = generator(0, "objective"), module.sampler.begin(curve, generator(7, "u"))
     pixels, labels = (PIXELS[:9] / 255).double(), torch.arange(9) % CLASSES
     module.training_step((pixels, labels), 0).backward()
 

@@ -161,9 +161,7 @@ def print_merge(summary: Mapping[str, Any], places: Mapping[str, Path | str]) ->
     console.print(table)
     for line in summary["warnings"]:
         console.print(_shown(f"warning: {line}"), style="yellow", highlight=False, soft_wrap=True)
-    console.print()
-    for name, place in places.items():
-        console.print(_shown(f"{name:8} {place}"), highlight=False, soft_wrap=True)
+    _print_places(console, places)
 
 
 def print_repair(summary: Mapping[str, Any], places: Mapping[str, Path | str]) -> None:

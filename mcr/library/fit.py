@@ -25,7 +25,6 @@ from mcr.store.build import build, build_tree
 from mcr.training.endpoint import EndpointModule
 from mcr.training.fit import Fitted
 from mcr.training.fit import fit as train
-from mcr.training.sampled import SampledModule
 from mcr.training.subspace import SubspaceModule
 from mcr.types import LabelledImages
 from mcr.weightspace.subspace import inner_points
@@ -57,8 +56,7 @@ def fit(
         data: Training images. Tensors and data sets are shuffled and augmented here, the same for the same seed; a
             ``DataLoader`` keeps its own order, batch size and augmentation, and with them its own randomness.
         objective: Name of an option ("cross_entropy", "adversarial", "trades", ...) or an object. "default", here and
-            below, is what the command line has: cross_entropy, sgd, flat_linear_flat,
-            uniform.
+            below, is what the command line has: cross_entropy, sgd, flat_linear_flat, uniform.
         optimizer: Likewise ("sgd", "adamw"), or a function of the parameters.
         schedule: Likewise, of the learning rate.
         sampling: Likewise, of the places at which a subspace is fitted ("uniform", "sobol", "edges", ...).
@@ -148,12 +146,12 @@ def _module(
     if not inner_points(what.curve):
         raise InputError(f"{type(what.curve).__name__} has no free control point: there is nothing to fit")
     _refuse_decay(common["optimizer"])
-    module = SampledModule(
+    return SubspaceModule(
         sampler=sampler,
         places=recipe["places"],
         curve=what.curve,
         layout=what.layout,
-        ends=[what.layout.pack(state) for state in what.ends],
+        points=what.points,  # where they are: blends of the ends, or what was fitted or set before
         free="inner",
         transforms=what.transforms,
         weight_decay=recipe["weight_decay"],
@@ -161,8 +159,6 @@ def _module(
         network=what.network,
         **common,
     )
-    module.begin(what.points)  # where they are: blends of the ends, or what was fitted or set before
-    return module
 
 
 def _refuse_decay(optimizer: Optimizer) -> None:

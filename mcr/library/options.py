@@ -36,8 +36,7 @@ def option(group: str, name: str, **values: Any) -> Any:
     defaults.
 
     Args:
-        group: Such as "attack", "curve", "probe", "objective", "optimizer", "sampling", "schedule",
-            "transform".
+        group: Such as "attack", "curve", "probe", "objective", "optimizer", "sampling", "schedule", "transform".
         name: Of the option.
         **values: Arguments that differ: numbers, or objects such as the ``attack`` of a probe.
 

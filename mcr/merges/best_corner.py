@@ -22,4 +22,4 @@ class BestCorner:
 
     def pick(self, judge: Judge) -> Sequence[Tensor]:
         """One place. Raises InputError for an unknown metric."""
-        return [judge.best(corners(judge.curve), self.metric)]
+        return [judge.ranked(corners(judge.curve), self.metric)[0]]

@@ -25,4 +25,4 @@ class BestPoint:
 
     def pick(self, judge: Judge) -> Sequence[Tensor]:
         """One place. Raises InputError for an unknown metric, or a grid that is none of this subspace."""
-        return [judge.best(list(places(judge.curve, self.grid, "grid of best_point")), self.metric)]
+        return [judge.ranked(list(places(judge.curve, self.grid, "grid of best_point")), self.metric)[0]]

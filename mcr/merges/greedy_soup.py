@@ -14,17 +14,20 @@ from mcr.merges.judge import Judge, average_of, corners
 class GreedySoup:
     """The greedy soup (Wortsman et al. 2022, recipe 1).
 
-    Networks are tried in the order of their validation accuracy, of equals the first; one stays where the average with
-    it is at least as accurate as without. So the soup is never below the best single network on these images.
+    Networks are tried in the order of their validation accuracy, as ``BestCorner`` ranks them; one stays where the
+    average with it is at least as accurate as without. So the soup is never below the best single network there.
     """
 
     def pick(self, judge: Judge) -> Sequence[Tensor]:
         """One place. Raises InputError where the subspace is no flat simplex."""
-        alone = [judge.score(u).accuracy for u in corners(judge.curve)]
-        first, *others = sorted(range(len(alone)), key=lambda member: -alone[member])
-        kept = [first]
-        for member in others:
-            before, after = (judge.score(average_of(judge.curve, some)) for some in (kept, [*kept, member]))
-            if after.accuracy >= before.accuracy:
+        networks = corners(judge.curve)
+        kept: list[int] = []
+        for u in judge.ranked(networks, "accuracy"):
+            member = next(index for index, one in enumerate(networks) if one is u)
+            if not kept or self._accuracy(judge, [*kept, member]) >= self._accuracy(judge, kept):
                 kept.append(member)
         return [average_of(judge.curve, kept)]
+
+    @staticmethod
+    def _accuracy(judge: Judge, members: Sequence[int]) -> float:
+        return judge.score(average_of(judge.curve, members)).accuracy

@@ -50,8 +50,8 @@ class Judge:
             self.tried.append(Tried(u, known))
         return known
 
-    def best(self, places: Sequence[Tensor], metric: str) -> Tensor:
-        """The place of the highest accuracy or the lowest loss; of equals by the other one, then the first.
+    def ranked(self, places: Sequence[Tensor], metric: str) -> list[Tensor]:
+        """The places by the highest accuracy or the lowest loss; of equals by the other one, then in their order.
 
         Raises:
             InputError: For another metric.
@@ -63,7 +63,7 @@ class Judge:
             score = self.score(u)
             return (-score.accuracy, score.loss) if metric == "accuracy" else (score.loss, -score.accuracy)
 
-        return min(places, key=rank)
+        return sorted(places, key=rank)
 
 
 def corners(curve: Curve) -> list[Tensor]:

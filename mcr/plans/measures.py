@@ -62,6 +62,24 @@ def stronger(attack: Config, chosen: Config) -> dict[str, Any]:
     return {**chosen, **recipes.ball(attack)}
 
 
+def question(cfg: Config, name: str, probe: Config) -> dict[str, Any]:
+    """The recipe of a measure at all places.
+
+    Args:
+        cfg: The whole configuration.
+        name: Of the probe.
+        probe: As ``asked`` gives it.
+    """
+    part = cfg["evaluation"]
+    return {
+        "name": name,
+        "probe": recipes.without(probe, *ASKED),
+        **{key: probe[key] for key in ("data", "images")},
+        "at": "all",
+        **{key: part[key] for key in ("batch_size", "seed")},
+    }
+
+
 def measures(cfg: Config, name: str, space: Stage, ends: Stages, dataset: Stages, material: Config) -> dict[str, Stage]:
     """Probe to its stage, for one subspace.
 
@@ -83,15 +101,7 @@ def measures(cfg: Config, name: str, space: Stage, ends: Stages, dataset: Stages
     # Those that look where another one is worst come after it.
     for probe in sorted(chosen, key=lambda probe: str(chosen[probe]["at"]).startswith(WORST)):
         part = chosen[probe]
-        config = {
-            "name": probe,
-            "probe": recipes.without(part, *ASKED),
-            "data": part["data"],
-            "images": part["images"],
-            "at": "all",
-            "batch_size": cfg["evaluation"]["batch_size"],
-            "seed": cfg["evaluation"]["seed"],
-        }
+        config = question(cfg, probe, part)
         needs = {"place": at(cfg["evaluation"]["grid"])}
         if str(part["at"]).startswith(WORST):
             metric = str(part["at"]).removeprefix(WORST)

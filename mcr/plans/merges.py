@@ -8,10 +8,10 @@ from typing import Any
 
 from mcr.errors import InputError
 from mcr.plans import recipes
-from mcr.plans.measures import ASKED, asked
+from mcr.plans.measures import asked, question
 from mcr.plans.networks import Networks
 from mcr.plans.node import Config, Stages, node
-from mcr.plans.subspaces import place, roles, subspace
+from mcr.plans.subspaces import place_config, roles, subspace
 from mcr.store.stage import Stage
 
 ROLE = "merge"  # a report's needs are "merge/NAME/PROBE"
@@ -85,31 +85,15 @@ def merged(cfg: Config, model: Config, ends: Stages, dataset: Stages, material: 
         space = subspace(cfg, name, part, model, ends, dataset, f"merges.{name}.curve")
         recipes.one_of(f"merges.{name}.data", part["data"], ("validation", "clean"))
         config = {
-            **recipes.without(place(cfg, name, 2, space, ends, dataset, material).config, "at"),
+            **place_config(cfg, space, ends, material),
             "merge": recipes.without(part, *PLANNED),
-            "data": part["data"],
-            "images": part["images"],
+            **{key: part[key] for key in ("data", "images")},
             "batch_size": cfg["evaluation"]["batch_size"],
         }
-        pick = node("pick", f"pick {name}", config, subspace=space, **roles(ends), **dataset)
+        needs = {"subspace": space, **roles(ends), **dataset}
+        pick = node("pick", f"pick {name}", config, **needs)
         found[name] = {
-            probe: node(
-                "measure",
-                f"measure {name} {probe}",
-                {
-                    "name": probe,
-                    "probe": recipes.without(one, *ASKED),
-                    "data": one["data"],
-                    "images": one["images"],
-                    "at": "all",
-                    "batch_size": cfg["evaluation"]["batch_size"],
-                    "seed": cfg["evaluation"]["seed"],
-                },
-                place=pick,
-                subspace=space,
-                **roles(ends),
-                **dataset,
-            )
+            probe: node("measure", f"measure {name} {probe}", question(cfg, probe, one), place=pick, **needs)
             for probe, one in probes.items()
         }
     return found

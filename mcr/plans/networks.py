@@ -1,7 +1,4 @@
-"""The plan of a run's networks: for each name the stages that will train, load or copy it, and edit it.
-
-Nothing is computed here.
-"""
+"""The plan of a run's networks: for each name the stages that will train, load or copy it, and edit it."""
 
 from __future__ import annotations
 
@@ -231,6 +228,7 @@ class Networks:
             raise InputError("edit=path_aware is one training of all ends: give each network the same settings of it")
         if cfg["poisoning"]["sets"] == "own":
             raise InputError("edit=path_aware is one training of all ends: poisoning.sets=own has no meaning for it")
+        recipes.refuse_start(cfg, "an attacker's path")
         recipe = recipes.training(cfg, recipes.without(first, "kind", "label"), cfg["objective"])
         config = {
             **self.model,
@@ -239,7 +237,7 @@ class Networks:
             "free": "all",
             "augmentation": cfg["dataset"]["augmentation"],
             "material": {"split": "train", "images": "all", "held_out": 0},
-            "recipe": {**recipe, **recipes.places(cfg)},
+            "recipe": recipe | recipes.places(cfg),
             "seed": identity.key({"replicate": cfg["replicate"], "use": "path-aware"}),
         }
         roles = {f"end {index}": end for index, end in enumerate(ends.values())}

@@ -94,6 +94,17 @@ def places(cfg: Config) -> dict[str, Any]:
     return {"sampling": cfg["sampling"], "places": cfg["fit"]["places"]}
 
 
+def refuse_start(cfg: Config, of: str) -> None:
+    """Raises InputError where a start is chosen for what begins on the blend of its networks.
+
+    Args:
+        cfg: The whole configuration.
+        of: What begins there.
+    """
+    if cfg["start"]:
+        raise InputError(f"{of} begins on the blend of the networks: start=blend")
+
+
 def _objective(cfg: Config, objective: Config) -> dict[str, Any]:
     found = attacked(cfg, objective)
     if "attack" in found and not found["attack"]:

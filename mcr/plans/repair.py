@@ -101,8 +101,7 @@ def _trained(cfg: Config, method: Config, networks: Networks, ends: Stages, seed
                 raise InputError(
                     "repair=path_point fits a path: take a curve with a free control point, such as curve=bezier"
                 )
-            if cfg["start"]:
-                raise InputError("repair=path_point begins on the blend of the networks: start=blend")
+            recipes.refuse_start(cfg, "repair=path_point")
             recipe = recipes.budget(cfg, {}, optimizer)
             config |= {
                 "curve": recipes.without(cfg["curve"], "joins", "fits"),

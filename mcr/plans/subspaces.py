@@ -63,6 +63,7 @@ def subspace(cfg: Config, name: str, part: Config, model: Config, ends: Stages, 
         "curve": recipes.without(curve, "joins", "fits"),
         "transform": cfg["transform"],
     }
+    fitted: Stages = {}
     if recipes.one_of("curve.fits", curve["fits"], ("inner", "nothing")) == "inner":
         config |= {
             "free": "inner",
@@ -72,23 +73,19 @@ def subspace(cfg: Config, name: str, part: Config, model: Config, ends: Stages, 
                 {"replicate": cfg["replicate"], "curve": str(curve["_target_"]).split(".")[-1].lower()}
             ),
         }
-        if cfg["start"]:
-            config["start"] = recipes.without(cfg["start"], "edges", "joins")
-            if cfg["start"].get("joins") not in (None, len(ends)):
-                raise InputError(f"start joins {cfg['start']['joins']} networks, {key} {len(ends)}: start=blend")
+        start = cfg["start"]
+        if start:
+            config["start"] = recipes.without(start, "edges", "joins")
+        if "joins" in start and start["joins"] != len(ends):
+            raise InputError(f"start joins {start['joins']} networks, {key} {len(ends)}: start=blend")
+        if "edges" in start:
             blended = {**cfg, "start": {}}
-            fitted: Stages = {}
-            if "edges" in cfg["start"]:
-                fitted = edges(
-                    cfg["start"],
-                    curve,
-                    ends,
-                    lambda edge, pair, label: subspace(
-                        blended, label, {**part, "curve": edge}, model, pair, dataset, key
-                    ),
-                )
-            return node("connect", f"connect {name}", config, **fitted, **roles(ends), **dataset)
-    return node("connect", f"connect {name}", config, **roles(ends), **dataset)
+
+            def edge(curve: Config, pair: Stages, label: str) -> Stage:
+                return subspace(blended, label, {**part, "curve": curve}, model, pair, dataset, key)
+
+            fitted = edges(start, curve, ends, edge)
+    return node("connect", f"connect {name}", config, **fitted, **roles(ends), **dataset)
 
 
 def place(cfg: Config, name: str, at: Any, space: Stage, ends: Stages, dataset: Stages, material: Config) -> Stage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from dataclasses import dataclass
 
 from mcr.evaluation.measured import Measured
 from mcr.evaluation.routes import Route
@@ -18,31 +18,45 @@ ROUTES = (
 )
 
 
-def distances(one: Measured) -> list[dict[str, float | str]]:
-    """Of each network its norm and its distance from every other one, over all parameters: one row a network."""
+@dataclass(frozen=True)
+class Network:
+    """Where a network lies in weight space.
+
+    Attributes:
+        name: What people call it.
+        norm: Of all its parameters (L2).
+        distances: Name of each network, itself among them, to the distance from it (L2).
+    """
+
+    name: str
+    norm: float
+    distances: Mapping[str, float]
+
+
+def networks(one: Measured) -> list[Network]:
+    """Those that a subspace joins."""
     rows = one.table().rows
     places = {name: rows[corner] for name, corner in zip(one.grid.ends, one.grid.corners, strict=True)}
     return [
-        {"network": name, "norm": row["norm"], **{other: row[f"distance_to_{other}"] for other in places}}
+        Network(name, row["norm"], {other: row[f"distance_to_{other}"] for other in places})
         for name, row in places.items()
     ]
 
 
-def apart(one: Measured) -> float:
-    """The largest distance between two of the networks, as a share of their mean norm."""
-    rows = distances(one)
-    largest = max(float(first[str(second["network"])]) for first, second in combinations(rows, 2))
-    return largest / (sum(float(row["norm"]) for row in rows) / len(rows))
+def apart(found: Sequence[Network]) -> float:
+    """The largest distance between two networks, as a share of their mean norm."""
+    largest = max(distance for one in found for distance in one.distances.values())
+    return largest / (sum(one.norm for one in found) / len(found))
 
 
-def near(one: Measured, least: float) -> list[str]:
-    """A warning where the networks are hardly apart.
+def near(found: Sequence[Network], least: float) -> list[str]:
+    """A warning where networks are hardly apart.
 
     Args:
-        one: The subspace.
+        found: The networks.
         least: Share of their norm that they have to be apart.
     """
-    share = apart(one)
+    share = apart(found)
     if share >= least:
         return []
     return [
@@ -50,13 +64,11 @@ def near(one: Measured, least: float) -> list[str]:
     ]
 
 
-def distances_section(one: Measured) -> str:
+def distances_section(found: Sequence[Network]) -> str:
     """Norms and distances as a Markdown table, and how far that is."""
-    rows = distances(one)
-    names = [str(row["network"]) for row in rows]
-    text = [[str(row["network"]), *(f"{float(row[key]):.2f}" for key in ("norm", *names))] for row in rows]
-    table = markdown(["network", "norm", *(f"to {name}" for name in names)], text)
-    return f"## Networks\n\n{table}\n\nThe two farthest lie {100 * apart(one):.3g} % of their mean norm apart.\n"
+    text = [[one.name, *(f"{value:.2f}" for value in (one.norm, *one.distances.values()))] for one in found]
+    table = markdown(["network", "norm", *(f"to {one.name}" for one in found)], text)
+    return f"## Networks\n\n{table}\n\nThe two farthest lie {100 * apart(found):.3g} % of their mean norm apart.\n"
 
 
 def routes_section(metrics: Sequence[Metric], found: Mapping[str, Sequence[Route]]) -> str:

@@ -20,6 +20,7 @@ NAME = "merges"  # what claims call them: merges.soup.accuracy
 PAIRED = ("accuracy", "nll", "robust_accuracy")  # of which the difference from the best network is told
 SHARE = Metric("accuracy", "share", "higher", "")
 NATS = Metric("nll", "nats", "lower", "")
+COMPARED = {"accuracy": SHARE, "accuracy_gain": SHARE, "robust_accuracy": SHARE, "nll": NATS, "ece": SHARE}
 ALIGN = "networks of different trainings are aligned before they are averaged: align=match_weights behind the files"
 EXPLANATION = (
     "On test images. Cost: forward passes per image. Gain: accuracy less that of the best network, which was chosen on "
@@ -227,15 +228,22 @@ def replicates(groups: Sequence[str], summaries: Sequence[Mapping[str, Any]], le
 
 
 def replicates_section(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Those that people compare."""
-    shown = {"accuracy": SHARE, "accuracy_gain": SHARE, "robust_accuracy": SHARE, "nll": NATS, "ece": SHARE}
-    lines = []
+    """Those that people compare: one row a merge, its mean and half of the interval; 80 columns wide for one path."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    counts = set()
     for row in rows:
-        if row["statistic"] in shown:
-            metric = shown[row["statistic"]]
-            low, mean, high = (metric.text(row[key]) for key in ("low", "mean", "high"))
-            title = f"{row['statistic'].replace('_', ' ')}{' %' if metric is SHARE else ''}"
-            lines.append([row["path"], row["merge"], title, f"{row['replicates']}", mean, f"{low} to {high}"])
-    columns = ["path", "merge", "statistic", "replicates", "mean", "interval"]
-    text = "Means over replicates, with Student's interval over them (not over images). All statistics: merges.csv."
+        metric = COMPARED.get(row["statistic"])
+        if metric is not None:
+            sign = "+" if row["statistic"].endswith("_gain") else ""
+            cell = f"{metric.text(row['mean'], sign)} ± {metric.text(row['high'] - row['mean'])}"
+            found.setdefault((row["path"], row["merge"]), {})[row["statistic"]] = cell
+            counts.add(row["replicates"])
+    paths = {path for path, _ in found}
+    lines = [
+        [*([path] if len(paths) > 1 else []), merge, *(cells.get(name, "") for name in COMPARED)]
+        for (path, merge), cells in found.items()
+    ]
+    columns = [*(["path"] if len(paths) > 1 else []), "merge", "acc %", "gain", "robust %", "NLL", "ECE %"]
+    number = " or ".join(map(str, sorted(counts)))
+    text = f"Means over {number} replicates, ± half of Student's interval over them (not over images). All: merges.csv."
     return "## Merged networks over replicates\n\n" + markdown(columns, lines) + f"\n\n{text}\n"

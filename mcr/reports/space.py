@@ -90,6 +90,6 @@ class Space:
             "metrics": self.summary,
             "correlations": self.related,
             "images": self.measured.counts,
-            "distances": corners.distances(self.measured),
+            "distances": [asdict(one) for one in corners.networks(self.measured)],
             "routes": {cost: [asdict(route) for route in found] for cost, found in self.routes.items()},
         }

@@ -94,16 +94,12 @@ def _drawn(cells: Sequence[Sequence[Cell]], settings: str, titles: Sequence[str]
                 by_largest_share(axis, cell)
         for axis in line[len(row) :]:
             axis.set_axis_off()
-        if row and len({cell.metric for cell in row}) == 1 and len(row[0].table.coordinates) == 2:
-            figure.colorbar(
-                ScalarMappable(scales[row[0].metric.name], colours(row[0].metric)), ax=list(line), shrink=0.8
-            )
-    if all(len({cell.metric for cell in row}) > 1 for row in cells) and len(flat[0].table.coordinates) == 2:
-        for column, cell in enumerate(cells[0]):
-            kept = list(axes[:, column])
-            figure.colorbar(
-                ScalarMappable(scales[cell.metric.name], colours(cell.metric)), ax=kept, shrink=0.8 / len(cells)
-            )
+    drawn = [pair for row, line in zip(cells, axes, strict=True) for pair in zip(row, line, strict=False)]
+    for name, scale in scales.items():
+        own = [(cell, axis) for cell, axis in drawn if cell.metric.name == name and len(cell.table.coordinates) == 2]
+        if own:
+            bar = ScalarMappable(scale, colours(own[0][0].metric))
+            figure.colorbar(bar, ax=[axis for _, axis in own], shrink=0.8)
     for line, title in zip(axes, titles, strict=False):
         # Above the titles of the maps, across all of them.
         line[0].set_title(f"{figure_text(title)}\n\n", loc="left", fontsize=9)

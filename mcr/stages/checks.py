@@ -195,7 +195,7 @@ def _check_formats(formats: list[str]) -> None:
 def _check_recipe(stage: Stage, recipe: dict) -> None:
     # Lightning takes seconds to load, which a command that finds all trainings in the store does without.
     from mcr.stages.train import parts
-    from mcr.training.subspace import refuse_coupled
+    from mcr.training.coupled import refuse_coupled
     from mcr.training.watch import Collapse
 
     made = parts(recipe)

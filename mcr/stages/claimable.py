@@ -11,6 +11,7 @@ from mcr.evaluation.bootstrap import Bootstrap
 from mcr.evaluation.summary import Grid, summarize
 from mcr.reports import merged
 from mcr.reports.claims import judge
+from mcr.stages.merged import MERGE
 from mcr.stages.scorecard import CLEAN
 from mcr.stages.verdicts import STRONGER
 from mcr.store import build
@@ -67,7 +68,7 @@ def _merged(stage: Stage) -> dict[str, list[str]]:
     """Merge to the statistics of its probes."""
     found: dict[str, list[str]] = {}
     for role, need in stage.needs.items():
-        if role.startswith("merge/"):
+        if role.startswith(MERGE):
             found.setdefault(role.split("/")[1], []).extend(build.build_tree(need.config["probe"]).numbers)
     return found
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from mcr.architectures.normalization import Normalized
 from mcr.curves.curve import Curve
@@ -28,11 +30,11 @@ from mcr.store import jsonfile
 from mcr.store.build import build, build_tree
 from mcr.store.stage import Stage
 from mcr.training.fit import fit
-from mcr.training.sampled import SampledModule
 from mcr.training.subspace import SubspaceModule
 from mcr.weightspace import batchnorm, files
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.states import load_state
+from mcr.weightspace.subspace import control_points
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -56,12 +58,17 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     clean = session.images_to_fit_on(config, inputs, context, "all", context.training_data_device)
     training = batches(config, clean, inputs)  # with the poison, where there is one
     ends = [layout.pack(state) for state in session.ends(inputs)]
-    module = SampledModule(
+    points: Iterable[Tensor] = control_points(curve, ends)
+    if "start" in config:
+        start: Start = build(config["start"])
+        material = Material(layout, network, training, parts(recipe)["objective"], config["seed"])
+        points = start.points(curve, ends, session.edges(inputs, curve, ends, layout), material)
+    module = SubspaceModule(
         sampler=build_tree(recipe["sampling"]),
         places=recipe["places"],
         curve=curve,
         layout=layout,
-        ends=ends,
+        points=points,
         free=config["free"],
         transforms=session.transforms(config),
         weight_decay=recipe["weight_decay"],
@@ -71,10 +78,6 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         seed=config["seed"],
         **parts(recipe),
     )
-    if "start" in config:
-        start: Start = build(config["start"])
-        material = Material(layout, network, training, module.objective, config["seed"])
-        module.begin(start.points(curve, ends, session.edges(inputs, curve, ends, layout), material))
     with training_loggers(stage, context.place) as loggers:
         watched = _watched(config, inputs, context) if module.objective.attacks else None
         fitted = fit(module, training, watched, folder, label=stage.label, loggers=loggers, **fitting(recipe, context))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from itertools import combinations
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from mcr.evaluation.table import markdown, write_csv
-from mcr.reports import merged, robustness
+from mcr.reports import corners, merged, robustness
 from mcr.stages import ends as known_ends
 from mcr.stages import own_images, session
 from mcr.stages.artifacts import MERGED, PRECHECK, SUMMARY
@@ -39,13 +39,12 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     origins = {name: _origin(stage.needs[f"end {index}"]) for index, name in enumerate(pick.config["ends"])}
     records = merged.records(found)
     write_csv(folder / "merges.csv", records)
-    distances = _distances(space, pick.config["ends"])
+    networks = _networks(space, pick.config["ends"])
     label = config["merges"]["labels"][config["merge"]]
     rows = [[name, digest] for name, digest in [*origins.items(), ("merged", digest)]]
     sections = [f"# {markdown_cell(config['title'])}: {label}\n", *robustness.warning_lines(warnings)]
     sections += [merged.section(found), "## Files\n", f"{markdown(['network', 'SHA-256'], rows)}\n"]
-    sections += [f"{markdown(['networks', 'distance', 'share of norm'], [_spoken(one) for one in distances])}\n"]
-    sections += ["Distance: Euclidean, between all learned weights; the norm is that of the first of the two.\n"]
+    sections += [corners.distances_section(networks)]
     (folder / "card.md").write_text("\n".join(sections), encoding="utf-8")
     summary = {
         "kind": "merge",
@@ -55,7 +54,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "stopped": stopped,
         "claims": [],
         "sha256": {**origins, "merged": digest},
-        "distances": distances,
+        "distances": [asdict(one) for one in networks],
         "rows": records,
         "metrics": {merged.NAME: merged.known(found)},
     }
@@ -69,15 +68,14 @@ def _origin(stage: Stage) -> str:
     return str(stage.config["digest"]) if "digest" in stage.config else f"{stage.label} {stage.key}"
 
 
-def _distances(space: Subspace, names: list[str]) -> list[dict[str, str | float]]:
-    """Of each pair of networks how far they lie apart, also as a share of the first one's norm."""
+def _networks(space: Subspace, names: list[str]) -> list[corners.Network]:
+    """Where the networks lie, before anything is merged."""
     weights = dict(zip(names, map(space.layout.pack, space.ends), strict=True))
     return [
-        {"networks": f"{first}, {second}", "distance": apart, "share": apart / float(weights[first].norm())}
-        for first, second in combinations(names, 2)
-        for apart in [float(torch.dist(weights[first], weights[second]))]
+        corners.Network(
+            name,
+            float(theta.norm()),
+            {other: float(torch.dist(theta, weights[other])) for other in names},
+        )
+        for name, theta in weights.items()
     ]
-
-
-def _spoken(found: dict[str, str | float]) -> list[str]:
-    return [str(found["networks"]), f"{found['distance']:.2f}", f"{found['share']:.3f}"]

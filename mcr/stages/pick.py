@@ -8,18 +8,17 @@ import torch
 from torch import Tensor
 
 from mcr.datasets.batches import EvaluationBatches
-from mcr.evaluation.measured import PLACES
 from mcr.merges.judge import Judge, Score
 from mcr.numerics.precision import autocast
 from mcr.probes.risk import risk
 from mcr.progress import bar
 from mcr.stages import session
-from mcr.stages.artifacts import PICK, STATISTICS, read_split
+from mcr.stages.artifacts import PICK, read_split
 from mcr.stages.context import Context
+from mcr.stages.place import write
 from mcr.store import jsonfile
 from mcr.store.build import build
 from mcr.store.stage import Stage
-from mcr.weightspace import files, locus
 from mcr.weightspace.survey import Survey
 
 
@@ -41,14 +40,6 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         picked = torch.stack(list(build(config["merge"]).pick(judge)))
         progress.reach(1, f"{len(picked)} of {len(judge.tried)} tried" if judge.tried else f"{len(picked)} places")
         found = Survey.of(space, picked, config["ends"], lambda count: None)
-    named = {f"{index}/{name}": value for index, one in enumerate(found.statistics) for name, value in one.items()}
-    files.save(named, folder / STATISTICS)
-    written = {
-        "coordinates": locus.coordinates(space.curve.dim),
-        "places": picked.tolist(),
-        "shares": found.shares(space),
-        "rows": found.rows,
-    }
-    jsonfile.write(folder / PLACES, written)
+    write(stage.label, space, found, folder)
     tried = [{"place": place.tolist(), **score._asdict()} for place, score in judge.tried]
     jsonfile.write(folder / PICK, {"tried": tried, "data": config["data"], "images": len(data.labels)})

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from mcr.errors import InputError
 from mcr.evaluation.measured import PLACES
@@ -27,11 +25,11 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     places = locus.places(space.curve, config["at"], "evaluation.grid")
     with bar(stage.label, len(places), "places") as progress:
         found = Survey.of(space, places, config["ends"], progress.reach)
-    write(stage.label, space, found, folder, {})
+    write(stage.label, space, found, folder)
 
 
-def write(label: str, space: Subspace, found: Survey, folder: Path, said: Mapping[str, Any]) -> None:
-    """Places and statistics as files, and what else is said of them.
+def write(label: str, space: Subspace, found: Survey, folder: Path) -> None:
+    """Places and statistics as files.
 
     Raises:
         InputError: For a place that is infinitely far.
@@ -47,6 +45,5 @@ def write(label: str, space: Subspace, found: Survey, folder: Path, said: Mappin
         "places": found.places.tolist(),
         "shares": found.shares(space),
         "rows": found.rows,
-        **said,
     }
     jsonfile.write(folder / PLACES, written)

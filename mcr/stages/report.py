@@ -40,8 +40,6 @@ REPORTED = "robust_accuracy"  # what stronger attacks are compared with
 SHADED = (
     "Shaded: ± one standard error over images. Dotted: the level of the highest end. Dashed: what is compared with."
 )
-
-
 MAPS = (
     "Bright: worse. One scale of colours for the fitted surface and what it is compared with; the contours are each "
     "map's own. Cross: the worst place. Dashed: the path of least loss that gains most over the straight one."
@@ -80,7 +78,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         warnings += merged.warnings(merges, config["merges"]["far"])
         statistics = {**statistics, merged.NAME: merged.known(merges)}
         write_csv(folder / "merges.csv", merged.records(merges))
-    warnings += corners.near(fitted, config["soundness"]["apart"])
+    networks_joined = corners.networks(fitted)
+    warnings += corners.near(networks_joined, config["soundness"]["apart"])
     related, table = spaces[FITTED].related, spaces[FITTED].tables[""]
     path = len(table.coordinates) == 1
     notes = {metric.label: robustness.correlation_note(related, metric.name) for metric in table.metrics}
@@ -112,26 +111,19 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         [(one.measured.label, images.spoken(one.measured.counts, _names(one))) for one in spaces.values()]
     )
     sections = [f"# {markdown_cell(config['title'])}\n", *robustness.warning_lines(warnings)]
-    sections += ["![metrics along the path](figure.png)\n", f"{SHADED if path else MAPS}\n"]
+    where, explained = ("along the path", SHADED) if path else ("over the surface", MAPS)
+    sections += [f"![metrics {where}](figure.png)\n", f"{explained}\n"]
     sections += [document.claims_section(judged)] if judged else []
     sections += [document.barrier_section(rows, [counted])]
-    sections += (
-        [
-            corners.routes_section(
-                [metric for metric in spaces[FITTED].metrics if metric.label and metric.name not in fitted.fitted],
-                spaces[FITTED].routes,
-            )
-        ]
-        if not path
-        else []
-    )
+    shown = [metric for metric in spaces[FITTED].metrics if metric.label and metric.name not in fitted.fitted]
+    sections += [corners.routes_section(shown, spaces[FITTED].routes)] if any(spaces[FITTED].routes.values()) else []
     sections += [robustness.stronger_section(stronger)] if stronger else []
     sections += [robustness.correlation_section(related, fitted.counts)] if related else []
     sections += curvature.sections(fitted)
     sections += [robustness.together_section(probe, one) for probe, one in asked.items()]
     sections += ["![points of the path together](together.png)\n"] if asked else []
     sections += [merged.section(merges)] if merges else []
-    sections += [corners.distances_section(fitted), *tables, document.ends_section(given, fitted.counts)]
+    sections += [corners.distances_section(networks_joined), *tables, document.ends_section(given, fitted.counts)]
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     summary = {
         "title": config["title"],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -11,15 +12,16 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mcr.attacks.frozen import frozen
 from mcr.curves.curve import Curve
-from mcr.errors import InputError
 from mcr.numerics.seeding import generator
+from mcr.sampling.sampler import Sampler
 from mcr.training.averaging import Averaging
+from mcr.training.coupled import refuse_coupled
 from mcr.training.endpoint import EndpointModule
 from mcr.types import Batch
 from mcr.weightspace import batchnorm
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.model_at import ModelAt
-from mcr.weightspace.subspace import control_points, inner_points
+from mcr.weightspace.subspace import inner_points
 from mcr.weightspace.transform import Transform
 
 Free = Literal["inner", "all"]
@@ -27,19 +29,22 @@ BLOCK = 2**19  # numbers of all free points in one block; on a CPU the optimizer
 
 
 class SubspaceModule(EndpointModule):
-    """Minimises the mean over places u of the objective at theta(u), one place a step (Garipov et al. 2018, eq. 2).
+    """Minimises the mean over places u of the objective at theta(u), some places a step (Garipov et al. 2018, eq. 2).
 
     theta(u) is written into the network's flat parameters; after an ordinary backward pass with gradient g,
     the gradient of control point k is c_k(u) T'(g + weight_decay theta(u)): the L2 term acts on theta(u), and T' pulls
     a gradient back through the transforms. The optimizer has to move each number independently of all others, as SGD
-    and Adam do: see ``refuse_coupled``.
+    and Adam do: see ``refuse_coupled``. All places of a step see the same batch, an attack of each its own draw; they
+    cost as many passes and move the control points once, by the mean of their gradients.
     Where the objective attacks, validation is the robust accuracy of the network in the middle; else there is none.
     ``network`` is left at the place that was looked at last: what training yields are ``final_points``.
 
     Args:
         curve: Gives c(u) (K,).
         layout: Of the network's parameters.
-        ends: The N networks, each (P,).
+        points: Where the K control points begin, each (P,), in the curve's order; asked for one at a time.
+        sampler: Gives the places that are looked at.
+        places: Of each step, at least 1.
         free: "inner", all control points but the ends; or "all", the ends too: what an attacker does who wants a
             whole path with a backdoor (Zhao et al. 2020).
         transforms: Done to theta in turn after blending.
@@ -61,7 +66,9 @@ class SubspaceModule(EndpointModule):
         self,
         curve: Curve,
         layout: Layout,
-        ends: Sequence[Tensor],
+        points: Iterable[Tensor],
+        sampler: Sampler,
+        places: int,
         free: Free,
         transforms: Sequence[Transform],
         weight_decay: float,
@@ -75,12 +82,16 @@ class SubspaceModule(EndpointModule):
         every = range(len(curve.initial()))
         self.free = list(every) if free == "all" else inner_points(curve)
         self.kept = [index for index in every if index not in self.free]
+        self.sampler, self.places = sampler, places
+        self.earlier: list[tuple[Tensor, Tensor]] = []  # of this step's places before the latest: see _looked_at
         width = BLOCK // len(self.free)
-        blocks = [ends[0].new_empty(len(self.free), len(piece)) for piece in ends[0].split(width)]
+        coming = iter(points)  # one in memory at a time
+        first = next(coming)
+        blocks = [first.new_empty(len(self.free), len(piece)) for piece in first.split(width)]
         self.control = nn.ParameterList(map(nn.Parameter, blocks))
-        self.register_buffer("fixed", ends[0].new_empty(len(self.kept), layout.size), persistent=False)
+        self.register_buffer("fixed", first.new_empty(len(self.kept), layout.size), persistent=False)
         blank = list(self._blocks(self.control))  # filled through views
-        for index, point in enumerate(control_points(curve, ends)):  # one blend in memory at a time
+        for index, point in enumerate(chain([first], coming)):
             for pieces, piece in zip(blank, point.split(width), strict=True):
                 pieces[index].copy_(piece)
         self.ema_decay = ema_decay
@@ -132,13 +143,9 @@ class SubspaceModule(EndpointModule):
         for transform in self.transforms:
             transform.apply_(self.model.theta, self.layout)
 
-    def next_place(self) -> Tensor:
-        """Where the step looks, float64 (dim,)."""
-        return self.curve.sample(self.draw_place)
-
     def training_step(self, batch: Batch, index: int) -> Tensor:
         # The same place in every process: the draw does not depend on the rank.
-        self._place(self.next_place(), self.control)
+        self._place(self.walk((self.global_step + 0.5) / self.total_steps), self.control)
         if self.objective.attacks:
             # The running statistics are a mixture over places; the attack needs those of theta(u).
             batchnorm.refresh(self.network, [batch[0]])
@@ -166,56 +173,51 @@ class SubspaceModule(EndpointModule):
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        self.draw_place = generator(self.seed, "t", self.current_epoch)
+        self.walk = self.sampler.begin(self.curve, generator(self.seed, "t", self.current_epoch))
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
         # Not Lightning's own: autograd knows the network's gradient, not that of the control points.
         if optimizer_closure is not None:
-            optimizer_closure()  # forward and backward
+            for left in reversed(range(self.places)):
+                optimizer_closure()  # forward and backward
+                if left:
+                    self.earlier.append(self._looked_at())
+            # One row of metrics a step, as of one place.
+            rows = zip(*self.steps[-self.places :], strict=True)
+            self.steps[-self.places :] = [tuple(torch.stack(values).mean(0) for values in rows)]  # type: ignore[list-item]
         self.update(optimizer.optimizer)
 
+    def _looked_at(self) -> tuple[Tensor, Tensor]:
+        """Of the latest backward pass the coefficients of the free points (F,) at its place, and the gradient (P,)."""
+        gradient = self.model.gradient(self.theta_decay, self.transforms)
+        return gradient.new_tensor([float(self.coefficients[index]) for index in self.free]), gradient
+
     def update(self, optimizer: torch.optim.Optimizer) -> None:
-        """Move all free control points by the gradient of the latest backward pass, at its place.
+        """Move all free control points by the mean gradient over the places of this step.
 
         On a CPU block by block, so that the gradients of only one are there, in the cache where they are used; where
         each launch costs time, all blocks at once.
         """
-        gradient = self.model.gradient(self.theta_decay, self.transforms)
-        shares = gradient.new_tensor([float(self.coefficients[index]) for index in self.free])[:, None]
-        pieces = dict(zip(self.control, gradient.split([block.shape[1] for block in self.control]), strict=True))
+        looked_at, self.earlier = [*self.earlier, self._looked_at()], []
+        shares = torch.stack([share for share, _ in looked_at], 1) / len(looked_at)  # (F, M) for M places
+        widths = [block.shape[1] for block in self.control]
+        split = zip(*(gradient.split(widths) for _, gradient in looked_at), strict=True)
+        pieces = dict(zip(self.control, split, strict=True))
+        cpu = shares.device.type == "cpu"
         for group in optimizer.param_groups:
             every = group["params"]
             try:
-                for blocks in [[one] for one in every] if gradient.device.type == "cpu" else [every]:
+                for blocks in [[one] for one in every] if cpu else [every]:
                     group["params"] = blocks  # alone: a step looks at all that it was given, with a gradient or not
                     for block in blocks:
-                        block.grad = shares * pieces[block]
+                        first, *others = pieces[block]
+                        block.grad = shares[:, :1] * first
+                        for share, piece in zip(shares.T[1:], others, strict=True):
+                            block.grad.addr_(share, piece)
                     optimizer.step()
                     for block in blocks:
                         block.grad = None
             finally:
                 group["params"] = every
-
-
-def refuse_coupled(make: Callable[..., torch.optim.Optimizer]) -> None:
-    """Raises InputError for an optimizer that moves a number otherwise when the gradient of another one changes.
-
-    Control points are moved in blocks, whose borders mean nothing: an optimizer that looks at a tensor as a whole
-    (Adafactor, Muon, L-BFGS) would see them. It is tried on two small matrices that differ in one gradient.
-    """
-    moved = []
-    for other in (1.0, 3.0):
-        matrix = nn.Parameter(torch.ones(2, 2))
-        optimizer = make([matrix])
-        try:
-            for scale in (1.0, 0.5):
-                matrix.grad = scale * torch.tensor([[0.3, -0.2], [0.1, other]])
-                optimizer.step()
-        except TypeError:  # it wants to evaluate the loss by itself
-            break
-        moved.append(matrix.detach().flatten()[:3])
-    if len(moved) < 2 or not torch.equal(*moved):
-        name = type(optimizer).__name__
-        raise InputError(f"{name} does not move every number by itself: fit paths with SGD, Adam or the like")
