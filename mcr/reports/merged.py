@@ -21,7 +21,7 @@ PAIRED = ("accuracy", "nll", "robust_accuracy")  # of which the difference from 
 SHARE = Metric("accuracy", "share", "higher", "")
 NATS = Metric("nll", "nats", "lower", "")
 COMPARED = {"accuracy": SHARE, "accuracy_gain": SHARE, "robust_accuracy": SHARE, "nll": NATS, "ece": SHARE}
-ALIGN = "networks of different trainings are aligned before they are averaged: align=match_weights behind the files"
+ALIGN = "networks of different trainings are aligned before they are averaged: edit=match_weights, of files align=match_weights"
 EXPLANATION = (
     "On test images. Cost: forward passes per image. Gain: accuracy less that of the best network, which was chosen on "
     "validation images; ± the standard error over images, paired. Of several networks the probabilities are averaged, "
