@@ -21,7 +21,9 @@ PAIRED = ("accuracy", "nll", "robust_accuracy")  # of which the difference from 
 SHARE = Metric("accuracy", "share", "higher", "")
 NATS = Metric("nll", "nats", "lower", "")
 COMPARED = {"accuracy": SHARE, "accuracy_gain": SHARE, "robust_accuracy": SHARE, "nll": NATS, "ece": SHARE}
-ALIGN = "networks of different trainings are aligned before they are averaged: edit=match_weights, of files align=match_weights"
+ALIGN = (
+    "align networks of different trainings before they are averaged: edit=match_weights, of files align=match_weights"
+)
 EXPLANATION = (
     "On test images. Cost: forward passes per image. Gain: accuracy less that of the best network, which was chosen on "
     "validation images; ± the standard error over images, paired. Of several networks the probabilities are averaged, "
@@ -245,5 +247,5 @@ def replicates_section(rows: Iterable[Mapping[str, Any]]) -> str:
     ]
     columns = [*(["path"] if len(paths) > 1 else []), "merge", "acc %", "gain", "robust %", "NLL", "ECE %"]
     number = " or ".join(map(str, sorted(counts)))
-    text = f"Means over {number} replicates, ± half of Student's interval over them (not over images). All: merges.csv."
+    text = f"Means over {number} replicates, ± half of Student's interval over them, not images. All: merges.csv."
     return "## Merged networks over replicates\n\n" + markdown(columns, lines) + f"\n\n{text}\n"
