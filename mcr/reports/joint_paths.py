@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from mcr.evaluation.summary import over_replicates
 from mcr.evaluation.table import Table, metrics_of, write_csv
 from mcr.metric import Metric
-from mcr.reports import captions, document, figures, images, joint, merged, robustness
+from mcr.reports import captions, document, figures, images, joint, joint_merged, robustness
 from mcr.reports.claims import Verdict
 from mcr.reports.factor_figures import Group, factor_figures
 from mcr.reports.factor_tables import ByFactor
@@ -84,7 +84,7 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
             records += [{**record, "note": "; ".join(job.notes)} for record in told]
             counts.append((f"{job.name}{path}", images.spoken(found["images"], [m.name for m in metrics if m.label])))
     write_csv(folder / "barriers.csv", records)
-    merges = merged.replicates(groups, summaries, config["statistics"]["level"])
+    merges = joint_merged.replicates(groups, summaries, config["statistics"]["level"])
     if merges:
         write_csv(folder / "merges.csv", merges)
     by_factor.write(folder)
@@ -103,7 +103,7 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
     sections += by_factor.sections([job.name for job in jobs if job.notes])
     few = len(jobs) <= figures.MOST_COLUMNS
     sections += [document.replicates_section(spread, described, below)] if spread and few else []
-    sections += [merged.replicates_section(merges)] if merges else []
+    sections += [joint_merged.replicates_section(merges)] if merges else []
     sections += [document.barrier_section(rows, below)] if few else [document.many_section(names, below)]
     for place, job, panel in zip(done, jobs, panels, strict=True) if few else ():
         fitted = job.summary["subspaces"][FITTED]
