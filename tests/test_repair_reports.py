@@ -11,7 +11,7 @@ import pytest
 
 from mcr.errors import InputError
 from mcr.metric import Metric
-from mcr.reports import cards, repair_figures, repairs
+from mcr.reports import card_document, cards, repair_figures, repairs
 from mcr.reports.claims import Verdict
 
 # Cards
@@ -36,11 +36,13 @@ def card(**changes: Any) -> dict[str, Any]:
         "replicate": 0,
         "images": 2500,
         "chosen": {"rate": 0.03, "t": 0.35, "accuracy": 0.9, "from_start": 0.2, "from_end": 0.3},
+        "effect": {"lost": 0.02, "taken": 0.956, "der": 0.968},
+        "suspicion": {},
         "kept": True,
         "better_less_margin": 0.88,
         "allowed_t": [[0.15, 0.35], [0.75, 0.75]],
         "ends": ["start", "end"],
-        "warn": {"near_end": 0.1, "lost": 0.05, "success": 0.1},
+        "warn": {"near_end": 0.1, "lost": 0.05, "success": 0.1, "estimated": 0.3},
         "held_out": {"images": 2000, "ends": {"start": 0.91, "end": 0.9}},
         "measured_on": {
             "images": 321,
@@ -71,7 +73,9 @@ def card(**changes: Any) -> dict[str, Any]:
         "sha256": {"start": "aaa", "cleaned": "bbb"},
         "injected": {},
         "read": {"start": ["read: net", "would fit too, not read: net_ema"]},
-        "rates": [{"rate": 0.1, "candidates": 19, "allowed": 4, "best": 0.9}],
+        "searched": [
+            {"repair": "path_point", "rate": 0.1, "candidates": 19, "allowed": 4, "best": 0.9, "estimated": 0.2}
+        ],
         "settings": {"grid": 21, "steps": 2000, "one_model": False},
         "warnings": [],
     }
@@ -82,13 +86,15 @@ def card(**changes: Any) -> dict[str, Any]:
             place = place[name]
         place[last] = value
     made["descriptions"] = described(made["metrics"])
-    made["chosen"] = {"accuracy": 0.89, "lost": 0.02, "lost_se": 0.012, **made["chosen"]}
+    made["chosen"] = {"repair": "path_point", "accuracy": 0.89, "lost": 0.02, "lost_se": 0.012, **made["chosen"]}
     return made
 
 
 INJECTED = {"after": 0.05, "after_se": 0.01, "start": 1.0, "end": 1.0, "untampered": 0.0}
 CLEAN = card()["metrics"]["clean_accuracy"]
 UNKNOWN = {"clean_accuracy": CLEAN}
+
+SIGNALS = {"masks": {"suspect": 0.9, "reference": 0.25, "contrast": 0.65, "tells": True}}
 
 # What is changed, and what the one warning says of it.
 WARNED = {
@@ -110,6 +116,14 @@ WARNED = {
         "no test images",
     ),
     "one model": ({"settings__one_model": True}, "made from the first"),
+    "much left by the signals": (
+        {"suspicion": SIGNALS, "chosen": {"t": 0.5, "estimated_success": 0.31, "signal_masks": 0.5}},
+        "31.0 % of what is hidden",
+    ),
+    "nothing to see": (
+        {"suspicion": {"masks": SIGNALS["masks"] | {"tells": False}}, "chosen": {"t": 0.5, "estimated_success": 0.0}},
+        "no signal tells",
+    ),
 }
 SILENT = {
     "nothing": {},
@@ -121,6 +135,10 @@ SILENT = {
     "more accurate than before": {"metrics__clean_accuracy__lost": -0.3},
     "one image of a class": {"of_each_class": {"cat": 1}},
     "little of the backdoor": {"metrics__attack_success__after": 0.1},
+    "little left by the signals": {
+        "suspicion": SIGNALS,
+        "chosen": {"t": 0.5, "estimated_success": 0.3, "signal_masks": 0.5},
+    },
     "few errors": {"metrics": UNKNOWN | {"injection_success": INJECTED | {"after": 0.1}}},
 }
 
@@ -193,13 +211,14 @@ CLAIM = Verdict("E4", "attack_success after <= 0.1", 0.034, held=True)
 
 
 def test_a_card_says_what_was_before_and_after() -> None:
-    text = cards.document(card(), candidates(), [])
+    text = card_document.document(card(), candidates(), [])
     assert text.startswith("# Repair card: digits, small_cnn\n")
     assert "On 321 test images." in text
     assert table(text, "Before and after") == [
         ["", "start", "end", "untampered", "repaired", "images"],
         ["clean accuracy %", "91.5", "90.5", "92.5", "89.5 ± 0.5", "321"],
         ["attack success %", "99.0", "98.0", "1.2", "3.4 ± 0.6", "290"],
+        ["defence effectiveness %", "", "", "", "96.8, 2.0 points lost", ""],
         ["agrees with the repaired %", "94.1", "93.1", "", "", "321"],
     ]
     assert table(text, "Accuracy of each class") == [
@@ -216,14 +235,32 @@ def test_a_card_says_what_was_before_and_after() -> None:
     assert "## Claims" not in text
 
 
+def test_a_card_says_what_the_signals_say_of_whom() -> None:
+    chosen = {"rate": 0.03, "t": 0.35, "estimated_success": 0.125, "signal_masks": 0.33}
+    searched = [{"repair": "augmented", "rate": 0.1, "candidates": 1, "allowed": 1, "best": 0.9, "estimated": 0.125}]
+    made = card(suspicion=SIGNALS, chosen={"repair": "augmented", **chosen}, repair="portfolio", searched=searched)
+    rows = [row | {"estimated_success": 0.01 * index} for index, row in enumerate(candidates())]
+    text = card_document.document(made, rows, [])
+    assert table(text, "What the signals say") == [
+        ["signal", "start", "scratch", "repaired", "contrast"],
+        ["masks", "0.900", "0.250", "0.330", "+0.650"],
+    ]
+    assert "**12.5 %**" in text
+    assert "Repair `portfolio`, rule `farthest`" in text
+    assert ": augmented, rate = 0.03, t = 0.35." in text
+    assert table(text, "Choice")[1] == ["augmented", "0.1", "1", "1", "90.0", "12.5"]
+    assert [line[3] for line in table(text, "Candidates")] == ["estimated success %", "0.0", "1.0", "2.0", "3.0", "4.0"]
+
+
 def test_a_card_leaves_out_what_nobody_knows() -> None:
     clean = {name: value for name, value in CLEAN.items() if name != "untampered"}
     made = card(
         metrics={"clean_accuracy": clean},
         reactivation={},
+        effect={"lost": 0.02},
         per_class={"cat": {"start": 0.9, "end": 0.91, "after": 0.83}},
     )
-    text = cards.document(made, candidates(), [])
+    text = card_document.document(made, candidates(), [])
     assert [row[0] for row in table(text, "Before and after")] == ["", "clean accuracy %", "agrees with the repaired %"]
     assert table(text, "Before and after")[0] == ["", "start", "end", "repaired", "images"]
     assert "come back" not in text
@@ -233,14 +270,14 @@ def test_a_card_leaves_out_what_nobody_knows() -> None:
 def test_every_warning_is_on_the_card(name: str) -> None:
     made = card(**WARNED[name][0])
     made["warnings"] = cards.warnings(made)
-    rows = [row | {"injection_success": 0.2} for row in candidates()]
-    lines = cards.document(made, rows, []).split("## Warnings")[1].split("\n## ")[0].splitlines()
+    rows = [row | {"injection_success": 0.2, "estimated_success": 0.1} for row in candidates()]
+    lines = card_document.document(made, rows, []).split("## Warnings")[1].split("\n## ")[0].splitlines()
     assert [line for line in lines if line] == [f"- {line}" for line in made["warnings"]]
 
 
 def test_a_card_lists_all_candidates_and_marks_one() -> None:
     rows = candidates()
-    found = table(cards.document(card(), rows, []), "Candidates")
+    found = table(card_document.document(card(), rows, []), "Candidates")
     columns = ["candidate", "held-out acc %", "divergence", "allowed", "clean accuracy %", "attack success %", ""]
     assert found[0] == columns
     assert len(found) == 1 + len(rows)
@@ -262,14 +299,14 @@ def test_a_card_lists_all_candidates_and_marks_one() -> None:
 @pytest.mark.parametrize(("place", "first"), [("draw", "draw 0"), ("rate", "rate 1")])
 def test_a_card_of_candidates_on_no_path_knows_no_t(place: str, first: str) -> None:
     rows = elsewhere(place)
-    text = cards.document(card(chosen={place: rows[2][place]}, allowed_t=[]), rows, [])
+    text = card_document.document(card(chosen={place: rows[2][place]}, allowed_t=[]), rows, [])
     assert table(text, "Candidates")[1][0] == first
     assert "Allowed t" not in text
     assert f"{place} = {rows[2][place]:g}." in text
 
 
 def test_a_card_says_how_it_was_chosen_and_where_the_files_come_from() -> None:
-    text = cards.document(card(), candidates(), [CLAIM, replace(CLAIM, held=False, source="E5")])
+    text = card_document.document(card(), candidates(), [CLAIM, replace(CLAIM, held=False, source="E5")])
     for words in (
         "Repair `path_point`, rule `farthest`",
         "a margin of 3.0 points and 1 standard error(s)",
@@ -279,7 +316,7 @@ def test_a_card_says_how_it_was_chosen_and_where_the_files_come_from() -> None:
     ):
         assert words in text
     assert "Allowed t at this learning rate: 0.15 to 0.35, 0.75." in text
-    assert "rate: none." in cards.document(card(allowed_t=[]), candidates(), [])
+    assert "rate: none." in card_document.document(card(allowed_t=[]), candidates(), [])
     settings = {line[0]: line[1] for line in table(text, "Files and settings")}
     assert settings["sha256 start"] == "aaa"
     assert settings["sha256 cleaned"] == "bbb"

@@ -20,7 +20,7 @@ from mcr.app import terminal
 from mcr.errors import InputError
 from mcr.evaluation.table import markdown, write_csv
 from mcr.plans import pipeline
-from mcr.reports import cards, document, joint, robustness
+from mcr.reports import card_document, cards, document, joint, robustness
 from mcr.reports.claims import Verdict
 from mcr.text import CELL, IN_FIGURE, csv_cell, figure_text, markdown_cell, markdown_code, printable
 from tests.conftest import carried_out
@@ -160,7 +160,7 @@ def test_a_card_a_report_and_the_terminal_show_names_as_they_are(name: str, caps
     verdict = Verdict(name, name, 1.0, held=True)
     barrier = ["path", "loss", "1 / 2", "3", "0.5", "+1", "1", "1"]
     texts = [
-        cards.document(made, candidates(), [verdict]),
+        card_document.document(made, candidates(), [verdict]),
         document.claims_section([(name, verdict), (name, verdict.without_test([name]))]),
         document.barrier_section([[name, *barrier[1:]]], [name]),
         joint.failed_section([{"job": "1", "name": name, "reason": name}]),

@@ -168,7 +168,7 @@ def print_repair(summary: Mapping[str, Any], places: Mapping[str, Path | str]) -
     """What a repair did to accuracy and attack, its warnings and claims, and where everything lies."""
     console = Console()
     clean = summary["metrics"]["clean_accuracy"]
-    names = cards.order([*summary["ends"], *(name for name in ("untampered", "after") if name in clean)])
+    names = cards.order([*summary["ends"], *(name for name in ("untampered", "scratch", "after") if name in clean)])
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for name in names:
@@ -179,8 +179,12 @@ def print_repair(summary: Mapping[str, Any], places: Mapping[str, Path | str]) -
     console.print()
     console.print(_shown(summary["title"]), style="bold", soft_wrap=True, highlight=False)
     console.print(table)
-    chosen = ", ".join(f"{name} {value:g}" for name, value in summary["chosen"].items() if name in cards.LABELS)
-    console.print(f"chosen on held-out clean images: {chosen}", highlight=False, soft_wrap=True)
+    repair, chosen = summary["chosen"]["repair"], cards.candidate(summary["chosen"])
+    said = chosen if chosen == repair else f"{repair}, {chosen}"
+    console.print(f"chosen on held-out clean images: {_shown(said)}", highlight=False, soft_wrap=True)
+    if summary["suspicion"]:
+        left = cards.percent(summary["chosen"]["estimated_success"])
+        console.print(f"estimated share of a hidden attack that is left: {left} %", highlight=False, soft_wrap=True)
     for warning in summary["warnings"]:
         console.print(f"[yellow]warning[/yellow]: {_shown(warning)}", highlight=False, soft_wrap=True)
     method = summary["repair"].replace("_", " ")

@@ -20,6 +20,8 @@ def check_names(cfg: Config) -> None:
     """Raises InputError for a name that is no name: they become columns, files and labels of stages."""
     named = {group: cfg.get(group, {}) for group in ("endpoints", "probes", "references", "merges")}
     named |= {f"endpoints.{name}.edits": end["edits"] for name, end in cfg["endpoints"].items()}
+    named["repair.members"] = cfg["repair"].get("members", {})
+    named["suspicion.signals"] = cfg["suspicion"]["signals"]
     named |= {f"probes.{name}.attacks": probe.get("attacks", {}) for name, probe in cfg["probes"].items()}
     for group, names in named.items():
         for name in names:
@@ -121,13 +123,14 @@ def material(cfg: Config) -> dict[str, Any]:
     }
 
 
-def budget(cfg: Config, module: Config, optimizer: Config) -> dict[str, Any]:
-    """The recipe of a training on the defender's images: the same steps and batches for every method.
+def budget(cfg: Config, module: Config, optimizer: Config, objective: Config) -> dict[str, Any]:
+    """The recipe of a training on the defender's images: the same steps and batches for every repair.
 
     Args:
         cfg: The whole configuration.
         module: What trains.
         optimizer: What differs from the root optimizer.
+        objective: What is minimised.
     """
     part = without(cfg["repair"]["budget"], "images", "held_out", "rates")
-    return training(cfg, {**part, "module": module, "optimizer": optimizer}, cfg["objective"])
+    return training(cfg, {**part, "module": module, "optimizer": optimizer}, objective)

@@ -14,10 +14,15 @@ from mcr.plans.subspaces import joined, place, roles
 from mcr.store import identity
 from mcr.store.stage import Stage
 
-RATE, PLACE = "rate ", "place "  # the roles of what was trained with a learning rate, and of its places
+RATE, PLACE = "rate ", "place "  # the roles of what a repair trained with a learning rate, and of its places
+REFERENCE = "reference"  # the role of the network that knows the clean images alone
 # Of a repair's configuration: how candidates are trained, which the stage that chooses one does not read.
-TRAINED = ("name", "trains", "begin", "module", "optimizer", "weight_decay", "ema_decay", "budget")
-CARD = ("test", "attack", "injection", "restored")  # probes whose shares stand on a card, where they are asked
+TRAINED = (
+    *("name", "trains", "begin", "shown", "module", "objective", "optimizer", "rates", "weight_decay", "ema_decay"),
+    "budget",
+)
+# Probes whose shares stand on a card, where they are asked.
+CARD = ("test", "attack", "recovered", "injection", "restored")
 
 
 def card(cfg: Config, title: str, networks: Networks, ends: Stages, trainings: Stages) -> Stage:
@@ -30,18 +35,23 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages, trainings: S
         ends: The networks that are repaired.
         trainings: Of these, by role: the card says which of them ended early.
     """
-    method, dataset, model = cfg["repair"], networks.dataset, networks.model
-    _check(cfg)
+    methods, dataset, model = members(cfg["repair"]), networks.dataset, networks.model
+    for name, method in methods.items():
+        _check(cfg, name, method)
     seed = identity.key({"replicate": cfg["replicate"], "use": "repair"})
     material = recipes.material(cfg)
-    trained = _trained(cfg, method, networks, ends, seed)
-    part = cfg["evaluation"]
+    trained: dict[str, Stage] = {}
+    for name, method in methods.items():
+        trained |= _trained(cfg, name, method, networks, ends, seed)
+    reference = _reference(cfg, networks, ends, seed)
+    part, suspicion = cfg["evaluation"], cfg["suspicion"]
     config = {
         **model,
         "ends": list(ends),
         "augmentation": cfg["dataset"]["augmentation"],
         "material": material,
-        "repair": recipes.without(method, *TRAINED),
+        "repairs": {name: recipes.without(method, *TRAINED) for name, method in methods.items()},
+        "suspicion": {key: suspicion[key] for key in ("signals", "images", "least_contrast")},
         "selection": cfg["selection"],
         "batchnorm": {
             "images": part["batchnorm_images"],
@@ -59,7 +69,8 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages, trainings: S
     # First of the needs, so that networks that only guess are refused before anything is trained.
     floor = cfg["training"]["min_accuracy_over_chance"]
     precheck = prechecked(cfg, model, seed, material, floor, ends, dataset)
-    choose = node("choose", "choose", config, precheck=precheck, **file, **trained, **roles(ends), **dataset)
+    needs = {**file, **trained, **reference, **roles(ends), **dataset}
+    choose = node("choose", "choose", config, precheck=precheck, **needs)
     probes = {
         name: {
             "probe": recipes.without(probe, "data", "images", "at", "along"),
@@ -69,7 +80,7 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages, trainings: S
         if name in CARD
     }
     measured = {
-        "method": method["name"],
+        "method": cfg["repair"]["name"],
         "replicate": cfg["replicate"],
         "probes": probes,
         "card": cfg["card"],
@@ -80,14 +91,29 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages, trainings: S
         "backdoor": cfg["backdoor"],
         "sources": cfg["poisoning"]["sources"],
     }
-    needs = {**file, **trained, **roles(ends), **dataset}
     return node("card", "card", measured, precheck=precheck, choose=choose, untampered=untampered, **trainings, **needs)
 
 
-def _trained(cfg: Config, method: Config, networks: Networks, ends: Stages, seed: str) -> dict[str, Stage]:
-    """What is trained on the clean images, one for each learning rate."""
+def members(repair: Config) -> dict[str, Config]:
+    """Name to repair, of all that give candidates: the members of a portfolio, or the one repair itself."""
+    return dict(repair["members"]) if "members" in repair else {repair["name"]: repair}
+
+
+def _reference(cfg: Config, networks: Networks, ends: Stages, seed: str) -> Stages:
+    """The network that signals are compared with, where there are any: it saw the clean images alone."""
+    part = cfg["suspicion"]
+    if not part["signals"]:
+        return {}
+    method = {**part["reference"], "rates": [part["rate"]]}
+    _check(cfg, REFERENCE, method)
+    (found,) = _trained(cfg, method["name"], method, networks, ends, seed).values()
+    return {REFERENCE: found}
+
+
+def _trained(cfg: Config, name: str, method: Config, networks: Networks, ends: Stages, seed: str) -> Stages:
+    """What a repair trains on the clean images, once for each learning rate."""
     dataset, found = networks.dataset, {}
-    for rate in cfg["repair"]["budget"]["rates"] if method["trains"] != "nothing" else []:
+    for rate in method["rates"] if method["trains"] != "nothing" else []:
         config: dict[str, Any] = {
             **networks.model,
             "augmentation": cfg["dataset"]["augmentation"],
@@ -95,14 +121,15 @@ def _trained(cfg: Config, method: Config, networks: Networks, ends: Stages, seed
             "seed": seed,
         }
         optimizer = {**method["optimizer"], "lr": rate}
+        label = f"repair-{name} {rate:g}"
         if method["trains"] == "path":
             joined(cfg["curve"], ends, "curve")
             if cfg["curve"]["fits"] == "nothing":
                 raise InputError(
-                    "repair=path_point fits a path: take a curve with a free control point, such as curve=bezier"
+                    f"repair={name} fits a path: take a curve with a free control point, such as curve=bezier"
                 )
-            recipes.refuse_start(cfg, "repair=path_point")
-            recipe = recipes.budget(cfg, {}, optimizer)
+            recipes.refuse_start(cfg, f"repair={name}")
+            recipe = recipes.budget(cfg, {}, optimizer, method["objective"])
             config |= {
                 "curve": recipes.without(cfg["curve"], "joins", "fits"),
                 "transform": cfg["transform"],
@@ -115,24 +142,28 @@ def _trained(cfg: Config, method: Config, networks: Networks, ends: Stages, seed
                     **recipes.places(cfg),
                 },
             }
-            fitted = node("connect", f"repair-path {rate:g}", config, **roles(ends), **dataset)
-            found[f"{RATE}{rate:g}"] = fitted
-            found[f"{PLACE}{rate:g}"] = place(
-                cfg, f"repair-path {rate:g}", method["grid"], fitted, ends, dataset, recipes.material(cfg)
+            fitted = node("connect", label, config, **roles(ends), **dataset)
+            found[f"{RATE}{name} {rate:g}"] = fitted
+            found[f"{PLACE}{name} {rate:g}"] = place(
+                cfg, label, method["grid"], fitted, ends, dataset, recipes.material(cfg)
             )
         else:
-            recipe = recipes.budget(cfg, method["module"], optimizer)
-            init = {"init": next(iter(ends.values()))} if method["begin"] == "start" else {}
+            recipe = recipes.budget(cfg, method["module"], optimizer, method["objective"])
             config["recipe"] = {**recipe, "min_accuracy_over_chance": 0.0}
-            found[f"{RATE}{rate:g}"] = node("train", f"repair-train {rate:g}", config, **init, **dataset)
+            given = {"init": next(iter(ends.values()))} if method["begin"] == "start" else {}
+            if method["shown"] == "networks":
+                given |= roles(ends)
+            found[f"{RATE}{name} {rate:g}"] = node("train", label, config, **given, **dataset)
     return found
 
 
-def _check(cfg: Config) -> None:
+def _check(cfg: Config, name: str, method: Config) -> None:
     """Raises InputError for a repair that cannot be planned."""
-    method, rates = cfg["repair"], cfg["repair"]["budget"]["rates"]
-    recipes.one_of("repair.trains", method["trains"], ("path", "network", "nothing"))
-    recipes.one_of("repair.begin", method.get("begin", "start"), ("start", "random"))
+    recipes.one_of(f"repair {name}: trains", method["trains"], ("path", "network", "nothing"))
+    if method["trains"] == "network":
+        recipes.one_of(f"repair {name}: begin", method["begin"], ("start", "random"))
+        recipes.one_of(f"repair {name}: shown", method["shown"], ("images", "networks"))
+    rates = method["rates"] if method["trains"] != "nothing" else cfg["repair"]["budget"]["rates"]
     if not rates or not all(isinstance(rate, int | float) and rate > 0 for rate in rates):
         raise InputError(f"repair.budget.rates={rates} must be a list of learning rates, each above 0")
     if len({f"{rate:g}" for rate in rates}) < len(rates):

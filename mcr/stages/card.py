@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from mcr.evaluation.table import write_csv
 from mcr.progress import bar
 from mcr.repairs.bench import Bench
-from mcr.reports import cards, figures, repair_figures, soundness
+from mcr.repairs.suspicion import ESTIMATE
+from mcr.reports import card_document, cards, figures, repair_figures, soundness
 from mcr.reports.soundness import End, Score
 from mcr.stages import ends, own_images, verdicts
 from mcr.stages.artifacts import (
@@ -23,11 +24,11 @@ from mcr.stages.artifacts import (
     read_network,
     read_spec,
 )
-from mcr.stages.choose import PLACE, RATE, make_bench, read_cleaned
+from mcr.stages.choose import PLACE, RATE, REFERENCE, make_benches, read_cleaned
 from mcr.stages.context import Context
 from mcr.stages.injected import injection_report
 from mcr.stages.reactivated import reactivated
-from mcr.stages.scorecard import Answers, Scorecard, measured
+from mcr.stages.scorecard import Answers, Scorecard, effect, measured
 from mcr.store import jsonfile
 from mcr.store.build import build
 from mcr.store.stage import Stage
@@ -35,25 +36,29 @@ from mcr.weightspace.states import load_state
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
-    """card.md, card.json, along.csv (the candidates of the chosen learning rate), the figure, summary.json."""
+    """card.md, card.json, along.csv (the chosen repair's candidates of its learning rate), the figure, summary.json."""
     config, recipe = stage.config, stage.needs["choose"].config
     context.prepare()
     choice = jsonfile.read(inputs["choose"] / CHOICE)
     chosen = choice["chosen"]
-    rate = f"{chosen['rate']:g}" if "rate" in chosen else ""
-    unused = [role for role in inputs if role.startswith((RATE, PLACE)) and role.split(" ", 1)[1] != rate]
-    bench = make_bench(recipe, {role: place for role, place in inputs.items() if role not in unused}, context)
+    trained = f"{chosen['repair']} {chosen['rate']:g}" if "rate" in chosen else ""  # by whom, and with which rate
+    unused = [role for role in inputs if role.startswith((RATE, PLACE)) and role.split(" ", 1)[1] != trained]
+    used = {role: place for role, place in inputs.items() if role not in unused}
+    bench = make_benches(recipe, used, context)[chosen["repair"]]
     scorecard = Scorecard.of(config, recipe, inputs, context)
     states = {**bench.ends, "after": read_cleaned(inputs["choose"], inputs.get("file"))}
     if stage.needs["untampered"].key != stage.needs["end 0"].key:
         states["untampered"] = read_network(inputs["untampered"])
+    tuned = dict(states)  # a network from scratch says nothing about how fast a backdoor comes back
+    if REFERENCE in inputs:
+        states["scratch"] = read_network(inputs[REFERENCE])
     answers = {name: scorecard.ask(_loaded(bench, state)) for name, state in states.items()}
-    rows = _along(choice, build(recipe["repair"]), bench, scorecard, stage.label)
+    rows = _along(choice, build(recipe["repairs"][chosen["repair"]]), bench, scorecard, stage.label)
     metrics = measured(answers, rows, recipe["ends"], config["card"]["repaired"])
     spec = read_spec(inputs["data"])
     networks = _ends(stage, answers, len(spec.classes))
     doubts = soundness.doubts(networks, config["soundness"])
-    stopped = ends.stopped(_trainings(stage, inputs, rate))
+    stopped = ends.stopped(_trainings(stage, inputs, trained))
     card = {
         "title": config["title"],
         "repair": config["method"],
@@ -61,7 +66,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "images": sum(choice["images"].values()),
         "chosen": chosen,
         "allowed_t": cards.intervals(rows),
-        "rates": _rates(choice["candidates"]),
+        "searched": _searched(choice["candidates"]),
         "measured_on": {
             "images": len(scorecard.labels),
             "which": scorecard.source,
@@ -74,8 +79,12 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             name: float((answers["after"].predictions == answers[name].predictions).double().mean())
             for name in bench.ends
         },
-        "reactivation": reactivated(stage, inputs, bench, context, states, scorecard),
-        **{name: choice[name] for name in ("kept", "better_less_margin", "selection", "of_each_class", "sha256")},
+        "reactivation": reactivated(stage, inputs, bench, context, tuned, scorecard),
+        "effect": effect(metrics, recipe["ends"][0]),
+        **{
+            name: choice[name]
+            for name in ("kept", "better_less_margin", "selection", "suspicion", "of_each_class", "sha256")
+        },
         "held_out": {"images": choice["images"]["held_out"], "ends": choice["ends"]},
         "injected": {
             name: found
@@ -87,8 +96,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "descriptions": {name: asdict(metric) for name, metric in scorecard.metrics.items()},
         "warn": config["card"]["warn"],
         "settings": {
-            **recipe["repair"],
-            **_trained_with(stage, f"{RATE}{rate}" if rate else ""),
+            **recipe["repairs"][chosen["repair"]],
+            **_trained_with(stage, f"{RATE}{trained}" if trained else ""),
             "one_model": _copied(stage),
         },
     }
@@ -103,7 +112,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     figures.save(figure, folder, "figure", config["report"]["formats"], config["report"]["dpi"])
     write_csv(folder / "along.csv", rows)
     jsonfile.write(folder / "card.json", card)
-    (folder / "card.md").write_text(cards.document(card, rows, judged), encoding="utf-8")
+    (folder / "card.md").write_text(card_document.document(card, rows, judged), encoding="utf-8")
     kept = (
         "title",
         "repair",
@@ -114,6 +123,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "ends",
         "descriptions",
         "metrics",
+        "effect",
+        "suspicion",
         "agreement",
         "reactivation",
         "warnings",
@@ -141,11 +152,11 @@ def _ends(stage: Stage, answers: Mapping[str, Answers], classes: int) -> list[En
     return found
 
 
-def _trainings(stage: Stage, inputs: Mapping[str, Path], rate: str) -> dict[str, Path]:
+def _trainings(stage: Stage, inputs: Mapping[str, Path], trained: str) -> dict[str, Path]:
     """All trainings that the card's numbers follow from, by their roles: those of the ends, and the chosen repair."""
     found = {role: place for role, place in inputs.items() if role.startswith(ends.TRAININGS)}
-    role = f"{RATE}{rate}"
-    return {**found, **({f"{ends.TRAININGS}{stage.needs[role].label}": inputs[role]} if rate else {})}
+    role = f"{RATE}{trained}"
+    return {**found, **({f"{ends.TRAININGS}{stage.needs[role].label}": inputs[role]} if trained else {})}
 
 
 def _about(claim: Mapping[str, Any], method: str) -> bool:
@@ -171,45 +182,55 @@ def _loaded(bench: Bench, state: Mapping[str, Tensor]) -> nn.Module:
 def _along(
     choice: Mapping[str, Any], method: Any, bench: Bench, scorecard: Scorecard, label: str
 ) -> list[dict[str, Any]]:
-    """The candidates of the chosen learning rate: what the choice saw, and what the card measures."""
-    seen = {_name(candidate): candidate for candidate in choice["candidates"]}
-    chosen = _name(choice["chosen"])
-    count = sum("rate" not in found or found["rate"] == choice["chosen"]["rate"] for found in choice["candidates"])
+    """The chosen repair's candidates of its learning rate: what the choice saw, and what the card measures."""
+    chosen = choice["chosen"]
+    alike = [found for found in choice["candidates"] if _origin(found) == _origin(chosen)]
+    seen = {_name(candidate): candidate for candidate in alike}
     rows = []
-    with bar(label, count, "candidates") as progress:
+    with bar(label, len(alike), "candidates") as progress:
         for candidate, network in method.candidates(bench):
             means = {name: float(values.mean()) for name, values in scorecard.ask(network).values.items()}
             name = _name(candidate)
-            rows.append({**seen[name], "chosen": name == chosen, **means})
+            rows.append({**seen[name], "chosen": name == _name(chosen), **means})
             progress.reach(len(rows), f"clean {means['clean_accuracy']:.3f}")
     return rows
 
 
-def _rates(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """For each learning rate: how many candidates it gave, how many were allowed, the best held-out accuracy."""
-    rates = dict.fromkeys(found["rate"] for found in candidates if "rate" in found)
-    members = {rate: [found for found in candidates if found["rate"] == rate] for rate in rates}
-    return [
-        {
-            "rate": rate,
-            "candidates": len(found),
-            "allowed": sum(entry["allowed"] for entry in found),
-            "best": max(entry["accuracy"] for entry in found),
-        }
-        for rate, found in members.items()
-    ]
+def _searched(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each repair and learning rate: how many candidates it gave, how many were allowed, the best of them."""
+    found = []
+    for repair, rate in dict.fromkeys(map(_origin, candidates)):
+        members = [one for one in candidates if _origin(one) == (repair, rate)]
+        estimates = {"estimated": min(one[ESTIMATE] for one in members)} if ESTIMATE in members[0] else {}
+        found.append(
+            {
+                "repair": repair,
+                "rate": rate,
+                "candidates": len(members),
+                "allowed": sum(one["allowed"] for one in members),
+                "best": max(one["accuracy"] for one in members),
+                **estimates,
+            }
+        )
+    return found
+
+
+def _origin(candidate: Mapping[str, Any]) -> tuple[str, float | None]:
+    """The repair that gave a candidate, and its learning rate, if it has one."""
+    return candidate["repair"], candidate.get("rate")
 
 
 def _name(candidate: Mapping[str, float]) -> tuple[float | None, ...]:
     return tuple(candidate.get(label) for label in cards.LABELS)
 
 
-def _trained_with(stage: Stage, rate: str) -> dict[str, Any]:
+def _trained_with(stage: Stage, role: str) -> dict[str, Any]:
     """Steps, batch size and learning rate of what was trained, and how many rates were tried."""
-    if not rate:
+    if not role:
         return {}
-    recipe = stage.needs[rate].config["recipe"]
-    tried = [float(role.removeprefix(RATE)) for role in stage.needs if role.startswith(RATE)]
+    recipe = stage.needs[role].config["recipe"]
+    by = role.rsplit(" ", 1)[0]
+    tried = [float(one.removeprefix(by)) for one in stage.needs if one.rsplit(" ", 1)[0] == by]
     return {
         "steps": recipe["steps"],
         "batch_size": recipe["batch_size"],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from mcr.errors import InputError
 from mcr.progress import bar
 from mcr.repairs.bench import Bench, Trained, Walked
 from mcr.repairs.held_out import HeldOutScore
+from mcr.repairs.suspicion import Suspicion
 from mcr.stages import session
 from mcr.stages.artifacts import (
     CHOICE,
@@ -35,41 +38,51 @@ from mcr.store.stage import Stage
 from mcr.types import LabelledImages
 from mcr.weightspace import files
 from mcr.weightspace.layout import Layout
+from mcr.weightspace.states import load_state
 
-RATE, PLACE = "rate ", "place "  # the roles of what was trained on the clean images, and of its places
+RATE, PLACE = "rate ", "place "  # the roles of what a repair trained on the clean images, and of its places
+REFERENCE = "reference"  # the role of the network that was trained on them from scratch
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
     """The repaired network, as an endpoint and as the user's file, and all candidates with the reason of the choice."""
     config = stage.config
     context.prepare()
-    bench = make_bench(config, inputs, context)
+    benches = make_benches(config, inputs, context)
+    base = next(iter(benches.values()))
     fitted, held = read_material(inputs, config["material"], context.device_name)
     watched = EvaluationBatches(held.images, held.labels, config["batch_size"], config["memory_format"])
-    judge = HeldOutScore.of(bench, watched)
+    judge = HeldOutScore.of(base, watched)
+    suspicion = _suspicion(config, inputs, base, fitted, held)
     spec = read_spec(inputs["data"])
     best = max(judge.ends.values())
-    method = build(config["repair"])
+    methods = {name: build(repair) for name, repair in config["repairs"].items()}
+    names: list[str] = []
     candidates: list[dict[str, float]] = []
     with bar(stage.label, 1, "choice") as progress:
-        for candidate, network in method.candidates(bench):
-            candidates.append({**candidate, **judge.score(network)})
+        for name, method in methods.items():
+            for candidate, network in method.candidates(benches[name]):
+                score = judge.score(network) | (suspicion.score(network) if suspicion else {})
+                names.append(name)
+                candidates.append({**candidate, **score})
         choice = build(config["selection"]).choose(candidates)
         progress.reach(1, f"{sum(choice.allowed)} of {len(candidates)} keep the accuracy")
-    chosen = candidates[choice.index]
-    repaired = method.rebuild(bench, chosen)
+    chosen, repair = candidates[choice.index], names[choice.index]
+    repaired = methods[repair].rebuild(benches[repair], chosen)
     write_network(repaired, folder)
     files.save(as_given(repaired, inputs.get("file")), folder / CLEANED)
     jsonfile.write(
         folder / CHOICE,
         {
-            "chosen": chosen,
+            "chosen": {"repair": repair, **chosen},
             "kept": choice.kept,
             "better_less_margin": best - config["selection"]["margin"],
             "ends": dict(judge.ends),
             "candidates": [
-                {**found, "allowed": keeps} for found, keeps in zip(candidates, choice.allowed, strict=True)
+                {"repair": name, **found, "allowed": keeps}
+                for name, found, keeps in zip(names, candidates, choice.allowed, strict=True)
             ],
+            "suspicion": suspicion.described if suspicion else {},
             "selection": config["selection"],
             "images": {"fitted": len(fitted.labels), "held_out": len(held.labels)},
             "of_each_class": {
@@ -88,23 +101,48 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     )
 
 
-def make_bench(config: Mapping[str, Any], inputs: Mapping[str, Path], context: Context) -> Bench:
-    """The networks and what was trained, from the stages' folders; only the rates that are among the inputs."""
+def make_benches(config: Mapping[str, Any], inputs: Mapping[str, Path], context: Context) -> dict[str, Bench]:
+    """Name of each repair to the networks and what it trained, of the stages' folders that are among the inputs."""
     network = session.network(config, inputs, context, config["seed"], config["memory_format"])
-    trained: dict[float, Trained] = {}
+    trained: dict[str, dict[float, Trained]] = {name: {} for name in config["repairs"]}
     for role, folder in inputs.items():
         if not role.startswith(RATE):
             continue
-        rate = role.removeprefix(RATE)
-        if f"{PLACE}{rate}" in inputs:
-            placed = json.loads((inputs[f"{PLACE}{rate}"] / "stage.json").read_text(encoding="utf-8"))["config"]
+        name, rate = role.removeprefix(RATE).rsplit(" ", 1)
+        place = f"{PLACE}{name} {rate}"
+        if place in inputs:
+            placed = json.loads((inputs[place] / "stage.json").read_text(encoding="utf-8"))["config"]
             space = session.subspace(placed, inputs, folder, context, network)
-            trained[float(rate)] = Walked(space, *session.read_places(inputs[f"{PLACE}{rate}"]))
+            trained[name][float(rate)] = Walked(space, *session.read_places(inputs[place]))
         else:
-            trained[float(rate)] = read_network(folder)
+            trained[name][float(rate)] = read_network(folder)
     calibration = session.calibration(config, inputs, context)
     states = dict(zip(config["ends"], session.ends(inputs), strict=True))
-    return Bench(network, Layout.of(network, config["memory_format"]), states, trained, calibration, config["seed"])
+    base = Bench(network, Layout.of(network, config["memory_format"]), states, {}, calibration, config["seed"])
+    return {name: replace(base, trained=found) for name, found in trained.items()}
+
+
+def _suspicion(
+    config: Mapping[str, Any], inputs: Mapping[str, Path], bench: Bench, fitted: LabelledImages, held: LabelledImages
+) -> Suspicion | None:
+    """What the configured signals say of the given networks; None without any signal."""
+    part = config["suspicion"]
+    if not part["signals"]:
+        return None
+    *suspects, reference = (
+        _copied(bench.network, state) for state in (*bench.ends.values(), read_network(inputs[REFERENCE]))
+    )
+    images, labels = torch.cat([held.images, fitted.images]), torch.cat([held.labels, fitted.labels])
+    few = slice(part["images"])
+    clean = EvaluationBatches(images[few], labels[few], config["batch_size"], config["memory_format"])
+    signals = {name: build(signal) for name, signal in part["signals"].items()}
+    return Suspicion.of(signals, suspects, reference, clean, part["least_contrast"], config["seed"])
+
+
+def _copied(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    found = copy.deepcopy(network)
+    load_state(found, state)
+    return found.eval()
 
 
 def as_given(network: nn.Module, file: Path | None) -> dict[str, Tensor]:

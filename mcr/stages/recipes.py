@@ -179,11 +179,18 @@ class Precheck(Model):
     low: Share
 
 
+class Signals(Declared):
+    signals: dict[str, Part]
+    images: Whole
+    least_contrast: Size
+
+
 class Choose(Model):
     ends: list[str]
     augmentation: Augmented
     material: Material
-    repair: Part
+    repairs: dict[str, Part]
+    suspicion: Signals
     selection: Part
     batchnorm: BatchNorm
     batch_size: Whole

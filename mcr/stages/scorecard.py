@@ -160,3 +160,18 @@ def measured(
         ]
         found["candidates"] = {"repaired": sum(good) / len(good)}
     return found
+
+
+def effect(metrics: Mapping[str, Mapping[str, float]], first: str) -> dict[str, float]:
+    """What a repair did to the first network: accuracy lost, and where an attack is known, success taken and the DER.
+
+    The defence effectiveness rating (1 + max(0, success taken) - max(0, accuracy lost)) / 2 (Zhu et al. 2023) gives
+    half a point for a point of accuracy: it is never read without what was lost.
+    """
+    clean = metrics["clean_accuracy"]
+    lost = clean[first] - clean["after"]
+    attack = next((metrics[name] for name in ("attack_success", "injection_success") if name in metrics), None)
+    if attack is None:
+        return {"lost": lost}
+    taken = attack[first] - attack["after"]
+    return {"lost": lost, "taken": taken, "der": (1 + max(0.0, taken) - max(0.0, lost)) / 2}

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, RepeatedBatches, StampedBatches, TrainingBatches
 from mcr.errors import InputError
 from mcr.evaluation.table import write_csv
 from mcr.loggers.training import training_loggers
-from mcr.stages import model, trial
+from mcr.stages import model, session, trial
 from mcr.stages.artifacts import (
     EDIT,
     HISTORY,
@@ -67,6 +69,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         network=network,
         num_classes=len(spec.classes),
         seed=config["seed"],
+        **_suspects(network, inputs),
         **parts(recipe),
     )
     with training_loggers(stage, context.place) as loggers:
@@ -93,6 +96,16 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     if "init" in inputs:
         jsonfile.write(folder / EDIT, read_edits(inputs["init"]))
     shutil.rmtree(folder / "checkpoints")
+
+
+def _suspects(network: nn.Module, inputs: Mapping[str, Path]) -> dict[str, list[nn.Module]]:
+    """The given networks, where the plan shows them to the training: what a repair has to get away from."""
+    found = []
+    for role in session.end_roles(inputs):
+        suspect = copy.deepcopy(network)
+        load_state(suspect, read_network(inputs[role]))
+        found.append(suspect.eval())
+    return {"suspects": found} if found else {}
 
 
 def batches(config: Mapping[str, Any], part: LabelledImages, inputs: dict[str, Path]) -> TrainingBatches:
