@@ -17,7 +17,7 @@ OWN_TARGETS = ("mcr.", "torch.optim.")
 SOURCE = "_source_"  # beside an import path outside of them: the digest of what stands behind it
 ROOMS = (  # of this package, that have what a configuration names
     *("architectures", "attacks", "backdoors", "curves", "datasets", "edits", "injections", "merges", "objectives"),
-    *("probes", "repairs", "sampling", "schedules", "selection", "starts", "training", "transforms"),
+    *("probes", "repairs", "sampling", "schedules", "selection", "signals", "starts", "training", "transforms"),
 )
 # Packages whose functions make no networks; many read files that run code, or reach the system.
 NO_NETWORKS = sys.stdlib_module_names | {
