@@ -19,6 +19,7 @@ ROWS = [
     {"stages"},
     {"loggers", "reports"},
     {"edits", "merges", "repairs", "training"},
+    {"signals"},
     {"foreign", "probes", "starts", "transforms"},
     {"evaluation", "objectives", "sampling", "weightspace"},
     {"store"},
@@ -68,7 +69,8 @@ LIGHT_FILES = {
     *("foreign/__init__.py", "foreign/child.py", "foreign/container.py"),
     *("foreign/pickled.py", "foreign/shards.py", "foreign/tensors.py"),
     *("numerics/__init__.py", "numerics/malloc.py"),
-    *("numerics/statistics.py", "stages/__init__.py", "stages/context.py"),
+    *("numerics/statistics.py", "signals/__init__.py", "signals/estimate.py"),
+    *("stages/__init__.py", "stages/context.py"),
 }
 
 

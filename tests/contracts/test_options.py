@@ -70,11 +70,13 @@ SHIPPED = {
     "sampling": "edges phased sobol stratified uniform",
     "schedule": "cosine cycles flat_linear_flat one_cycle step",
     "selection": "farthest middle",
+    "signal": "noise_gap shared_masks shared_perturbations square_gap",
     "start": "blend coons layerwise",
     "transform": "magnitude none",
 }
 OPTIONS = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
 OVERLAYS = ("ends", "experiment", "hparams_search", "debug")  # they only override others
+UNPLACED = ("signal",)  # complete as they are written: no place of the root configuration takes them
 # Where an option of a group stands in a configuration, and the word that puts it there.
 PLACES = {
     "endpoint": ("endpoints.end", "endpoint@endpoints.end"),
@@ -119,6 +121,7 @@ HOMES = {
     "sampling": "sampling",
     "schedule": "schedules",
     "selection": "selection",
+    "signal": "signals",
     "start": "starts",
     "transform": "transforms",
 }
@@ -135,6 +138,7 @@ SHARED = {
     "repair": {"bench", "held_out"},
     "sampling": {"sampler"},
     "selection": {"choice"},
+    "signal": {"estimate", "gap", "surrogates"},
     "start": set(),
 }
 Composed = Callable[..., dict[str, Any]]
@@ -188,11 +192,14 @@ def composed(files: Path) -> Composed:
 
     def compose(path: Path, *more: str, whole: bool = False) -> dict[str, Any]:
         group, option = path.parent.name, path.stem
+        if group in UNPLACED:
+            return load(path)
         chosen = {group: option}
         if not more and not whole:
             # One option of each group at once, so that all are composed in a few lines.
             chosen = row(
-                tuple(group for group in OPTIONS if group not in (*OVERLAYS, "hydra")), OPTIONS[group].index(option)
+                tuple(group for group in OPTIONS if group not in (*OVERLAYS, *UNPLACED, "hydra")),
+                OPTIONS[group].index(option),
             )
         words = [f"{PLACES.get(name, (name, name))[1]}={value}" for name, value in chosen.items()]
         words += [needed[value] for value in chosen.values() if value in needed]
@@ -273,7 +280,9 @@ def test_options_of_a_plain_group_have_the_same_keys(group: str, composed: Compo
 
 # What is built from its YAML alone.
 @pytest.mark.parametrize(
-    "path", of_group("attack", "backdoor", "injection", "optimizer", "schedule", "selection", "transform"), ids=name
+    "path",
+    of_group("attack", "backdoor", "injection", "optimizer", "schedule", "selection", "signal", "transform"),
+    ids=name,
 )
 def test_an_option_is_built_from_its_yaml(path: Path, composed: Composed) -> None:
     config = plain(path, composed(path))
