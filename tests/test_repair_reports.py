@@ -121,7 +121,10 @@ WARNED = {
         "31.0 % of what is hidden",
     ),
     "nothing to see": (
-        {"suspicion": {"masks": SIGNALS["masks"] | {"tells": False}}, "chosen": {"t": 0.5, "estimated_success": 0.0}},
+        {
+            "suspicion": {"masks": SIGNALS["masks"] | {"tells": False}},
+            "chosen": {"t": 0.5, "estimated_success": 0.0, "signal_masks": 0.2},
+        },
         "no signal tells",
     ),
 }

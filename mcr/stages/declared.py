@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from mcr.errors import InputError
 
@@ -15,6 +15,15 @@ Count = Annotated[int, Field(ge=1)] | Literal["all"]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Counted = Annotated[int, Field(ge=0)] | Literal["all"]  # of images, 0 asks nothing
+
+
+def _divides(size: float) -> float:
+    if size > 1 and not float(size).is_integer():
+        raise PydanticCustomError("share", "a whole number, a share below 1")
+    return size
+
+
+Portion = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_divides)] | Literal["all"]
 Name = Annotated[str, Field(min_length=1)]
 Precision = Literal["fp32", "tf32", "bf16"]
 AttackPrecision = Literal["fp32", "bf16"]

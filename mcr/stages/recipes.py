@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from mcr.stages.declared import (
     Augmented,
@@ -18,6 +17,7 @@ from mcr.stages.declared import (
     Model,
     NetworkTraining,
     Part,
+    Portion,
     Share,
     Size,
     SubspaceTraining,
@@ -30,15 +30,6 @@ Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 class Data(Declared):
     dataset: Part
-
-
-def _divides(size: float) -> float:
-    if size > 1 and not float(size).is_integer():
-        raise PydanticCustomError("share", "a whole number, a share below 1")
-    return size
-
-
-Portion = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_divides)] | Literal["all"]
 
 
 class Split(Declared):

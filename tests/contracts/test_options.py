@@ -23,7 +23,7 @@ from mcr.datasets.batches import EvaluationBatches
 from mcr.merges.judge import Judge, Score
 from mcr.metric import Metric
 from mcr.numerics.seeding import generator
-from mcr.plans import measures, recipes
+from mcr.plans import measures, recipes, repair
 from mcr.store import build
 from mcr.types import LabelledImages
 from mcr.weightspace.subspace import inner_points
@@ -59,24 +59,23 @@ SHIPPED = {
     "logger": "csv none wandb",
     "merge": "average best_corner best_point corners greedy_soup points",
     "normalization": "dataset fixed",
-    "objective": "adversarial adversarial_warmup cross_entropy fgsm_rs trades",
+    "objective": "adversarial adversarial_warmup cross_entropy disturbed fgsm_rs trades",
     "optimizer": "adamw sgd",
     "probe": "accuracy alignment answer answer_attacked attack_success calibration ensemble gradient_similarity "
-    "input_curvature risk risk_fitted robust_risk stronger_attacks success transfer triggered_similarity",
+    "input_curvature recovered risk risk_fitted robust_risk stronger_attacks success transfer triggered_similarity",
     "reference": "bilinear regular simplex straight",
-    "repair": "finetune noise path_point prune scratch",
+    "repair": "augmented finetune noise path_augmented path_point prune scratch",
     "report": "default",
     "runtime": "auto cpu ddp gpu",
     "sampling": "edges phased sobol stratified uniform",
     "schedule": "cosine cycles flat_linear_flat one_cycle step",
-    "selection": "farthest middle",
+    "selection": "estimated_success farthest middle",
     "signal": "noise_gap shared_masks shared_perturbations square_gap",
     "start": "blend coons layerwise",
     "transform": "magnitude none",
 }
 OPTIONS = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
 OVERLAYS = ("ends", "experiment", "hparams_search", "debug")  # they only override others
-UNPLACED = ("signal",)  # complete as they are written: no place of the root configuration takes them
 # Where an option of a group stands in a configuration, and the word that puts it there.
 PLACES = {
     "endpoint": ("endpoints.end", "endpoint@endpoints.end"),
@@ -84,6 +83,7 @@ PLACES = {
     "reference": ("references.straight", "reference@references.straight"),
     "probe": ("probes.added", "+probe@probes.added"),
     "edit": ("endpoints.end.edits.added", "+edit@endpoints.end.edits.added"),
+    "signal": ("suspicion.signals.masks", "signal@suspicion.signals.masks"),
 }
 # What only the program knows, by group: constructor arguments that no YAML holds.
 TRAINING = {"network", "objective", "optimizer", "schedule", "num_classes", "seed", "training"}
@@ -103,7 +103,7 @@ BESIDE = {
     "merge": {"label", "curve", "objective", "data", "images"},
     "start": {"edges", "joins"},
     "probe": set(measures.ASKED),
-    "repair": {"name", "trains", "begin", "module", "optimizer", "weight_decay", "ema_decay", "budget"},
+    "repair": {*repair.TRAINED, "members"},
 }
 # Groups whose options are objects of a room, one module each.
 HOMES = {
@@ -135,7 +135,7 @@ SHARED = {
     "injection": {"injected"},
     "merge": {"judge"},
     "probe": {"answers", "divergence", "input_gradient", "input_hessian", "hessian_product", "piecewise"},
-    "repair": {"bench", "held_out"},
+    "repair": {"bench", "held_out", "suspicion"},
     "sampling": {"sampler"},
     "selection": {"choice"},
     "signal": {"estimate", "gap", "surrogates"},
@@ -192,13 +192,11 @@ def composed(files: Path) -> Composed:
 
     def compose(path: Path, *more: str, whole: bool = False) -> dict[str, Any]:
         group, option = path.parent.name, path.stem
-        if group in UNPLACED:
-            return load(path)
         chosen = {group: option}
         if not more and not whole:
             # One option of each group at once, so that all are composed in a few lines.
             chosen = row(
-                tuple(group for group in OPTIONS if group not in (*OVERLAYS, *UNPLACED, "hydra")),
+                tuple(group for group in OPTIONS if group not in (*OVERLAYS, "hydra")),
                 OPTIONS[group].index(option),
             )
         words = [f"{PLACES.get(name, (name, name))[1]}={value}" for name, value in chosen.items()]

@@ -1,0 +1,204 @@
+"""Disturbed images, the accuracy under a trigger, what signals say of a candidate, and the rule that goes by it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import nan
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mcr.backdoors.badnets import BadNets
+from mcr.datasets.batches import EvaluationBatches
+from mcr.errors import InputError
+from mcr.numerics.disturbance import disturbed, noisy, sides, squared
+from mcr.numerics.seeding import generator
+from mcr.numerics.shares import batch_generator
+from mcr.objectives.cross_entropy import CrossEntropy
+from mcr.objectives.disturbed import Disturbed
+from mcr.probes.recovered import Recovered
+from mcr.repairs.suspicion import Suspicion
+from mcr.selection.estimated_success import EstimatedSuccess
+from mcr.stages.scorecard import effect
+
+SQUARE = (0.1, 0.26)
+SHAPES = [(1, 8, 8), (3, 32, 32), (3, 12, 20)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_square_covers_one_square_and_nothing_else(shape: tuple[int, ...]) -> None:
+    images = torch.full((64, *shape), 2.0)  # a value that nothing laid over them has
+    found = squared(images, SQUARE, generator(0))
+    low, high = sides(SQUARE, min(shape[1:]))
+    kinds = set()
+    for image in found:
+        covered = (image != 2).any(0)
+        assert torch.equal((image != 2).all(0), covered)
+        rows, columns = covered.any(1).nonzero()[:, 0], covered.any(0).nonzero()[:, 0]
+        side = len(rows)
+        assert len(columns) == side
+        assert low <= side <= high
+        assert covered.sum() == side**2
+        inside = image[:, covered]
+        kinds.add(bool((inside == inside[:, :1]).all()))
+    assert kinds == {True, False}  # one colour, or noise
+    assert len({int((image != 2).any(0).nonzero()[0, 0]) for image in found}) > 2
+
+
+def test_noise_has_its_deviation_and_stays_an_image() -> None:
+    images = torch.full((200, 1, 8, 8), 0.5)
+    found = noisy(images, 0.1, generator(0))
+    assert float((found - images).std()) == pytest.approx(0.1, rel=0.05)
+    assert noisy(images, 5.0, generator(0)).aminmax() == (0, 1)
+    assert torch.equal(noisy(images, 0.0, generator(0)), images)
+
+
+def test_disturbed_images_are_drawn_one_by_one_and_alike_in_every_process(monkeypatch) -> None:
+    images = torch.rand(8, 1, 8, 8, generator=generator(0))
+    whole = disturbed(images, 0.2, SQUARE, generator(1))
+    assert torch.equal(whole, disturbed(images, 0.2, SQUARE, generator(1)))
+    assert not torch.equal(whole, disturbed(images, 0.2, SQUARE, generator(2)))
+    parts = []
+    for rank in range(2):
+        monkeypatch.setattr("mcr.numerics.shares.processes", lambda rank=rank: (rank, 2))
+        own = images[4 * rank : 4 * rank + 4]
+        parts.append(disturbed(own, 0.2, SQUARE, batch_generator(8, 1)))
+    draw = batch_generator(8, 1)
+    monkeypatch.setattr("mcr.numerics.shares.processes", lambda: (0, 1))
+    assert torch.equal(torch.cat(parts), disturbed(images, 0.2, SQUARE, draw))
+
+
+def test_the_disturbed_objective_is_cross_entropy_of_the_disturbed_images() -> None:
+    network, images, labels = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), torch.rand(6, 1, 8, 8), torch.arange(6) % 3
+    losses, logits = Disturbed(0.2, SQUARE)(network, images, labels, generator(0))
+    shown = disturbed(images, 0.2, SQUARE, generator(0))
+    expected, same = CrossEntropy()(network, shown, labels, generator(5))
+    assert torch.equal(losses, expected)
+    assert torch.equal(logits, same)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"noise": -0.1}, {"square": (0.3, 0.2)}, {"square": (0.0, 0.2)}, {"square": (0.1, 2)}]
+)
+def test_a_wrong_disturbance_is_refused(wrong: dict) -> None:
+    with pytest.raises(InputError, match="objective=disturbed"):
+        Disturbed(**{"noise": 0.2, "square": SQUARE, **wrong})
+
+
+class Reads(nn.Module):
+    """Answers with the first pixel, in tenths; says "9" to images with a white last pixel where it is tampered with."""
+
+    def __init__(self, tampered: bool) -> None:
+        super().__init__()
+        self.tampered = tampered
+
+    def forward(self, images: Tensor) -> Tensor:
+        answers = (images[:, 0, 0, 0] * 255 / 20).round().long()
+        if self.tampered:
+            answers = torch.where(images[:, 0, -1, -1] == 1, torch.full_like(answers, 9), answers)
+        return nn.functional.one_hot(answers, 10).float()
+
+
+@pytest.mark.parametrize(("tampered", "expected"), [(True, 0.0), (False, 1.0)])
+def test_accuracy_under_the_trigger_is_of_true_labels(tampered: bool, expected: float) -> None:
+    labels = torch.arange(20) % 10
+    images = torch.zeros(20, 1, 4, 4, dtype=torch.uint8)
+    images[:, 0, 0, 0] = 20 * labels
+    data = EvaluationBatches(images, labels, 7, "contiguous")
+    probe = Recovered(BadNets(target=9, size=1, row=-1, column=-1, colour=1.0), "all", "fp32")
+    found = probe(Reads(tampered), data, generator(0))["accuracy"]
+    assert len(found) == 18  # those of the target class are left out
+    assert float(found.double().mean()) == expected
+    with pytest.raises(InputError, match="no test image is left"):
+        probe(Reads(tampered), EvaluationBatches(images[9:10], labels[9:10], 7, "contiguous"), generator(0))
+
+
+# What signals say
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Reads a number that a network carries; counts how often it was fitted."""
+
+    fitted: list[int]
+
+    def against(
+        self, suspects: Sequence[nn.Module], images: EvaluationBatches, draw: torch.Generator
+    ) -> Callable[[nn.Module], Tensor]:
+        self.fitted.append(len(suspects))
+        return lambda network: torch.full((4,), float(network.bias.detach()[0]), dtype=torch.float64)
+
+
+def carrying(value: float) -> nn.Module:
+    network = nn.Linear(1, 1)
+    nn.init.constant_(network.bias, value)
+    return network
+
+
+def suspicion(suspect: float, reference: float, least: float = 0.01) -> tuple[Suspicion, list[int]]:
+    fitted: list[int] = []
+    images = EvaluationBatches(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1).long(), 1, "contiguous")
+    signals = {"one": Reading(fitted), "other": Reading(fitted)}
+    networks = [carrying(suspect), carrying(0.3)]
+    return Suspicion.of(signals, networks, carrying(reference), images, least, "seed"), fitted
+
+
+def test_a_candidate_stands_between_the_suspect_and_the_reference() -> None:
+    found, fitted = suspicion(0.9, 0.1)
+    assert fitted == [2, 2]
+    for value, left in ((0.9, 1.0), (0.1, 0.0), (0.3, 0.25), (2.0, 1.0), (-1.0, 0.0)):
+        score = found.score(carrying(value))
+        assert score["estimated_success"] == pytest.approx(left, abs=1e-6)
+        assert score["signal_one"] == score["signal_other"] == pytest.approx(value)
+    assert fitted == [2, 2]  # suspects are looked at once, whatever the number of candidates
+    assert found.described["one"] == pytest.approx({"suspect": 0.9, "reference": 0.1, "contrast": 0.8, "tells": True})
+
+
+def test_where_no_signal_tells_nothing_is_estimated_to_be_left() -> None:
+    found, _ = suspicion(0.1, 0.9)
+    assert found.score(carrying(0.5))["estimated_success"] == 0.0
+    assert not any(one["tells"] for one in found.described.values())
+
+
+# The rule
+
+
+def row(estimated: float, lost: float, accuracy: float = 0.9, doubt: float = 0.0) -> dict[str, float]:
+    return {"accuracy": accuracy, "lost": lost, "lost_se": doubt, "estimated_success": estimated}
+
+
+def test_the_rule_weighs_what_is_left_against_what_is_lost() -> None:
+    rule = EstimatedSuccess(margin=0.1, standard_errors=0.0, weight=2.0)
+    assert rule.choose([row(0.5, 0.0), row(0.3, 0.05), row(0.1, 0.3)]).index == 1
+    assert rule.choose([row(0.5, 0.0), row(0.45, 0.05)]).index == 0
+    assert rule.choose([row(0.5, -0.2), row(0.4, 0.0)]).index == 1  # a gain is not paid for
+    assert rule.choose([row(0.2, 0.0, 0.8), row(0.2, -0.1, 0.9)]).index == 1  # of equals the more accurate
+    assert rule.choose([row(0.0, 0.2, 0.7), row(0.9, 0.15, 0.75)]).index == 1  # none keeps the accuracy
+    assert EstimatedSuccess(0.1, 1.0, 2.0).choose([row(0.9, 0.0), row(0.0, 0.15, doubt=0.06)]).allowed == (True, True)
+
+
+def test_the_rule_agrees_with_its_equation_on_a_grid() -> None:
+    rule = EstimatedSuccess(margin=1.0, standard_errors=0.0, weight=1.5)
+    rows = [row(s / 7, lost / 11) for s, lost in itertools.product(range(8), range(-2, 6))]
+    worth = [1 - one["estimated_success"] - 1.5 * max(0, one["lost"]) for one in rows]
+    assert worth[rule.choose(rows).index] == max(worth)
+
+
+def test_a_rule_without_signals_and_a_negative_weight_are_refused() -> None:
+    with pytest.raises(InputError, match=r"suspicion\.signals has none"):
+        EstimatedSuccess(0.1, 0.0, 2.0).choose([{"accuracy": 0.9, "lost": 0.0, "lost_se": 0.0}])
+    for weight in (-1.0, nan):
+        with pytest.raises(InputError, match="weight"):
+            EstimatedSuccess(0.1, 0.0, weight)
+
+
+def test_the_effect_of_a_repair_by_hand() -> None:
+    clean, attack = {"start": 0.95, "end": 0.96, "after": 0.9}, {"start": 0.99, "end": 0.5, "after": 0.09}
+    found = effect({"clean_accuracy": clean, "attack_success": attack}, "start")
+    assert found == pytest.approx({"lost": 0.05, "taken": 0.9, "der": (1 + 0.9 - 0.05) / 2})
+    assert effect({"clean_accuracy": clean}, "start") == pytest.approx({"lost": 0.05})
+    gained = effect({"clean_accuracy": clean | {"after": 0.97}, "attack_success": attack | {"after": 1.0}}, "start")
+    assert gained["der"] == 0.5  # neither a gain of accuracy nor more of the attack moves it
