@@ -117,8 +117,8 @@ class SharedPerturbations:
         self, suspects: Sequence[nn.Module], found: Perturbations, counts: Tensor, tried: EvaluationBatches
     ) -> int:
         """c*, of the classes that have an image to be tried on."""
-        shares = counts.double() / counts.sum(1, keepdim=True).clamp_min(1)
-        moved = [(surrogates.reached(suspect, found, len(counts), tried) * shares).sum(2) for suspect in suspects]
+        sums = [(surrogates.reached(suspect, found, len(counts), tried) * counts).sum(2) for suspect in suspects]
+        moved = [each / counts.sum(1).clamp_min(1) for each in sums]
         success, sure = torch.stack(moved).amin(0).tolist()
         known: list[int] = counts.any(1).nonzero()[:, 0].tolist()
         return max(known, key=lambda c: (success[c], sure[c]))
