@@ -28,9 +28,11 @@ from mcr.numerics.seeding import generator
 from mcr.signals import surrogates
 from mcr.signals.estimate import contrast, s_hat
 from mcr.signals.gap import Gap
+from mcr.signals.masks import Masks
 from mcr.signals.noise_gap import NoiseGap
-from mcr.signals.shared_masks import Masks, SharedMasks
-from mcr.signals.shared_perturbations import Perturbations, SharedPerturbations
+from mcr.signals.perturbations import Perturbations
+from mcr.signals.shared_masks import SharedMasks
+from mcr.signals.shared_perturbations import SharedPerturbations
 from mcr.signals.signal import Signal
 from mcr.signals.square_gap import SquareGap
 from mcr.store import build
@@ -499,7 +501,7 @@ def test_a_planted_backdoor_is_told_from_a_network_from_scratch(trigger: Backdoo
     shares = {name: s_hat(found[name], found["scratch"], found["suspect"], 0.01) for name in names}
     assert shares["suspect"] == pytest.approx(1)
     assert shares["scratch"] == 0
-    # A third network with the backdoor, which no surrogate was fitted to, and a second one without. Gaps would not tell:
+    # A third network with the backdoor, to which no surrogate was fitted, and a second one without. Gaps cannot tell:
     # they ask what is left of the suspects' own answers, and the third one's are as far from them as any.
     for kind in ("shared_masks2", "shared_perturbations2"):
         assert found["sibling"][kind] > found["fresh"][kind] + 0.1, found
