@@ -89,13 +89,12 @@ class SharedPerturbationModule(EndpointModule):
         images = EvaluationBatches(
             batches.images.to(self.device), batches.labels.to(self.device), batches.batch_size, batches.memory_format
         )
+        draws = [generator(self.seed, "surrogates", name) for name in ("masks", "perturbations")]
+        counts = self.masks.fitted, self.perturbations.fitted
+        few = [surrogates.shares(images, count, 1, draw)[0] for count, draw in zip(counts, draws, strict=True)]
         with surrogates.still([suspect.to(self.device) for suspect in self.suspects]):
-            found: list[Any] = []
-            for fitted in (self.masks, self.perturbations):
-                draw = generator(self.seed, "surrogates", type(fitted).__name__)
-                few, _ = surrogates.shares(images, fitted.fitted, 1, draw)
-                found.append(fitted.fit(self.suspects, few, draw))
-        self.masking, self.shared = found
+            self.masking = self.masks.fit(self.suspects, few[0], draws[0])
+            self.shared = self.perturbations.fit(self.suspects, few[1], draws[1])
         if self.moved is not None:
             self.shared = Perturbations(self.moved.to(self.device), self.shared.radius)
 
@@ -113,9 +112,15 @@ class SharedPerturbationModule(EndpointModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         images, labels = batch
-        both = torch.cat([images, self.changed(images, labels)]), labels.repeat(2)
-        # The mean over x and z is half of the sum of the two means.
-        return 2 * super().training_step(both, index)
+        objective = self.objective.at((self.global_step + 0.5) / self.total_steps)
+        both = torch.cat([images, self.changed(images, labels)])
+        losses, logits = objective(self.network, both, labels.repeat(2), self.draw)
+        # As in EndpointModule, but the mean over x and the one over z are added, and the accuracy is that of x.
+        right = (logits.detach()[: len(labels)].argmax(1) == labels).float().mean()
+        weight = shares.weight(len(labels), self.draw)
+        loss: Tensor = 2 * losses.mean() * weight
+        self.steps.append((loss.detach(), right * weight))
+        return loss
 
     def changed(self, images: Tensor, labels: Tensor) -> Tensor:
         """z (B, D, H, W) of a batch x; its perturbations are moved first."""
