@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mcr.datasets.disturbed import noisy
 from mcr.errors import InputError
 from mcr.signals.gap import Gap
 
@@ -28,5 +29,4 @@ class NoiseGap(Gap):
 
     def disturbed(self, images: Tensor, draw: torch.Generator) -> Tensor:
         """See Gap."""
-        noise = torch.randn(images.shape, generator=draw).to(images.device)
-        return (images + self.deviation * noise).clamp_(0, 1)
+        return noisy(images, self.deviation, draw)

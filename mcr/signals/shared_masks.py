@@ -8,71 +8,36 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mcr.datasets.augment import to_unit
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
 from mcr.signals import surrogates
+from mcr.signals.masks import FittedMasks
 from mcr.signals.signal import Question
 
 
 @dataclass(frozen=True)
-class Masks:
-    """x (1 - m_c) + m_c p_c for each class c.
-
-    Attributes:
-        mask: m, (C, 1, H, W) in [0, 1].
-        pattern: p, (C, D, H, W) in [0, 1].
-    """
-
-    mask: Tensor
-    pattern: Tensor
-
-    def put(self, images: Tensor, classes: slice) -> Tensor:
-        """See Surrogates."""
-        mask, pattern = self.mask[classes, None], self.pattern[classes, None]
-        return images * (1 - mask) + mask * pattern
-
-
-@dataclass(frozen=True)
-class SharedMasks:
+class SharedMasks(FittedMasks):
     """Success on the candidate of masks and patterns that move all suspects to a class, in the mean over classes.
 
-    The masks are those of Neural Cleanse (Wang et al. 2019, eq. 3) for several networks at once: m_c and p_c, sigmoids
-    of free numbers that begin as standard normal ones, minimise
-
-        sum_i mean_x CE(e_i(x (1 - m_c) + m_c p_c), c) + weight |m_c|_1
-
-    by Adam over clean images x of other classes, e_i the suspects. A network that a shared trigger still moves is moved
-    by what imitates it.
+    A network that a shared trigger still moves is moved by what imitates it.
 
     Attributes:
-        fitted: Images that the masks are fitted on, at most.
-        tried: Images that they are tried on, at most; others, where there are enough.
-        steps: Of Adam.
-        lr: Its learning rate.
-        weight: Of the sum of a mask over its pixels.
+        tried: Images that the masks are tried on, at most; others than those of the fit, where there are enough.
     """
 
-    fitted: int
     tried: int
-    steps: int
-    lr: float
-    weight: float
 
     def __post_init__(self) -> None:
-        if min(self.fitted, self.tried) < 1 or self.steps < 0 or self.lr <= 0 or self.weight < 0:
-            raise InputError(
-                f"signal shared_masks: fitted={self.fitted} >= 1, tried={self.tried} >= 1, steps={self.steps} >= 0, "
-                f"lr={self.lr:g} > 0, weight={self.weight:g} >= 0 needed"
-            )
+        super().__post_init__()
+        if self.tried < 1:
+            raise InputError(f"signal shared_masks: tried={self.tried} images must be at least 1")
 
     def against(self, suspects: Sequence[nn.Module], images: EvaluationBatches, draw: torch.Generator) -> Question:
         """See Signal. The value of an image is its mean over the classes that it is not of."""
         fitted, tried = surrogates.shares(images, self.fitted, self.tried, draw)
         with surrogates.still(suspects):
             masks = self.fit(suspects, fitted, draw)
-            aims = [surrogates.targets(suspects, part) for part in (fitted, tried)]
-        counts = surrogates.told(*aims)
+            counts = surrogates.told(*(surrogates.targets(suspects, part) for part in (fitted, tried)))
         counted = counts.any(0)
 
         def question(candidate: nn.Module) -> Tensor:
@@ -80,30 +45,3 @@ class SharedMasks:
             return hits.sum(0)[counted] / counts.sum(0)[counted]
 
         return question
-
-    def fit(self, suspects: Sequence[nn.Module], images: EvaluationBatches, draw: torch.Generator) -> Masks:
-        """The masks and patterns of all classes.
-
-        Args:
-            suspects: Inside ``surrogates.still``.
-            images: All of them are used in every step.
-            draw: Of the numbers that are begun with.
-        """
-        counts = surrogates.targets(suspects, images)
-        unit = to_unit(images.images, images.memory_format)
-        free = torch.randn(len(counts), 1 + unit.shape[1], *unit.shape[2:], generator=draw).to(unit.device)
-        found = []
-        for classes in surrogates.pieces(len(counts), images):
-            # Adam moves every number for itself, so that classes do not meet.
-            part = free[classes].clone().requires_grad_(True)
-            adam = torch.optim.Adam([part], lr=self.lr)
-            for _ in range(self.steps):
-                masks = Masks(part[:, :1].sigmoid(), part[:, 1:].sigmoid())
-                shown = masks.put(unit, slice(None))
-                gradient = surrogates.slope(suspects, shown, classes, counts, images)
-                adam.zero_grad()
-                torch.autograd.backward([shown, self.weight * masks.mask.sum()], [gradient, None])
-                adam.step()
-            found.append(part.detach().sigmoid())
-        whole = torch.cat(found)
-        return Masks(whole[:, :1], whole[:, 1:])
