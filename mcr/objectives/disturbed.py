@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mcr.datasets.disturbed import noisy, refusal, squared
 from mcr.errors import InputError
-from mcr.numerics.disturbance import disturbed
 from mcr.numerics.losses import cross_entropy
+from mcr.numerics.shares import drawn
 from mcr.objectives.objective import Objective
 
 
@@ -22,19 +23,19 @@ class Disturbed(Objective):
 
     Attributes:
         noise: Standard deviation, in [0, 1] pixel units.
-        square: Least and largest side of the square, as shares of the image's smaller side.
+        smallest: Side of the smallest square, as a share of the image's shorter side.
+        largest: Likewise.
     """
 
     noise: float
-    square: tuple[float, float]
+    smallest: float
+    largest: float
 
     def __post_init__(self) -> None:
-        low, high = self.square
-        if not self.noise >= 0 or not 0 < low <= high <= 1:
-            raise InputError(
-                f"objective=disturbed: noise={self.noise} must not be negative, square={list(self.square)} must be "
-                "two shares of the image's side, rising, above 0 and at most 1"
-            )
+        if not self.noise >= 0:
+            raise InputError(f"objective=disturbed: noise={self.noise} must not be negative")
+        if wrong := refusal(self.smallest, self.largest):
+            raise InputError(f"objective=disturbed: {wrong}")
 
     @property
     def attacks(self) -> bool:
@@ -45,5 +46,9 @@ class Disturbed(Objective):
         self, network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Losses (B,) and logits (B, C) of the disturbed images."""
-        logits = network(disturbed(images, self.noise, self.square, generator))
+        noisily = drawn(torch.rand, (len(images), 1, 1, 1), generator).to(images.device) < 0.5
+        shown = torch.where(
+            noisily, noisy(images, self.noise, generator), squared(images, self.smallest, self.largest, generator)
+        )
+        logits = network(shown)
         return cross_entropy(logits, labels), logits
