@@ -180,7 +180,7 @@ def print_repair(summary: Mapping[str, Any], places: Mapping[str, Path | str]) -
     console.print(_shown(summary["title"]), style="bold", soft_wrap=True, highlight=False)
     console.print(table)
     chosen = ", ".join(f"{name} {value:g}" for name, value in summary["chosen"].items() if name in cards.LABELS)
-    console.print(f"chosen on held-out clean images: {chosen}", highlight=False, soft_wrap=True)
+    console.print(f"chosen on held-out clean images: {chosen or cards.ONLY}", highlight=False, soft_wrap=True)
     for warning in summary["warnings"]:
         console.print(f"[yellow]warning[/yellow]: {_shown(warning)}", highlight=False, soft_wrap=True)
     method = summary["repair"].replace("_", " ")

@@ -11,7 +11,8 @@ from mcr.metric import Metric
 from mcr.reports.claims import Verdict
 from mcr.text import markdown_cell, markdown_code
 
-LABELS = ("rate", "t", "u", "v", "draw")  # what tells candidates apart
+LABELS = ("rate", "t", "u", "v", "threshold", "draw")  # what tells candidates apart
+ONLY = "the only candidate"
 
 
 def spoken(name: str) -> str:
@@ -34,7 +35,7 @@ def order(names: Sequence[str]) -> list[str]:
 
 def candidate(row: Mapping[str, Any]) -> str:
     """What tells a candidate from the others."""
-    return " ".join(f"{name} {row[name]:g}" for name in LABELS if name in row)
+    return " ".join(f"{name} {row[name]:g}" for name in LABELS if name in row) or ONLY
 
 
 def percent(value: float) -> str:
@@ -141,7 +142,7 @@ def _before_after(card: Mapping[str, Any]) -> str:
 
 def _choice(card: Mapping[str, Any]) -> str:
     rule = card["selection"]["_target_"].rsplit(".", 1)[1].lower()
-    chosen = ", ".join(f"{name} = {value:g}" for name, value in card["chosen"].items() if name in LABELS)
+    chosen = ", ".join(f"{name} = {value:g}" for name, value in card["chosen"].items() if name in LABELS) or ONLY
     spans = ", ".join(f"{low:g} to {high:g}" if low != high else f"{low:g}" for low, high in card["allowed_t"])
     lines = [
         f"Repair {markdown_code(card['repair'])}, rule {markdown_code(rule)} with a margin of "
