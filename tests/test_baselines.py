@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mcr.architectures.normalization import Normalized
 from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 from mcr.objectives.cross_entropy import CrossEntropy
@@ -23,10 +24,13 @@ from mcr.repairs.bench import Bench
 from mcr.repairs.clp import Clp, bounds, normalised
 from mcr.repairs.rebn import Rebn
 from mcr.repairs.swap import Swap
+from mcr.schedules.cosine import Cosine
 from mcr.training.anp import AnpModule
 from mcr.training.endpoint import EndpointModule
 from mcr.training.fst import FstModule
 from mcr.training.ft_sam import FtSamModule
+from mcr.training.i_bau import IBauModule
+from mcr.training.nad import NadModule, TwoPhases, attention, watched
 from tests.test_repairs import CLASSES, Tied, assert_same, bench, copy, images, net, recipe, refreshed, train
 
 UNTRAINED: dict[str, Any] = {"rebn": Rebn(), "average": Average(), "swap": Swap(), "clp": Clp([0.5, 1.0])}
@@ -372,3 +376,254 @@ def test_anp_refuses_a_network_without_batchnorm_and_values_out_of_range() -> No
     for values in ((-0.1, 1, 0.2, 2.0), (0.4, 0, 0.2, 2.0), (0.4, 1, 1.2, 2.0), (0.4, 1, 0.2, 0.0)):
         with pytest.raises(InputError, match="repair=anp: eps"):
             AnpModule(*values, network=net(0), **recipe())
+
+
+# NAD
+
+
+class Towers(nn.Module):
+    """Feature maps of 4x4, 2x2 and a single place; the last of 4x4 is a ReLU's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU())
+        self.rest, self.head = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(3, 5, 3, padding=1)), nn.Linear(5, CLASSES)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.head(nn.functional.adaptive_avg_pool2d(self.rest(self.body(pixels)), 1).flatten(1))
+
+
+def towers(seed: int = 1) -> nn.Module:
+    return net(seed, Towers).double().train()
+
+
+def slow_attention(features: Tensor, power: float) -> list[list[float]]:
+    found = []
+    for image in features.detach():
+        places = [
+            sum(abs(float(v)) ** power for v in image[:, i, j])
+            for i in range(len(image[0]))
+            for j in range(len(image[0][0]))
+        ]
+        norm = math.sqrt(sum(value**2 for value in places))
+        found.append([value / (norm + 1e-6) for value in places])
+    return found
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_attention_is_its_definition(power: float) -> None:
+    features = torch.randn(3, 4, 2, 5, dtype=torch.float64, generator=generator(0, "features"))
+    assert attention(features, power).tolist() == [pytest.approx(row) for row in slow_attention(features, power)]
+
+
+def test_the_last_feature_map_of_each_resolution_is_watched() -> None:
+    network = towers().eval()
+    with watched(network) as seen:
+        network(BATCH[0])
+    assert list(seen.maps) == [(4, 4), (2, 2)]
+    assert torch.equal(seen.images, BATCH[0])
+    torch.testing.assert_close(seen.maps[4, 4], network.body(BATCH[0]))
+    torch.testing.assert_close(seen.maps[2, 2], network.rest(network.body(BATCH[0])))
+    assert not network.body._forward_hooks
+
+
+@pytest.mark.parametrize("betas", [[7.0], [3.0, 7.0], [100.0, 3.0, 7.0]])
+def test_a_step_of_nad_adds_the_distance_of_the_attention_to_the_loss(betas: list[float]) -> None:
+    module = NadModule(betas, 2.0, 0.25, network=towers(1), **recipe())
+    module.teacher.load_state_dict(towers(2).state_dict())
+    twin, teacher = towers(1), towers(2).eval()
+    module.total_steps = 2  # the only step lies beyond a quarter
+    losses, _ = of_a_step(module)
+    own, aim = twin.body(BATCH[0]), teacher.body(BATCH[0])
+    pairs = [(own, aim), (twin.rest(own), teacher.rest(aim))][-len(betas) :]
+    expected = functional.cross_entropy(towers(1)(BATCH[0]), BATCH[1], reduction="none").tolist()
+    for beta, (one, other) in zip(betas[-2:], pairs, strict=True):
+        for index, (a, b) in enumerate(zip(slow_attention(one, 2.0), slow_attention(other, 2.0), strict=True)):
+            expected[index] += beta * sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) / len(a)
+    assert losses.tolist() == pytest.approx(expected)
+    losses.mean().backward()
+    assert all(weight.grad is None for weight in module.teacher.parameters())
+    assert module.scored is module.network
+
+
+def test_the_teacher_is_tuned_first_and_then_stays(tmp_path: Path) -> None:
+    def module(teacher: float, schedule: Any) -> NadModule:
+        return NadModule([1.0, 1.0], 2.0, teacher, network=net(1, Towers), **recipe(schedule=schedule))
+
+    short, whole = module(0.5, Cosine(0.5)), module(0.999, Cosine(0.5))
+    plain = EndpointModule(network=net(1, Towers), **recipe())
+    train(plain, tmp_path / "plain", steps=3, epochs=2)
+    # All but a rest of the steps: the teacher is the fine-tuned network, the student has not moved.
+    whole.schedule = Cosine(0.5)
+    train(whole, tmp_path / "whole", steps=3, epochs=2)
+    assert_same(copy(whole.scored), copy(plain.scored))
+    assert whole.scored is whole.teacher
+    assert_same(copy(whole.network), copy(net(1, Towers)))
+    train(short, tmp_path / "short", steps=3, epochs=2)
+    assert short.scored is short.network
+    moved = {
+        name
+        for name, tensor in copy(short.network).items()
+        if not torch.equal(tensor, net(1, Towers).state_dict()[name])
+    }
+    assert {name for name, _ in net(1, Towers).named_parameters()} <= moved
+    assert not torch.equal(short.teacher.head.weight, plain.network.head.weight)
+
+
+def test_a_schedule_in_two_phases_runs_twice() -> None:
+    whole, both = Cosine(0.5), TwoPhases(Cosine(0.5), 0.25)
+    for progress in (0.0, 0.1, 0.5, 0.9):
+        assert both.factor(0.25 * progress) == pytest.approx(whole.factor(progress))
+        assert both.factor(0.25 + 0.75 * progress) == pytest.approx(whole.factor(progress))
+
+
+def test_nad_refuses_what_it_cannot_distil() -> None:
+    module = NadModule([1.0], 2.0, 0.25, network=net(0, Tied).double(), **recipe())
+    module.total_steps = 2
+    with pytest.raises(InputError, match="repair=nad distils"):
+        of_a_step(module)
+    for values in (([], 2.0, 0.3), ([-1.0], 2.0, 0.3), ([1.0], 0.0, 0.3), ([1.0], 2.0, 1.0)):
+        with pytest.raises(InputError, match="repair=nad: betas"):
+            NadModule(*values, network=net(0), **recipe())
+
+
+# I-BAU
+
+
+def smooth(seed: int = 3) -> Normalized:
+    """A few weights and no kink."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = (nn.Conv2d(1, 2, 3, stride=2), nn.BatchNorm2d(2), nn.Tanh(), nn.Flatten(), nn.Linear(2, CLASSES))
+        network = Normalized(nn.Sequential(*layers), [0.4], [0.25]).double()
+    network.network[1].running_var.fill_(0.5)
+    return network
+
+
+def i_bau(**changes: Any) -> IBauModule:
+    usual = {"round": 2, "ascent": 10.0, "decay": 2.0, "step": 0.1, "iterations": 5, "share": 1.0}
+    return IBauModule(**(usual | changes), network=smooth(), **recipe())
+
+
+OTHERS = [(images(6, "ahead", index).double(), torch.arange(6) % CLASSES) for index in range(4)]
+
+
+def inner(network: nn.Module, moved: Tensor, decay: float) -> Tensor:
+    """What the perturbation maximises, on the first batch of a round."""
+    loss = functional.cross_entropy(network(OTHERS[0][0] + 0.25 * moved), OTHERS[0][1])
+    return loss - decay * moved.square().sum()
+
+
+def outer(network: nn.Module, moved: Tensor) -> Tensor:
+    return functional.cross_entropy(network(BATCH[0] + 0.25 * moved), BATCH[1])
+
+
+def hypergradient(module: IBauModule, moved: Tensor) -> Tensor:
+    """The gradient of one step at a given perturbation, flat."""
+    module.begin(iter(OTHERS))
+    module.universal = lambda batches: moved  # type: ignore[method-assign]
+    found = stepped(module)
+    return torch.cat([tensor.flatten() for tensor in found.values()])
+
+
+def test_the_hypergradient_is_that_of_the_solved_inner_problem() -> None:
+    """At the very maximum and with many iterations: the derivative of H(d(w), w), by differences of solved problems."""
+    module = i_bau(iterations=200)
+
+    def solved(network: nn.Module) -> Tensor:
+        moved = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
+        for _ in range(300):
+            moved.requires_grad_()
+            moved = (moved + 0.1 * torch.autograd.grad(inner(network, moved, 2.0), moved)[0]).detach()
+        return moved
+
+    found = hypergradient(module, solved(smooth().eval()))
+    weights = nn.utils.parameters_to_vector(smooth().parameters()).detach()
+    direct = torch.autograd.grad(outer(twin := smooth().eval(), solved(twin)), list(twin.parameters()))
+    direct = torch.cat([tensor.flatten() for tensor in direct])
+    for index in range(len(weights)):
+        sides = []
+        for sign in (1, -1):
+            moved_weights, network = weights.clone(), smooth().eval()
+            moved_weights[index] += sign * 1e-5
+            nn.utils.vector_to_parameters(moved_weights, network.parameters())
+            sides.append(float(outer(network, solved(network)).detach()))
+        assert float(found[index]) == pytest.approx((sides[0] - sides[1]) / 2e-5, rel=1e-4, abs=1e-8)
+    assert float((found - direct).norm() / direct.norm()) > 1e-3  # what the perturbation answers is no rounding
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 5])
+def test_the_hypergradient_after_a_few_iterations_is_the_truncated_series(iterations: int) -> None:
+    """Against the whole matrices dPhi/dd (n, n) and dPhi/dw (n, P), at any perturbation."""
+    moved = torch.randn(1, 1, 4, 4, dtype=torch.float64, generator=generator(0, "moved"))
+    module = i_bau(iterations=iterations, decay=0.01, step=0.3)
+    found = hypergradient(module, moved)
+    network = smooth().eval()
+    names = [name for name, _ in network.named_parameters()]
+    shapes = [weight.shape for weight in network.parameters()]
+
+    def at(weights: Tensor) -> Any:
+        pieces = weights.split([shape.numel() for shape in shapes])
+        named = {name: piece.view(shape) for name, piece, shape in zip(names, pieces, shapes, strict=True)}
+        return lambda pixels: torch.func.functional_call(network, named, (pixels,))
+
+    def phi(flat: Tensor, weights: Tensor) -> Tensor:
+        one = flat.view(1, 1, 4, 4)
+        slope = torch.autograd.grad(inner(at(weights), one, 0.01), one, create_graph=True)[0]
+        return flat + 0.3 * slope.flatten()
+
+    weights = nn.utils.parameters_to_vector(network.parameters()).detach()
+    of_moved, of_weights = torch.autograd.functional.jacobian(phi, (moved.flatten(), weights))
+    pushed, direct = torch.autograd.functional.jacobian(
+        lambda flat, w: outer(at(w), flat.view(1, 1, 4, 4)), (moved.flatten(), weights)
+    )
+    vector = torch.zeros_like(pushed)
+    for _ in range(iterations):
+        vector = of_moved.T @ vector + pushed
+    torch.testing.assert_close(found, direct + of_weights.T @ vector, rtol=1e-8, atol=1e-11)
+
+
+def test_the_universal_perturbation_climbs_away_from_the_networks_own_answers() -> None:
+    module, network = i_bau(decay=0.001), smooth().eval()
+    module.network.eval()
+    module.draw = generator(0, "step")
+    expected = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
+    for pixels, _ in OTHERS:
+        expected.requires_grad_()
+        answers = network(pixels).argmax(1)
+        loss = -functional.cross_entropy(network(pixels + 0.25 * expected), answers) + 0.001 * expected.norm() ** 2
+        slope = torch.autograd.grad(loss, expected)[0].nan_to_num()  # the norm has none at 0
+        expected = (expected - 10.0 * slope).detach()
+    torch.testing.assert_close(module.universal(OTHERS), expected)
+    assert float(expected.norm()) > 0
+
+
+def test_rounds_take_their_batches_and_a_share_of_the_images_is_perturbed() -> None:
+    module, asked = i_bau(round=2, share=0.3), []
+    module.begin(iter(OTHERS))
+    real = module.universal
+    module.universal = lambda batches: asked.append(len(batches)) or real(batches)  # type: ignore[method-assign]
+    for _ in range(3):
+        of_a_step(module)
+    assert asked == [2, 2]
+    for count, some in ((12, 3), (2, 1)):
+        rows = module._some(count)
+        assert rows.shape == (count, 1, 1, 1)
+        assert sorted(rows.flatten().tolist()) == [0.0] * (count - some) + [1.0] * some
+    assert not torch.equal(torch.cat([module._some(12) for _ in range(3)]), module._some(12).repeat(3, 1, 1, 1))
+    assert not module.network.training
+
+
+def test_i_bau_leaves_the_statistics_and_moves_all_weights(tmp_path: Path) -> None:
+    before = Normalized(net(1), [0.4], [0.25])
+    module = IBauModule(2, 10.0, 0.001, 0.1, 5, 0.01, network=copies.deepcopy(before), **recipe())
+    train(module, tmp_path, steps=3)
+    found, given_state = copy(module.scored), copy(before)
+    same = {name for name in found if torch.equal(found[name], given_state[name])}
+    assert same == {f"network.{name}" for name, _ in net(1).named_buffers()}
+
+
+def test_i_bau_that_makes_no_sense_is_refused() -> None:
+    for change in ({"round": 0}, {"iterations": 0}, {"share": 0.0}, {"share": 1.1}, {"step": -0.1}):
+        with pytest.raises(InputError, match="repair=i_bau"):
+            i_bau(**change)

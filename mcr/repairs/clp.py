@@ -19,7 +19,7 @@ Pair = tuple[nn.Conv1d | nn.Conv2d | nn.Conv3d, _BatchNorm]
 
 @dataclass(frozen=True)
 class Clp:
-    """Channel Lipschitzness pruning of the first network (Zheng et al. 2022, sec. 3.3 and algorithm 1).
+    """Channel Lipschitzness pruning of the first network (Zheng et al. 2022).
 
     A channel goes whose bound lies above mean + u sd over its layer: scale and shift of its BatchNorm become 0. The
     bound is that of a convolution and the BatchNorm that takes its output. The published code pairs each BatchNorm with
@@ -58,7 +58,7 @@ class Clp:
 
 def bounds(convolution: nn.Module, norm: _BatchNorm) -> Tensor:
     """Upper bound of each channel's Lipschitz constant (out,): the largest singular value of its kernel times
-    |gamma| / sd (Zheng et al. 2022, eq. 7), the kernel (in, ...) unfolded to a matrix of input channels by places.
+    |gamma| / sd (Zheng et al. 2022), the kernel (in, ...) unfolded to a matrix of input channels by places.
     """
     assert isinstance(convolution.weight, Tensor)
     assert norm.running_var is not None

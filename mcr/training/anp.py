@@ -21,7 +21,7 @@ Moves = Mapping[str, Tensor]  # name of a BatchNorm's scale or shift to what is 
 
 
 class AnpModule(EndpointModule):
-    """Adversarial neuron perturbation: masks on BatchNorm's scales, the weights stay (Wu and Wang 2021, eq. 4 and 5).
+    """Adversarial neuron perturbation: masks on BatchNorm's scales, the weights stay (Wu and Wang 2021).
 
     Each step finds the noise on scales, (m + d) gamma, and shifts, (1 + x) beta, that hurts most: from a uniform start
     in [-eps, eps] by steps of eps / steps in the sign of the gradient, unprojected as in the published code. It then

@@ -15,7 +15,7 @@ from mcr.types import Batch
 
 
 class FstModule(EndpointModule):
-    """Feature shift tuning: the last layer is drawn anew and kept away from what it was (Min et al. 2023, eq. 1).
+    """Feature shift tuning: the last layer is drawn anew and kept away from what it was (Min et al. 2023, algorithm 1).
 
     Minimises the objective plus alpha <w, w0>, subject to |w| = |w0|: w are the weights of the last linear layer, w0
     the given ones. The scale is restored after each step, as the published code does.

@@ -17,7 +17,7 @@ ROUNDING = 1e-12  # added to a norm that is divided by, as in the published code
 
 
 class FtSamModule(EndpointModule):
-    """FT-SAM: each step follows the gradient at the worst weights nearby (Zhu et al. 2023, eq. 3 and 4).
+    """FT-SAM: each step follows the gradient at the worst weights nearby (Zhu et al. 2023).
 
     The worst weights are w + e with e = rho w^2 g / |w g|, of the gradient g at w: adaptive sharpness-aware
     minimisation, which moves a weight in proportion to its size. BatchNorm's statistics follow the passes at w alone.

@@ -64,7 +64,7 @@ SHIPPED = {
     "probe": "accuracy alignment answer answer_attacked attack_success calibration ensemble gradient_similarity "
     "input_curvature risk risk_fitted robust_risk stronger_attacks success transfer triggered_similarity",
     "reference": "bilinear regular simplex straight",
-    "repair": "anp average clp finetune fst ft_sam noise path_point prune rebn scratch swap",
+    "repair": "anp average clp finetune fst ft_sam i_bau nad noise path_point prune rebn scratch swap",
     "report": "default",
     "runtime": "auto cpu ddp gpu",
     "sampling": "edges phased sobol stratified uniform",
