@@ -179,9 +179,9 @@ def print_repair(summary: Mapping[str, Any], places: Mapping[str, Path | str]) -
     console.print()
     console.print(_shown(summary["title"]), style="bold", soft_wrap=True, highlight=False)
     console.print(table)
-    repair, chosen = summary["chosen"]["repair"], cards.candidate(summary["chosen"])
-    said = chosen if chosen == repair else f"{repair}, {chosen}"
-    console.print(f"chosen on held-out clean images: {_shown(said)}", highlight=False, soft_wrap=True)
+    repair, said = summary["chosen"]["repair"], cards.candidate(summary["chosen"])
+    by = "" if repair == summary["repair"] else f"{repair}, "
+    console.print(f"chosen on held-out clean images: {_shown(by + said)}", highlight=False, soft_wrap=True)
     if summary["suspicion"]:
         left = cards.percent(summary["chosen"]["estimated_success"])
         console.print(f"estimated share of a hidden attack that is left: {left} %", highlight=False, soft_wrap=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 from mcr.metric import Metric
 
-LABELS = ("rate", "t", "u", "v", "draw")  # what tells candidates apart
+LABELS = ("rate", "t", "u", "v", "threshold", "draw")  # what tells candidates apart
+ONLY = "the only candidate"
 
 
 def spoken(name: str) -> str:
@@ -28,8 +29,8 @@ def order(names: Sequence[str]) -> list[str]:
 
 
 def candidate(row: Mapping[str, Any]) -> str:
-    """What tells a candidate from the others of its repair; the repair itself where nothing does."""
-    return " ".join(f"{name} {row[name]:g}" for name in LABELS if name in row) or str(row["repair"])
+    """What tells a candidate from the others of its repair."""
+    return " ".join(f"{name} {row[name]:g}" for name in LABELS if name in row) or ONLY
 
 
 def percent(value: float) -> str:

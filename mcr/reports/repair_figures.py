@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mcr.metric import Metric
+from mcr.reports.cards import candidate
 from mcr.reports.factor_figures import STYLES
 from mcr.reports.figures import BLUE, COLOURS, GREY, MARKERS, plain
 from mcr.reports.headings import head
@@ -59,17 +60,13 @@ def card_figure(rows: Sequence[Mapping[str, Any]], card: Mapping[str, Any]) -> F
     if not along:
         axis.set_xticks(
             [-1, *places],
-            [figure_text(ends_known[0]), *(_candidate_name(row) for row in rows)],
+            [figure_text(ends_known[0]), *(candidate(row) for row in rows)],
             rotation=30,
             fontsize=7,
         )
     plain(axis)
     axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
-
-
-def _candidate_name(row: Mapping[str, Any]) -> str:
-    return " ".join(f"{name} {row[name]:g}" for name in ("rate", "u", "v", "draw") if name in row)
 
 
 def methods_figure(rows: Sequence[Mapping[str, Any]], settings: str = "") -> Figure:

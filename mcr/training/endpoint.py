@@ -89,9 +89,18 @@ class EndpointModule(pl.LightningModule):
             batches: Any = self.trainer.train_dataloader
             self.draw = shares.batch_generator(batches.size, *role)
 
+    def losses(self, objective: Objective, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What a step minimises: losses (B,), and logits (B, C)."""
+        return objective(self.network, *batch, self.draw)
+
+    def answers(self, images: Tensor) -> Tensor:
+        """Logits (B, C) of what training yields."""
+        logits: Tensor = self.scored(images)
+        return logits
+
     def training_step(self, batch: Batch, index: int) -> Tensor:
         objective = self.objective.at((self.global_step + 0.5) / self.total_steps)
-        losses, logits = objective(self.network, *batch, self.draw)
+        losses, logits = self.losses(objective, batch)
         right = (logits.detach().argmax(1) == batch[1]).float().mean()
         # Lightning averages gradients over the processes, some of which may have an image more than others.
         weight = shares.weight(len(losses), self.draw)
@@ -116,7 +125,7 @@ class EndpointModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         images, labels = batch
-        logits = self.scored(images)
+        logits = self.answers(images)
         self.validation_loss.update(cross_entropy(logits, labels))
         self.validation_accuracy.update(logits, labels)
 
@@ -134,8 +143,7 @@ class EndpointModule(pl.LightningModule):
 
     def predict_step(self, batch: Batch, index: int) -> Tensor:
         """Logits (B, C) of the network that training yields."""
-        logits: Tensor = self.scored(batch[0])
-        return logits
+        return self.answers(batch[0])
 
     def _log(self, part: str) -> None:
         self.log(f"{part}/loss", self.validation_loss)

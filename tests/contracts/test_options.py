@@ -64,7 +64,8 @@ SHIPPED = {
     "probe": "accuracy alignment answer answer_attacked attack_success calibration ensemble gradient_similarity "
     "input_curvature recovered risk risk_fitted robust_risk stronger_attacks success transfer triggered_similarity",
     "reference": "bilinear regular simplex straight",
-    "repair": "augmented finetune noise path_augmented path_point prune scratch",
+    "repair": "anp augmented average clp finetune fst ft_sam i_bau nad noise path_augmented path_point portfolio prune "
+    "rebn scratch shared_perturbation swap",
     "report": "default",
     "runtime": "auto cpu ddp gpu",
     "sampling": "edges phased sobol stratified uniform",
@@ -487,6 +488,7 @@ FEW = (
     *("dataset.split.clean=16", "probes.stronger.images=2", TOGETHER),
 )
 CONVOLUTIONS = ("architecture=small_cnn", "architecture.hidden=8")
+WITH_BATCHNORM = (*(w for w in TINY if "architecture" not in w), "architecture=small_vgg", "architecture.width=4")
 SNEAKING = ("injection.attacked=1", "injection.kept=1", "injection.iterations=200", "injection.learning_rate=0.1")
 # In a ball this wide nothing stands for long, so that the slow parts have little to do.
 ATTACKS = {
@@ -607,7 +609,7 @@ def test_every_source_that_needs_no_download_runs(option: str, make_shared, file
 @pytest.mark.parametrize("chosen", rows(("repair", "selection")), ids=said)
 def test_every_option_of_a_repair_runs_to_its_card(chosen: dict[str, str], make_shared) -> None:
     words = [f"{group}={option}" for group, option in chosen.items()]
-    made = make_shared(*words, "ends=backdoored", *CONVOLUTIONS, goal="repair")
+    made = make_shared(*WITH_BATCHNORM, *words, "ends=backdoored", goal="repair", tiny=False)
     folder, state = made["card"]
     assert state == "made"
     assert {"card.md", "card.json", "along.csv", "figure.png", "summary.json"} <= {p.name for p in folder.iterdir()}
