@@ -1,0 +1,76 @@
+"""A smooth warp of the whole image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from mcr.backdoors.backdoor import Backdoor
+from mcr.errors import InputError
+from mcr.numerics.seeding import generator
+
+ONE = 1 << 16  # of the weights of four neighbours: whole numbers are the same on every device
+
+
+@dataclass(frozen=True)
+class WaNet(Backdoor):
+    """Every pixel is fetched from a place nearby, by one smooth field for all images (Nguyen and Tran, ICLR 2021).
+
+    The field is uniform noise on a coarse grid, divided by its mean absolute value, times the strength, upsampled
+    bicubically; places are clamped to the image, and values between pixels are bilinear. Published are a 4 x 4 grid and
+    s = 0.5, which is in half pixels times (H - 1) / H: a strength of 0.24 on 32 x 32. A network whose whole training is
+    the attacker's learns that; by poisoned images alone a small one needs more.
+
+    Attributes:
+        strength: Mean absolute displacement of the grid's points along each axis, in pixels, above 0.
+        grid: Points of the noise along each axis, at least 2.
+        seed: Of the noise: images of one shape and seed always get the same field.
+    """
+
+    strength: float
+    grid: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.strength, (int, float)) or not 0 < self.strength < inf:
+            raise InputError(f"wanet: strength={self.strength} must be a number of pixels above 0")
+        if not isinstance(self.grid, int) or self.grid < 2:
+            raise InputError(f"wanet: grid={self.grid} must be a whole number of points, at least 2")
+
+    def stamp(self, images: Tensor) -> Tensor:
+        """The warped images, rounded: uint8 (B, D, H, W)."""
+        return fetched(images, self.field(*images.shape[-2:])[None])
+
+    def field(self, height: int, width: int) -> Tensor:
+        """The displacement of every pixel in pixels, down and to the right: float64 (2, H, W), on the CPU."""
+        noise = torch.rand(1, 2, self.grid, self.grid, generator=generator(self.seed, "wanet"), dtype=torch.float64)
+        noise = noise.mul_(2).sub_(1)
+        noise *= self.strength / noise.abs().mean()
+        return interpolate(noise, (height, width), mode="bicubic", align_corners=True)[0]
+
+
+def fetched(images: Tensor, fields: Tensor) -> Tensor:
+    """The images, each pixel from the place that its field says, clamped to the image and bilinear, rounded.
+
+    Args:
+        images: uint8 (B, D, H, W).
+        fields: Displacements in pixels, down and to the right: float64 (1, 2, H, W) for all images or (B, 2, H, W).
+    """
+    height, width = images.shape[-2:]
+    down = (fields[:, 0] + torch.arange(height).view(-1, 1)).clamp_(0, height - 1)
+    right = (fields[:, 1] + torch.arange(width)).clamp_(0, width - 1)
+    # The last row and column are reached from the one before, with all the weight, so that both neighbours exist.
+    top, left = down.floor().clamp_(max=max(height - 2, 0)), right.floor().clamp_(max=max(width - 2, 0))
+    below, beside = (down - top).mul_(ONE).round_().long(), (right - left).mul_(ONE).round_().long()
+    flat, sums = images.flatten(2).long(), torch.zeros_like(images, dtype=torch.int64).flatten(2)
+    for row, part in ((0, ONE - below), (1, below)):
+        for column, share in ((0, ONE - beside), (1, beside)):
+            place = (top.long() + row).clamp_(max=height - 1) * width + (left.long() + column).clamp_(max=width - 1)
+            chosen = place.flatten(1)[:, None].to(images.device).expand(*images.shape[:2], -1)
+            sums += flat.gather(2, chosen) * (part * share).flatten(1)[:, None].to(images.device)
+    return sums.add_(ONE * ONE // 2).div_(ONE * ONE, rounding_mode="floor").to(torch.uint8).view(images.shape)
