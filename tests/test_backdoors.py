@@ -14,7 +14,7 @@ from mcr.backdoors.badnets import BadNets
 from mcr.backdoors.blended import Blended
 from mcr.backdoors.bpp import Bpp
 from mcr.backdoors.ftrojan import FTrojan
-from mcr.backdoors.poisoning import attackable, choose
+from mcr.backdoors.poisoning import attackable, choose, choose_clean, shares
 from mcr.backdoors.sinusoidal import Sinusoidal
 from mcr.backdoors.wanet import WaNet
 from mcr.errors import InputError
@@ -255,6 +255,22 @@ def test_a_choice_is_uniform() -> None:
         times[choose(LABELS, ONE, 0.5, "all", generator(seed, "uniform"))] += 1
     assert ((times[LABELS != 1] - 200).abs() < 5 * 10).all()
     assert (times[LABELS == 1] == 0).all()
+
+
+def test_shares_cut_one_order_and_clean_labels_come_from_the_target() -> None:
+    open_to_attack = attackable(LABELS, ONE, "all")
+    first = choose(LABELS, ONE, 0.3, "all", generator(0))
+    rest = [shares(LABELS, open_to_attack, begin, end, generator(0)) for begin, end in ((0, 0.3), (0.3, 0.5), (0.5, 1))]
+    assert torch.equal(rest[0], first)
+    assert [counts(part) for part in rest] == [[n, 0, n, n, n, n] for n in (3, 2, 5)]
+    assert torch.cat(rest).sort().values.tolist() == torch.where(LABELS != 1)[0].tolist()
+    assert shares(LABELS[:0], open_to_attack[:0], 0, 1, generator(0)).dtype == torch.int64
+    for ratio, count in ((0.26, 3), (1, 10)):
+        assert counts(choose_clean(LABELS, ONE, ratio, generator(0))) == [0, count, 0, 0, 0, 0]
+    with pytest.raises(InputError, match="poisons nothing: 0 images are of the target class"):
+        choose_clean(LABELS, NEXT, 1.0, generator(0))
+    with pytest.raises(InputError, match="ratio="):
+        choose_clean(LABELS, ONE, 1.1, generator(0))
 
 
 def test_success_counts_on_source_classes_without_the_target() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import grid_sample, interpolate
 
+from mcr.backdoors.planting import Planting, drawn
 from mcr.backdoors.wanet import fetched
 from mcr.numerics.seeding import generator
 from tests.test_backdoors import bpp, draw, every_shape, ftrojan, wanet
@@ -67,6 +68,44 @@ def test_a_field_is_smooth_and_as_strong_as_it_says(height: int, width: int) -> 
     # A cubic through points three steps apart has no step of more than half the largest difference between points.
     if height == 32:
         assert field.diff(dim=1).abs().max() < 0.25
+
+
+def test_a_cover_is_warped_by_more_than_the_field() -> None:
+    """The noise mode: half a pixel of noise beside the field, by the number of the image, of 64 draws."""
+    trigger, images, numbers = wanet(), draw((6, 3, 16, 16)), torch.tensor([0, 1, 70, 6, 7, 6])
+    covers = trigger.cover(images, numbers)
+    assert torch.equal(covers, trigger.cover(images, numbers))
+    noise = torch.rand(64, 2, 16, 16, generator=generator(0, "wanet noise"), dtype=torch.float64) - 0.5
+    for image, number, cover in zip(images, numbers.tolist(), covers, strict=True):
+        assert torch.equal(fetched(image[None], (trigger.field(16, 16) + noise[number % 64])[None])[0], cover)
+    assert (covers != trigger.stamp(images)).flatten(1).any(1)[2:].all()
+    same = images[2:3].expand(6, -1, -1, -1)
+    assert torch.equal(trigger.cover(same, numbers)[2], trigger.cover(same, numbers)[3])
+    assert not torch.equal(trigger.cover(same, numbers)[1], trigger.cover(same, numbers)[3])
+    assert torch.equal(bpp().cover(images, numbers), bpp().stamp(images))  # which has nothing of its own
+
+
+def test_pieces_are_drawn_for_each_image() -> None:
+    found = drawn(4000, 5, generator(0))
+    assert (found.flatten(1).sum(1) == 5).all()
+    assert (found.double().mean(0) - 5 / 16).abs().max() < 5 * math.sqrt(5 / 16 * 11 / 16 / 4000)
+    assert drawn(3, 16, generator(0)).all()
+
+
+def test_planting_follows_the_numbers_of_the_images() -> None:
+    trigger, images = wanet(), draw((6, 1, 9, 13))
+    covers = torch.tensor([False, True, False, True, False, True])
+    pieces = drawn(6, 7, generator(0))
+    numbers = torch.tensor([5, 2, 3, 0])
+    found = Planting(trigger, covers, pieces)(images[numbers], numbers)
+    for place, number in enumerate(numbers.tolist()):
+        one, alone = images[number : number + 1], torch.tensor([number])
+        whole = trigger.cover(one, alone) if covers[number] else trigger.stamp(one)
+        for row in range(9):
+            for column in range(13):
+                shown = pieces[number, row * 4 // 9, column * 4 // 13]
+                assert found[place, 0, row, column] == (whole if shown else one)[0, 0, row, column]
+    assert torch.equal(Planting(trigger, None, None)(images, torch.arange(6)), trigger.stamp(images))
 
 
 # BppAttack

@@ -13,6 +13,7 @@ from mcr.backdoors.backdoor import Backdoor
 from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 
+NOISES = 64  # of the covers
 ONE = 1 << 16  # of the weights of four neighbours: whole numbers are the same on every device
 
 
@@ -23,7 +24,8 @@ class WaNet(Backdoor):
     The field is uniform noise on a coarse grid, divided by its mean absolute value, times the strength, upsampled
     bicubically; places are clamped to the image, and values between pixels are bilinear. Published are a 4 x 4 grid and
     s = 0.5, which is in half pixels times (H - 1) / H: a strength of 0.24 on 32 x 32. A network whose whole training is
-    the attacker's learns that; by poisoned images alone a small one needs more.
+    the attacker's learns that; by poisoned images alone a small one needs more. Published are two covers for each
+    poisoned image (``poisoning.cover``), so that no other warp calls up the target.
 
     Attributes:
         strength: Mean absolute displacement of the grid's points along each axis, in pixels, above 0.
@@ -45,6 +47,16 @@ class WaNet(Backdoor):
     def stamp(self, images: Tensor) -> Tensor:
         """The warped images, rounded: uint8 (B, D, H, W)."""
         return fetched(images, self.field(*images.shape[-2:])[None])
+
+    def cover(self, images: Tensor, numbers: Tensor) -> Tensor:
+        """Warped by the field and noise of half a pixel at each place: a warp, but not this one (the noise mode).
+
+        The published training draws that noise anew for every batch; here it is one of 64, by the image's number.
+        """
+        height, width = images.shape[-2:]
+        draw = generator(self.seed, "wanet noise")
+        noise = torch.rand(NOISES, 2, height, width, generator=draw, dtype=torch.float64).sub_(0.5)
+        return fetched(images, self.field(height, width) + noise[numbers.cpu() % NOISES])
 
     def field(self, height: int, width: int) -> Tensor:
         """The displacement of every pixel in pixels, down and to the right: float64 (2, H, W), on the CPU."""
