@@ -565,7 +565,6 @@ def test_a_tuned_copy_moves_away_from_the_start_and_needs_no_other_network(make,
         (["ends=backdoored", "poisoning.stamp=never"], "before or after"),
         (["ends=backdoored", "poisoning.labels=some"], "dirty or clean"),
         (["ends=backdoored", "poisoning.labels=clean", "backdoor=badnets_all_to_all"], "stamps the target class"),
-        (["ends=backdoored", "poisoning.ratio=0.6", "poisoning.cover=0.5"], "together at most 1"),
     ],
 )
 def test_tampering_that_makes_no_sense_is_refused_before_anything_is_made(words, message: str, config) -> None:

@@ -37,15 +37,12 @@ def poisoning(cfg: Config) -> dict[str, Any]:
     """What of the poisoning a stage depends on; what is not done has no word in it.
 
     Raises:
-        InputError: For more than all images of a class, and for clean labels where every class has a target of its own.
+        InputError: For clean labels where every class has a target of its own.
     """
     part = without(cfg["poisoning"], "sets")
     clean = one_of("poisoning.labels", part["labels"], ("dirty", "clean")) == "clean"
     if clean and cfg["backdoor"]["target"] == "next":
         raise InputError("poisoning.labels=clean stamps the target class: give the backdoor one, such as target=1")
-    if not clean and part["ratio"] + part["cover"] > 1:
-        ratio, cover = part["ratio"], part["cover"]
-        raise InputError(f"poisoning.ratio={ratio} and cover={cover} are shares of the same images: together at most 1")
     idle = {"labels": "dirty", "cover": 0, "pieces": 16}
     return {key: value for key, value in part.items() if key not in idle or value != idle[key]}
 
