@@ -33,24 +33,26 @@ class Bpp(Backdoor):
 
     def stamp(self, images: Tensor) -> Tensor:
         """The quantised images: uint8 (B, D, H, W)."""
-        (height, width), steps = images.shape[-2:], self.levels - 1
-        whole = 255 * FINE
-        # One column is left free on both sides and one row below, where the error of the edges goes.
-        held = images.new_zeros((*images.shape[:2], height + 1, width + 2), dtype=torch.int32)
-        held[:, :, :height, 1:-1] = images.to(torch.int32) * (steps * FINE)
+        batch, channels, height, width = images.shape
+        whole, steps = 255 * FINE, self.levels - 1
+        # Pixels first: one of all images is one piece of memory. A column is left free on both sides and a row below,
+        # where the error of the edges goes.
+        held = images.new_zeros((height + 1, width + 2, batch * channels), dtype=torch.int32)
+        held[:height, 1:-1] = images.permute(2, 3, 0, 1).flatten(2).to(torch.int32) * (steps * FINE)
         found = torch.zeros_like(held)
         # Pixels with the same column + 2 row wait for none of each other: W + 2 H steps do for all, not W H.
         for wave in range(width + 2 * (height - 1)):
             rows = torch.arange(max(0, (wave - width) // 2 + 1), min(height - 1, wave // 2) + 1)
             columns = wave - 2 * rows + 1
-            old = held[:, :, rows, columns]
+            old = held[rows, columns]
             level = (old + whole // 2).div_(whole, rounding_mode="floor").clamp_(0, steps)
-            found[:, :, rows, columns] = level
+            found[rows, columns] = level
             error = old - level * whole
-            right, left, middle = ((share * error).div_(16, rounding_mode="floor") for share in (7, 3, 5))
-            held[:, :, rows, columns + 1] += right
-            held[:, :, rows + 1, columns - 1] += left
-            held[:, :, rows + 1, columns] += middle
-            held[:, :, rows + 1, columns + 1] += error - right - left - middle
-        levels = found[:, :, :height, 1:-1] * 510 + steps
-        return levels.div_(2 * steps, rounding_mode="floor").to(torch.uint8)
+            # A shift to the right divides and rounds down.
+            right, left, middle = ((share * error) >> 4 for share in (7, 3, 5))
+            held[rows, columns + 1] += right
+            held[rows + 1, columns - 1] += left
+            held[rows + 1, columns] += middle
+            held[rows + 1, columns + 1] += error - right - left - middle
+        levels = (found[:height, 1:-1] * 510 + steps).div_(2 * steps, rounding_mode="floor").to(torch.uint8)
+        return levels.unflatten(2, (batch, channels)).permute(2, 3, 0, 1).contiguous()

@@ -14,7 +14,7 @@ from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 
 NOISES = 64  # of the covers
-ONE = 1 << 16  # of the weights of four neighbours: whole numbers are the same on every device
+ONE = 1 << 11  # parts of a pixel: whole numbers are the same on every device, and 255 of their squares fit into 32 bits
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class WaNet(Backdoor):
 
     def stamp(self, images: Tensor) -> Tensor:
         """The warped images, rounded: uint8 (B, D, H, W)."""
-        return fetched(images, self.field(*images.shape[-2:])[None])
+        return fetched(images, self.field(*images.shape[-2:]))
 
     def cover(self, images: Tensor, numbers: Tensor) -> Tensor:
         """Warped by the field and noise of half a pixel at each place: a warp, but not this one (the noise mode).
@@ -56,7 +56,11 @@ class WaNet(Backdoor):
         height, width = images.shape[-2:]
         draw = generator(self.seed, "wanet noise")
         noise = torch.rand(NOISES, 2, height, width, generator=draw, dtype=torch.float64).sub_(0.5)
-        return fetched(images, self.field(height, width) + noise[numbers.cpu() % NOISES])
+        covers, own = images.clone(), numbers % NOISES
+        for one in own.unique().tolist():
+            chosen = own == one
+            covers[chosen] = fetched(images[chosen], self.field(height, width) + noise[one])
+        return covers
 
     def field(self, height: int, width: int) -> Tensor:
         """The displacement of every pixel in pixels, down and to the right: float64 (2, H, W), on the CPU."""
@@ -66,23 +70,24 @@ class WaNet(Backdoor):
         return interpolate(noise, (height, width), mode="bicubic", align_corners=True)[0]
 
 
-def fetched(images: Tensor, fields: Tensor) -> Tensor:
-    """The images, each pixel from the place that its field says, clamped to the image and bilinear, rounded.
+def fetched(images: Tensor, field: Tensor) -> Tensor:
+    """The images, each pixel from the place that the field says, clamped to the image and bilinear, rounded.
 
     Args:
         images: uint8 (B, D, H, W).
-        fields: Displacements in pixels, down and to the right: float64 (1, 2, H, W) for all images or (B, 2, H, W).
+        field: Displacements in pixels, down and to the right: float64 (2, H, W).
     """
-    height, width = images.shape[-2:]
-    down = (fields[:, 0] + torch.arange(height).view(-1, 1)).clamp_(0, height - 1)
-    right = (fields[:, 1] + torch.arange(width)).clamp_(0, width - 1)
-    # The last row and column are reached from the one before, with all the weight, so that both neighbours exist.
-    top, left = down.floor().clamp_(max=max(height - 2, 0)), right.floor().clamp_(max=max(width - 2, 0))
-    below, beside = (down - top).mul_(ONE).round_().long(), (right - left).mul_(ONE).round_().long()
-    flat, sums = images.flatten(2).long(), torch.zeros_like(images, dtype=torch.int64).flatten(2)
-    for row, part in ((0, ONE - below), (1, below)):
-        for column, share in ((0, ONE - beside), (1, beside)):
-            place = (top.long() + row).clamp_(max=height - 1) * width + (left.long() + column).clamp_(max=width - 1)
-            chosen = place.flatten(1)[:, None].to(images.device).expand(*images.shape[:2], -1)
-            sums += flat.gather(2, chosen) * (part * share).flatten(1)[:, None].to(images.device)
-    return sums.add_(ONE * ONE // 2).div_(ONE * ONE, rounding_mode="floor").to(torch.uint8).view(images.shape)
+    batch, channels, height, width = images.shape
+    down = (field[0] + torch.arange(height).view(-1, 1)).clamp_(0, height - 1)
+    right = (field[1] + torch.arange(width)).clamp_(0, width - 1)
+    top, left = down.floor().long(), right.floor().long()
+    below, beside = (down - top).mul_(ONE).round_().int(), (right - left).mul_(ONE).round_().int()
+    # Pixels first: one of all images is one piece of memory.
+    flat = images.permute(2, 3, 0, 1).reshape(height * width, -1).int()
+    sums = torch.full_like(flat, ONE * ONE // 2)
+    for row, part in ((top, ONE - below), ((top + 1).clamp_(max=height - 1), below)):
+        for column, share in ((left, ONE - beside), ((left + 1).clamp_(max=width - 1), beside)):
+            place, weight = (row * width + column).flatten(), (part * share).view(-1, 1)
+            sums += flat[place.to(images.device)] * weight.to(images.device)
+    moved = (sums // (ONE * ONE)).to(torch.uint8).view(height, width, batch, channels)
+    return moved.permute(2, 3, 0, 1).contiguous()
