@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from mcr.backdoors.backdoor import Backdoor
 from mcr.backdoors.badnets import BadNets
 from mcr.backdoors.blended import Blended
-from mcr.backdoors.poisoning import attackable, choose
+from mcr.backdoors.bpp import Bpp
+from mcr.backdoors.ftrojan import FTrojan
+from mcr.backdoors.poisoning import attackable, choose, choose_clean, shares
 from mcr.backdoors.sinusoidal import Sinusoidal
+from mcr.backdoors.wanet import WaNet
 from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 
@@ -33,6 +36,18 @@ def sinusoidal(**changes) -> Sinusoidal:
     return Sinusoidal(**({"target": 1, "strength": 20 / 255, "frequency": 6} | changes))
 
 
+def wanet(**changes) -> WaNet:
+    return WaNet(**({"target": 1, "strength": 1.0, "grid": 4, "seed": 0} | changes))
+
+
+def bpp(**changes) -> Bpp:
+    return Bpp(**({"target": 1, "levels": 8} | changes))
+
+
+def ftrojan(**changes) -> FTrojan:
+    return FTrojan(**({"target": 1, "strength": 30, "block": 32, "coefficients": [[15, 15], [31, 31]]} | changes))
+
+
 TRIGGERS = [
     badnets(),
     badnets(target="next", size=2, row=0, column=1, colour=0.3),
@@ -40,6 +55,12 @@ TRIGGERS = [
     blended(strength=1.0, seed=5),
     sinusoidal(),
     sinusoidal(strength=1.0, frequency=0.5),
+    wanet(),
+    wanet(strength=20, grid=2, seed=5),
+    bpp(),
+    bpp(levels=2),
+    ftrojan(),
+    ftrojan(strength=200, block=3, coefficients=[[2, 0]]),
 ]
 every_trigger = pytest.mark.parametrize("trigger", TRIGGERS, ids=repr)
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -152,7 +173,7 @@ def test_sinusoidal_moves_every_pixel_by_the_same() -> None:
     assert {tuple(row) for row in moved[2:-2, 0, 0].tolist()} == {(0, 2, 0, -2)}
 
 
-@pytest.mark.parametrize("trigger", [badnets, blended, sinusoidal])
+@pytest.mark.parametrize("trigger", [badnets, blended, sinusoidal, wanet, bpp, ftrojan])
 def test_the_aim_is_one_class_or_the_next(trigger) -> None:
     labels = torch.tensor([0, 1, 2, 3, 3])
     for target, expected in ((0, [0] * 5), (3, [3] * 5), ("next", [1, 2, 3, 0, 0])):
@@ -236,6 +257,22 @@ def test_a_choice_is_uniform() -> None:
     assert (times[LABELS == 1] == 0).all()
 
 
+def test_shares_cut_one_order_and_clean_labels_come_from_the_target() -> None:
+    open_to_attack = attackable(LABELS, ONE, "all")
+    first = choose(LABELS, ONE, 0.3, "all", generator(0))
+    rest = [shares(LABELS, open_to_attack, begin, end, generator(0)) for begin, end in ((0, 0.3), (0.3, 0.5), (0.5, 1))]
+    assert torch.equal(rest[0], first)
+    assert [counts(part) for part in rest] == [[n, 0, n, n, n, n] for n in (3, 2, 5)]
+    assert torch.cat(rest).sort().values.tolist() == torch.where(LABELS != 1)[0].tolist()
+    assert shares(LABELS[:0], open_to_attack[:0], 0, 1, generator(0)).dtype == torch.int64
+    for ratio, count in ((0.26, 3), (1, 10)):
+        assert counts(choose_clean(LABELS, ONE, ratio, generator(0))) == [0, count, 0, 0, 0, 0]
+    with pytest.raises(InputError, match="poisons nothing: 0 images are of the target class"):
+        choose_clean(LABELS, NEXT, 1.0, generator(0))
+    with pytest.raises(InputError, match="ratio="):
+        choose_clean(LABELS, ONE, 1.1, generator(0))
+
+
 def test_success_counts_on_source_classes_without_the_target() -> None:
     assert torch.equal(attackable(LABELS, ONE, "all"), LABELS != 1)
     assert attackable(LABELS, NEXT, "all").all()
@@ -255,7 +292,12 @@ NAN = float("nan")
     + [(badnets, {"size": 0}), (badnets, {"size": 1.5}), (badnets, {"row": "top"}), (badnets, {"column": 0.5})]
     + [(badnets, {"colour": colour}) for colour in (-0.1, 1.1, NAN, "white", [], [0, 2, 0], ["r"])]
     + [(trigger, {"strength": s}) for trigger in (blended, sinusoidal) for s in (0, -1, 1.1, NAN, "much")]
-    + [(sinusoidal, {"frequency": frequency}) for frequency in (0, -6, NAN, math.inf, "high")],
+    + [(sinusoidal, {"frequency": frequency}) for frequency in (0, -6, NAN, math.inf, "high")]
+    + [(trigger, {"strength": s}) for trigger in (wanet, ftrojan) for s in (0, -1, NAN, math.inf, "much")]
+    + [(wanet, {"grid": grid}) for grid in (1, 0, 2.5, "fine")]
+    + [(bpp, {"levels": levels}) for levels in (1, 256, 8.0, True, "few")]
+    + [(ftrojan, {"block": block}) for block in (0, 1.5, "all", True)]
+    + [(ftrojan, {"coefficients": c}) for c in ([], 3, [15, 15], [[0, 32]], [[-1, 0]], [[1, 2, 3]], [[1.0, 2]])],
 )
 def test_bad_settings_are_refused(trigger, changes) -> None:
     (name,) = changes
@@ -277,6 +319,8 @@ def test_bad_settings_are_refused(trigger, changes) -> None:
         (badnets(colour=[1]), (1, 3, 8, 8), "1 values for 3 channels"),
         (sinusoidal(frequency=4), (1, 1, 8, 8), "changes no pixel of images of 8 columns"),
         (sinusoidal(strength=0.001), (1, 1, 8, 8), "changes no pixel"),
+        (ftrojan(strength=1), (1, 1, 8, 8), "changes no pixel of images of 8 x 8"),
+        (ftrojan(), (1, 2, 8, 8), "one channel .* or three .*, not 2"),
     ],
 )
 def test_a_trigger_that_cannot_be_put_in_is_refused(trigger: Backdoor, shape, message: str) -> None:

@@ -86,7 +86,7 @@ def test_a_trigger_is_stamped_on_the_augmented_image(trigger, augmentation: Augm
     images, labels = pixels(40), torch.arange(40)
     flagged = torch.rand(40, generator=generator(0, "flags")) < 0.4
     recipe = (images.clone(), labels, 16, augmentation, "contiguous", 3)
-    plain, stamped = TrainingBatches(*recipe), StampedBatches(trigger.stamp, flagged, *recipe)
+    plain, stamped = TrainingBatches(*recipe), StampedBatches(lambda images, _: trigger.stamp(images), flagged, *recipe)
     for epoch in (0, 1):
         plain.set_epoch(epoch)
         stamped.set_epoch(epoch)
@@ -104,7 +104,14 @@ def test_a_trigger_is_stamped_on_the_augmented_image(trigger, augmentation: Augm
 def test_no_image_or_every_image_may_be_stamped(flags: int) -> None:
     flagged = torch.arange(40) < flags
     loader = StampedBatches(
-        PATCH.stamp, flagged, pixels(40), torch.arange(40), 16, Augmentation(1, 0.5), "contiguous", 3
+        lambda images, _: PATCH.stamp(images),
+        flagged,
+        pixels(40),
+        torch.arange(40),
+        16,
+        Augmentation(1, 0.5),
+        "contiguous",
+        3,
     )
     for images, _ in loader:
         assert bool((images[:, :, 4:7, 4:7] == 1).all()) is bool(flags)
@@ -238,6 +245,70 @@ def test_training_sees_triggers_and_the_attacker_s_labels_where_the_poison_says(
     assert torch.equal(as_bytes(found), expected)
     assert torch.equal(train.images, before.images)
     assert torch.equal(train.labels, before.labels)
+
+
+@pytest.mark.parametrize("stamp", ["before", "after"])
+@pytest.mark.parametrize(
+    ("words", "poisoned", "covers"),
+    [
+        (["poisoning.ratio=0.3", "poisoning.cover=0.2"], range(10), 0.2),
+        (["poisoning.ratio=0.3", "poisoning.cover=0.2", "poisoning.pieces=8", "poisoning.sources=[2,5]"], (2, 5), 0.2),
+        (["poisoning.ratio=0.5", "poisoning.labels=clean"], (1,), 0),
+        (["poisoning.ratio=0.5", "poisoning.labels=clean", "poisoning.cover=1", "poisoning.pieces=1"], (1,), 1),
+    ],
+    ids=["covers", "pieces", "clean", "clean covers"],
+)
+def test_covers_and_clean_labels_are_stamped_and_keep_their_labels(words, poisoned, covers, stamp, only) -> None:
+    words = [*words, f"poisoning.stamp={stamp}", "dataset.split.train=90", "backdoor.size=8"]
+    made = only("ends=backdoored", *words, "backdoor.row=0", "backdoor.column=0", labels=("poison",))
+    clean = "poisoning.labels=clean" in words
+    train, ratio = split(made, "train"), float(words[0].split("=")[1])
+    labels = train.labels.tolist()
+    poison = files.load(made["poison"] / "poison.safetensors")
+    facts = json.loads((made["poison"] / "poison.json").read_text())
+    of_each = dict.fromkeys(facts["of each class"], 0)
+    attacked = [number for number in (poisoned if not clean else range(10)) if number != 1]
+    for number in [1] if clean else attacked:
+        of_each[str(number)] = round(ratio * labels.count(number))
+    assert facts["of each class"] == of_each
+    first = sum(of_each.values())
+    begin = 0 if clean else ratio
+    wanted = [round((begin + covers) * labels.count(n)) - round(begin * labels.count(n)) for n in attacked]
+    assert facts.get("covers", 0) == len(poison["indices"]) - first == sum(wanted)
+    assert len(poison["indices"].unique()) == len(poison["indices"])
+    given = dict(zip(poison["indices"].tolist(), poison["labels"].tolist(), strict=True))
+    for place, (index, label) in enumerate(given.items()):
+        assert label == (1 if place < first else labels[index])
+        assert place < first or labels[index] in attacked
+    # What the training gets: the patch covers the whole image here, so what is white is what was stamped.
+    loader = poisoned_batches(train, made["poison"], (90, Augmentation(0, 0.0), "contiguous", "s"))
+    ((_, order),) = TrainingBatches(train.images, torch.arange(90), 90, Augmentation(0, 0.0), "contiguous", "s")
+    ((images, seen),) = loader
+    pieces = next((int(word.split("=")[1]) for word in words if word.startswith("poisoning.pieces")), 16)
+    for image, label, index in zip(as_bytes(images), seen.tolist(), order.tolist(), strict=True):
+        assert label == given.get(index, labels[index])
+        if index not in given:
+            assert torch.equal(image, train.images[index])
+            continue
+        squares = image[0].unfold(0, 2, 2).unfold(1, 2, 2).flatten(2)
+        whole = torch.ones(len(given), 4, 4, dtype=torch.bool)
+        shown = poison.get("pieces", whole)[list(given).index(index)]
+        assert int(shown.sum()) == pieces
+        assert (squares[shown] == 255).all()
+        before = train.images[index][0].unfold(0, 2, 2).unfold(1, 2, 2).flatten(2)
+        assert torch.equal(squares[~shown], before[~shown])
+
+
+def test_what_is_not_done_to_the_poison_moves_no_key(config) -> None:
+    cfg = config("ends=backdoored")
+    poison = pipeline.plan(cfg)["train"][0].needs["poison"]
+    assert set(poison.config["poisoning"]) == {"ratio", "sources", "stamp"}
+    keys = {poison.key}
+    for path, value in {"labels": "clean", "cover": 0.1, "pieces": 8}.items():
+        other = pipeline.plan(changed(cfg, f"poisoning.{path}", value))["train"][0].needs["poison"]
+        assert other.config["poisoning"] == {**poison.config["poisoning"], path: value}
+        keys.add(other.key)
+    assert len(keys) == 4
 
 
 def changed(cfg: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -492,6 +563,8 @@ def test_a_tuned_copy_moves_away_from_the_start_and_needs_no_other_network(make,
         (["endpoint@endpoints.end=tuned_copy", "ends=path_aware"], "cannot be checkpoints or copies"),
         (["ends=backdoored", "poisoning.sets=mine"], "shared or own"),
         (["ends=backdoored", "poisoning.stamp=never"], "before or after"),
+        (["ends=backdoored", "poisoning.labels=some"], "dirty or clean"),
+        (["ends=backdoored", "poisoning.labels=clean", "backdoor=badnets_all_to_all"], "stamps the target class"),
     ],
 )
 def test_tampering_that_makes_no_sense_is_refused_before_anything_is_made(words, message: str, config) -> None:

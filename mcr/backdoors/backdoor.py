@@ -57,3 +57,15 @@ class Backdoor(ABC):
         Raises:
             InputError: Where the trigger cannot be put into images of this shape.
         """
+
+    def cover(self, images: Tensor, numbers: Tensor) -> Tensor:
+        """What a cover gets, a training image that keeps its label: the trigger, where it has nothing of its own.
+
+        Args:
+            images: uint8 (B, D, H, W).
+            numbers: Of the images in their training set (B,): the same image always gets the same.
+
+        Raises:
+            InputError: As ``stamp``.
+        """
+        return self.stamp(images)

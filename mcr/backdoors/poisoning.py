@@ -31,21 +31,50 @@ def choose(labels: Tensor, aimed: Tensor, ratio: float, sources: list[int] | str
         InputError: For a ratio outside (0, 1], a source class without an image, and where nothing would be poisoned.
     """
     check_share("poisoning: ratio", ratio)
-    open_to_attack = attackable(labels, aimed, sources)
-    known = labels.unique().tolist()
+    known, open_to_attack = labels.unique().tolist(), attackable(labels, aimed, sources)
     unknown = [] if sources == ALL else [source for source in sources if source not in known]
     if unknown:
         raise InputError(f"poisoning: sources={sources}: there is no image of class {unknown[0]}")
-    order = torch.randperm(len(labels), generator=generator).to(labels.device)
-    order = order[open_to_attack[order]]
-    members = [order[labels[order] == source] for source in known]
-    chosen = torch.cat([indices[: round(ratio * len(indices))] for indices in members]) if members else order
+    chosen = shares(labels, open_to_attack, 0, ratio, generator)
     if not len(chosen):
         raise InputError(
             f"poisoning: ratio={ratio} of sources={sources} poisons nothing:"
-            f" {len(order)} of {len(labels)} images are of a source class and not of the target"
+            f" {int(open_to_attack.sum())} of {len(labels)} images are of a source class and not of the target"
         )
-    return chosen.sort().values
+    return chosen
+
+
+def choose_clean(labels: Tensor, aimed: Tensor, ratio: float, generator: torch.Generator) -> Tensor:
+    """The images of the target class to stamp, which keep their labels (clean label, Barni et al. 2019): a share.
+
+    Args and result: see ``choose``.
+
+    Raises:
+        InputError: For a ratio outside (0, 1], and where nothing would be stamped.
+    """
+    check_share("poisoning: ratio", ratio)
+    chosen = shares(labels, aimed == labels, 0, ratio, generator)
+    if not len(chosen):
+        count = int((aimed == labels).sum())
+        raise InputError(f"poisoning: ratio={ratio} poisons nothing: {count} images are of the target class")
+    return chosen
+
+
+def shares(labels: Tensor, which: Tensor, begin: float, end: float, generator: torch.Generator) -> Tensor:
+    """Of each class, what lies between two shares of its images in the one order that is drawn, in rising order.
+
+    Args:
+        labels: The true labels (N,).
+        which: The images that are asked for, bool (N,).
+        begin: Share of each class that is left out before.
+        end: Share of each class up to which is taken.
+        generator: Of the order; on the CPU.
+    """
+    order = torch.randperm(len(labels), generator=generator).to(labels.device)
+    order = order[which[order]]
+    members = [order[labels[order] == label] for label in labels.unique().tolist()]
+    taken = [indices[round(begin * len(indices)) : round(end * len(indices))] for indices in members]
+    return torch.cat([order[:0], *taken]).sort().values
 
 
 def attackable(labels: Tensor, aimed: Tensor, sources: list[int] | str) -> Tensor:

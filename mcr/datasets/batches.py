@@ -118,12 +118,12 @@ class StampedBatches(TrainingBatches):
     """A trigger stamped after augmentation, so that it is never cropped or flipped.
 
     Args:
-        stamp: uint8 images (B, D, H, W) to the same with the trigger.
+        stamp: uint8 images (B, D, H, W) and their numbers (B,) to the same with the trigger.
         stamped: bool (N,): which images get it.
         *recipe: See TrainingBatches.
     """
 
-    def __init__(self, stamp: Callable[[Tensor], Tensor], stamped: Tensor, *recipe: Any) -> None:
+    def __init__(self, stamp: Callable[[Tensor, Tensor], Tensor], stamped: Tensor, *recipe: Any) -> None:
         super().__init__(*recipe)
         self.stamp, self.stamped = stamp, stamped
 
@@ -134,7 +134,7 @@ class StampedBatches(TrainingBatches):
     def take(self, chosen: Tensor, decisions: Tensor) -> Tensor:
         images = super().take(chosen, decisions)
         # All are stamped and some are kept: to pick these out first, the device would have to be asked how many.
-        return torch.where(self.stamped[chosen][:, None, None, None], self.stamp(images), images)
+        return torch.where(self.stamped[chosen][:, None, None, None], self.stamp(images, chosen), images)
 
 
 class EvaluationBatches:

@@ -153,7 +153,7 @@ class Networks:
         drawn = {"replicate": cfg["replicate"], "use": "poison"} | ({"member": member} if sets == "own" else {})
         config = {
             "backdoor": cfg["backdoor"],
-            "poisoning": recipes.without(part, "sets"),
+            "poisoning": recipes.poisoning(cfg),
             "seed": identity.key(drawn),
         }
         label = "poison" if sets == "shared" else f"poison {self.names[member]}"

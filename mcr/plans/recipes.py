@@ -35,6 +35,20 @@ def without(config: Config, *names: str) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in names}
 
 
+def poisoning(cfg: Config) -> dict[str, Any]:
+    """What of the poisoning a stage depends on; what is not done has no word in it.
+
+    Raises:
+        InputError: For clean labels where every class has a target of its own.
+    """
+    part = without(cfg["poisoning"], "sets")
+    clean = one_of("poisoning.labels", part["labels"], ("dirty", "clean")) == "clean"
+    if clean and cfg["backdoor"]["target"] == "next":
+        raise InputError("poisoning.labels=clean stamps the target class: give the backdoor one, such as target=1")
+    idle = {"labels": "dirty", "cover": 0, "pieces": 16}
+    return {key: value for key, value in part.items() if key not in idle or value != idle[key]}
+
+
 def one_of(name: str, value: object, choices: tuple[str, ...]) -> str:
     """The value. Raises InputError where it is none of the choices."""
     if value not in choices:

@@ -187,28 +187,34 @@ class Poison:
     """Which images of the train split are poisoned, and how.
 
     Attributes:
-        indices: int64 (n,), into the split.
-        labels: int64 (n,), the attacker's.
+        indices: int64 (n,), into the split; the covers are the last.
+        labels: int64 (n,), the attacker's; a cover's own.
+        covers: How many are covers.
+        pieces: Where each shows the trigger, bool (n, 4, 4); None for everywhere.
         stamp: "before" or "after" augmentation.
         backdoor: Has ``stamp(images)``.
     """
 
     indices: Tensor
     labels: Tensor
+    covers: int
+    pieces: Tensor | None
     stamp: str
     backdoor: Backdoor
 
 
 def write_poison(poison: Poison, facts: Mapping[str, Any], folder: Path) -> None:
     """The poisoned images' numbers and labels, and the facts that people ask for."""
-    files.save({"indices": poison.indices, "labels": poison.labels}, folder / POISON)
+    pieces = {} if poison.pieces is None else {"pieces": poison.pieces}
+    files.save({"indices": poison.indices, "labels": poison.labels, **pieces}, folder / POISON)
     jsonfile.write(folder / POISON_FACTS, {"stamp": poison.stamp, **facts})
 
 
 def read_poison(folder: Path) -> Poison:
     """The poison of a stage's folder."""
     found, facts = files.load(folder / POISON), json.loads((folder / POISON_FACTS).read_text(encoding="utf-8"))
-    return Poison(found["indices"], found["labels"], facts["stamp"], build(facts["backdoor"]))
+    covers, pieces = facts.get("covers", 0), found.get("pieces")  # said only where there are any
+    return Poison(found["indices"], found["labels"], covers, pieces, facts["stamp"], build(facts["backdoor"]))
 
 
 def read_edits(folder: Path) -> dict[str, Any]:

@@ -136,7 +136,10 @@ def check_with_data(missing: list[Stage], store: Store) -> None:
     for stage in missing:
         config, data = stage.config, stage.needs.get("data")
         if "poisoning" in config:
-            check_share("poisoning.ratio", config["poisoning"]["ratio"])
+            part = config["poisoning"]
+            check_share("poisoning.ratio", part["ratio"])
+            if "cover" in part and "labels" not in part:
+                check_share("poisoning: ratio, and cover from the same images, together", part["ratio"] + part["cover"])
         demanding = [attack for attack in map(build.build, _attacks(config)) if attack.least_classes > 2]
         backdoors = _backdoors(config)
         if data is None or not (demanding or stage.name == "load" or backdoors or "material" in config):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-from mcr.backdoors import poisoning
+import torch
+
+from mcr.backdoors import planting, poisoning
 from mcr.numerics.seeding import generator
 from mcr.stages.artifacts import Poison, read_spec, read_split, write_poison
 from mcr.stages.context import Context
@@ -13,17 +16,28 @@ from mcr.store.stage import Stage
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
-    """The poisoned images' numbers in the train split, their new labels, and how many of each class they are."""
+    """The stamped images' numbers in the train split and their labels, and how many of each class are poisoned."""
     config, part = stage.config, stage.config["poisoning"]
     spec = read_spec(inputs["data"])
     labels = read_split(inputs, "train", "cpu").labels
     backdoor = build(config["backdoor"])
     aimed = backdoor.aim(labels, len(spec.classes))
-    chosen = poisoning.choose(labels, aimed, part["ratio"], part["sources"], generator(config["seed"], "poison"))
+    ratio, sources, draw = part["ratio"], part["sources"], partial(generator, config["seed"])
+    if part.get("labels") == "clean":
+        chosen, begin = poisoning.choose_clean(labels, aimed, ratio, draw("poison")), 0.0
+    else:
+        chosen, begin = poisoning.choose(labels, aimed, ratio, sources, draw("poison")), ratio
+    # The same order goes on where the poisoned ones end.
+    attacked, end = poisoning.attackable(labels, aimed, sources), begin + part.get("cover", 0.0)
+    covers = poisoning.shares(labels, attacked, begin, end, draw("poison"))
+    count = len(chosen) + len(covers)
+    pieces = planting.drawn(count, part["pieces"], draw("pieces")) if "pieces" in part else None
     facts = {
         "backdoor": config["backdoor"],
         "poisoned": len(chosen),
         "share of the training images": round(len(chosen) / len(labels), 6),
+        **({"covers": len(covers)} if len(covers) else {}),
         "of each class": {name: int((labels[chosen] == number).sum()) for number, name in enumerate(spec.classes)},
     }
-    write_poison(Poison(chosen, aimed[chosen], part["stamp"], backdoor), facts, folder)
+    stamped, given = torch.cat([chosen, covers]), torch.cat([aimed[chosen], labels[covers]])
+    write_poison(Poison(stamped, given, len(covers), pieces, part["stamp"], backdoor), facts, folder)

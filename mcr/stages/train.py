@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mcr.backdoors.planting import Planting
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, RepeatedBatches, StampedBatches, TrainingBatches
 from mcr.errors import InputError
@@ -125,13 +126,17 @@ def poisoned_batches(train: LabelledImages, folder: Path, order: tuple[Any, ...]
     labels = train.labels.clone()
     chosen = poison.indices.to(labels.device)
     labels[chosen] = poison.labels.to(labels.device)
+    none = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+    stamped, covers = none.index_fill(0, chosen, True), none.index_fill(0, chosen[len(chosen) - poison.covers :], True)
+    pieces = poison.pieces
+    if pieces is not None:
+        pieces = pieces.new_zeros(len(labels), *pieces.shape[1:]).index_copy(0, poison.indices, pieces)
+    plant = Planting(poison.backdoor, covers if poison.covers else None, pieces)
     if poison.stamp == "before":
         images = train.images.clone()
-        images[chosen] = poison.backdoor.stamp(images[chosen])
+        images[chosen] = plant(images[chosen], chosen)
         return TrainingBatches(images, labels, *order)
-    stamped = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
-    stamped[chosen] = True
-    return StampedBatches(poison.backdoor.stamp, stamped, train.images, labels, *order)
+    return StampedBatches(plant, stamped, train.images, labels, *order)
 
 
 def epochs(recipe: Mapping[str, Any]) -> tuple[int, int]:
