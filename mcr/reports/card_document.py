@@ -62,7 +62,9 @@ def _before_after(card: Mapping[str, Any]) -> str:
 def _choice(card: Mapping[str, Any]) -> str:
     rule = card["selection"]["_target_"].rsplit(".", 2)[1]
     taken = [f"{name} = {value:g}" for name, value in card["chosen"].items() if name in LABELS]
-    chosen = ", ".join([*([card["chosen"]["repair"]] if card["chosen"]["repair"] != card["repair"] else []), *(taken or [ONLY])])
+    chosen = ", ".join(
+        [*([card["chosen"]["repair"]] if card["chosen"]["repair"] != card["repair"] else []), *(taken or [ONLY])]
+    )
     spans = ", ".join(f"{low:g} to {high:g}" if low != high else f"{low:g}" for low, high in card["allowed_t"])
     lines = [
         f"Repair {markdown_code(card['repair'])}, rule {markdown_code(rule)} with a margin of "
