@@ -32,7 +32,7 @@ from mcr.stages.artifacts import (
 )
 from mcr.stages.context import Context
 from mcr.store import jsonfile
-from mcr.store.build import build
+from mcr.store.build import build, build_tree
 from mcr.store.stage import Stage
 from mcr.training.fit import fit
 from mcr.types import LabelledImages
@@ -65,7 +65,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         train = read_split(inputs, config["material"]["split"], device)
         validation = read_split(inputs, "validation", device)
     watched = EvaluationBatches(validation.images, validation.labels, recipe["batch_size"], recipe["memory_format"])
-    module = build(
+    module = build_tree(
         recipe["module"],
         network=network,
         num_classes=len(spec.classes),
