@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy as copies
 import math
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from mcr.training.fst import FstModule
 from mcr.training.ft_sam import FtSamModule
 from mcr.training.i_bau import IBauModule
 from mcr.training.nad import NadModule, TwoPhases, attention, watched
+from tests.processes import mcr
 from tests.test_repairs import CLASSES, Tied, assert_same, bench, copy, images, net, recipe, refreshed, train
 
 UNTRAINED: dict[str, Any] = {"rebn": Rebn(), "average": Average(), "swap": Swap(), "clp": Clp([0.5, 1.0])}
@@ -627,3 +629,19 @@ def test_i_bau_that_makes_no_sense_is_refused() -> None:
     for change in ({"round": 0}, {"iterations": 0}, {"share": 0.0}, {"share": 1.1}, {"step": -0.1}, {"times": 0.0}):
         with pytest.raises(InputError, match="repair=i_bau"):
             i_bau(**change)
+
+
+@pytest.mark.slow
+def test_all_of_them_repair_digits_from_the_command_line(tmp_path: Path) -> None:
+    """Two networks, one rule: the sweep ends in one table with a row for each method."""
+    methods = "rebn,average,swap,clp,ft_sam,fst,anp,nad,i_bau"
+    words = ["dataset=digits", "debug=default", "architecture=small_vgg", "architecture.width=4", "ends=backdoored"]
+    words += ["backdoor=badnets", "backdoor.size=2", "logger=none", "runtime.threads=1", "repair.budget.steps=4"]
+    words += ["repair.budget.rates=[0.02]", "card.reactivation.images=0", f"repair={methods}"]
+    done = mcr("repair", "-m", *words, folder=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "multirun" / "sweeps").iterdir()
+    rows = (sweep / "repairs.csv").read_text().splitlines()
+    assert len(rows) == 1 + len(methods.split(","))
+    for method in methods.split(","):
+        assert re.search(rf"^{method} +\d+ +1 ", done.stdout, flags=re.M), done.stdout
