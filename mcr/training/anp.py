@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 from mcr.objectives.objective import Objective
 from mcr.training.endpoint import EndpointModule
-from mcr.training.replaced import Replaced, gradients
+from mcr.training.replaced import Replaced, gradients, scaled
 from mcr.types import Batch
 
 Moves = Mapping[str, Tensor]  # name of a BatchNorm's scale or shift to what is added to its factor (n,)
@@ -48,7 +47,7 @@ class AnpModule(EndpointModule):
                 f"times {times} above 0"
             )
         self.eps, self.ascent, self.alpha = eps, steps, alpha
-        self.make_optimizer = partial(_faster, self.make_optimizer, times)
+        self.make_optimizer = scaled(self.make_optimizer, times)
         network.requires_grad_(False)
         self.names = [name for name, layer in network.named_modules() if isinstance(layer, _BatchNorm) and layer.affine]
         if not self.names:
@@ -104,12 +103,3 @@ class AnpModule(EndpointModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         for mask in self.learning():
             mask.clamp_(0, 1)
-
-
-def _faster(
-    make: Callable[..., torch.optim.Optimizer], times: float, parameters: list[nn.Parameter]
-) -> torch.optim.Optimizer:
-    optimizer = make(parameters)
-    for group in optimizer.param_groups:
-        group["lr"] *= times
-    return optimizer

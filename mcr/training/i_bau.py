@@ -16,7 +16,7 @@ from mcr.numerics.losses import cross_entropy
 from mcr.numerics.seeding import generator
 from mcr.objectives.objective import Objective
 from mcr.training.endpoint import EndpointModule
-from mcr.training.replaced import gradients
+from mcr.training.replaced import gradients, scaled
 from mcr.types import Batch
 
 
@@ -40,6 +40,7 @@ class IBauModule(EndpointModule):
         step: Of Phi.
         iterations: Of v, at least 1; 1 leaves the curvature of L out.
         share: Of the images of a batch that are perturbed, at least one of them.
+        times: The weights move by so many times the learning rate.
         network: That is tuned.
         **training: See EndpointModule.
 
@@ -55,17 +56,19 @@ class IBauModule(EndpointModule):
         step: float,
         iterations: int,
         share: float,
+        times: float,
         network: Normalized,
         **training: Any,
     ) -> None:
         super().__init__(network=network, **training)
-        if min(round, iterations) < 1 or min(ascent, decay, step) < 0 or not 0 < share <= 1:
+        if min(round, iterations) < 1 or min(ascent, decay, step) < 0 or not 0 < share <= 1 or times <= 0:
             raise InputError(
                 f"repair=i_bau: round {round} and iterations {iterations} must be at least 1, ascent {ascent}, "
-                f"decay {decay} and step {step} at least 0, 0 < share {share} <= 1"
+                f"decay {decay} and step {step} at least 0, 0 < share {share} <= 1, times {times} above 0"
             )
         self.round, self.ascent, self.decay, self.step = round, ascent, decay, step
         self.iterations, self.patched = iterations, share
+        self.make_optimizer = scaled(self.make_optimizer, times)
         self.scale = network.std
 
     def on_train_epoch_start(self) -> None:

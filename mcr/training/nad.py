@@ -38,8 +38,9 @@ class NadModule(EndpointModule):
     """Neural attention distillation (Li et al. 2021).
 
     A copy of the network, the teacher, is fine-tuned for the first share of the steps. In the rest the network itself
-    learns by the objective plus beta times the mean squared difference between its attention and the teacher's, which
-    stays as it is, at feature maps of several resolutions; the schedule runs once in each part. Until the teacher is
+    learns by the objective plus beta times the squared distance between its attention and the teacher's, which stays as
+    it is, at feature maps of several resolutions; the schedule runs once in each part. The published code takes the
+    mean over places instead of the sum: its beta are those of one network at one size of images. Until the teacher is
     done it is what validation sees and what training would yield.
 
     Args:
@@ -95,7 +96,7 @@ class NadModule(EndpointModule):
             raise InputError("repair=nad distils feature maps of more than one place; this network has none")
         for beta, (one, other) in zip(reversed(self.betas), reversed(pairs), strict=False):
             apart = attention(one, self.power) - attention(other, self.power)
-            losses = losses + beta * apart.square().mean(1)
+            losses = losses + beta * apart.square().sum(1)
         return losses, logits
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,20 @@ class Replaced(nn.Module):
         copies = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         logits: Tensor = functional_call(self.network, {**copies, **self.tensors}, (images,))
         return logits
+
+
+def scaled(make: Callable[..., torch.optim.Optimizer], times: float) -> Callable[..., torch.optim.Optimizer]:
+    """The same optimizer at a multiple of its learning rate: for what moves by other units than weights under SGD."""
+    return partial(_scaled, make, times)
+
+
+def _scaled(
+    make: Callable[..., torch.optim.Optimizer], times: float, parameters: list[nn.Parameter]
+) -> torch.optim.Optimizer:
+    optimizer = make(parameters)
+    for group in optimizer.param_groups:
+        group["lr"] *= times
+    return optimizer
 
 
 def gradients(losses: Tensor, draw: torch.Generator, of: Sequence[Tensor], keep: bool = False) -> list[Tensor]:
