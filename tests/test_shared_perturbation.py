@@ -180,6 +180,7 @@ def test_the_suspects_stay_and_the_seed_of_the_training_decides(tmp_path: Path) 
     deltas = []
     for name, seed in (("one", "s"), ("again", "s"), ("other", "t")):
         made = module(suspects=suspects, seed=seed, step=0.0)
+        assert not {id(suspect) for suspect in made.suspects} & {id(suspect) for suspect in suspects}
         train(made, tmp_path / name)
         deltas.append(made.shared.delta)
         assert {name for name in made.state_dict() if "." in name} == {f"network.{key}" for key in before[0]}

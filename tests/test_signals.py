@@ -163,6 +163,10 @@ def test_memory_does_not_grow_with_the_classes(kind: str) -> None:
     SMALL[kind].against([suspect], images, generator(0))(candidate)
     assert suspect.seen <= 12
     assert candidate.seen <= 12
+    pieces = surrogates.pieces(200, images_of(10, batch_size=35))
+    assert [c for piece in pieces for c in range(200)[piece]] == list(range(200))
+    assert {piece.stop - piece.start for piece in pieces} == {3, 2}
+    assert len(surrogates.pieces(200, images)) == 200
 
 
 def test_images_are_fitted_on_and_tried_on_apart_where_there_are_enough() -> None:
