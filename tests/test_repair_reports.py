@@ -36,7 +36,6 @@ def card(**changes: Any) -> dict[str, Any]:
         "replicate": 0,
         "images": 2500,
         "chosen": {"rate": 0.03, "t": 0.35, "accuracy": 0.9, "from_start": 0.2, "from_end": 0.3},
-        "effect": {"lost": 0.02, "taken": 0.956, "der": 0.968},
         "suspicion": {},
         "kept": True,
         "better_less_margin": 0.88,
@@ -60,6 +59,7 @@ def card(**changes: Any) -> dict[str, Any]:
                 "lost": 0.02,
             },
             "attack_success": {"start": 0.99, "end": 0.98, "untampered": 0.012, "after": 0.034, "after_se": 0.006},
+            "effect": {"lost": 0.02, "taken": 0.956, "der": 0.968},
         },
         "per_class": {"cat": {"start": 0.9, "end": 0.91, "untampered": 0.92, "after": 0.83}},
         "agreement": {"start": 0.941, "end": 0.931},
@@ -92,7 +92,7 @@ def card(**changes: Any) -> dict[str, Any]:
 
 INJECTED = {"after": 0.05, "after_se": 0.01, "start": 1.0, "end": 1.0, "untampered": 0.0}
 CLEAN = card()["metrics"]["clean_accuracy"]
-UNKNOWN = {"clean_accuracy": CLEAN}
+UNKNOWN = {"clean_accuracy": CLEAN, "effect": {"lost": 0.02}}
 
 SIGNALS = {"masks": {"suspect": 0.9, "reference": 0.25, "contrast": 0.65, "tells": True}}
 
@@ -258,9 +258,8 @@ def test_a_card_says_what_the_signals_say_of_whom() -> None:
 def test_a_card_leaves_out_what_nobody_knows() -> None:
     clean = {name: value for name, value in CLEAN.items() if name != "untampered"}
     made = card(
-        metrics={"clean_accuracy": clean},
+        metrics={"clean_accuracy": clean, "effect": {"lost": 0.02}},
         reactivation={},
-        effect={"lost": 0.02},
         per_class={"cat": {"start": 0.9, "end": 0.91, "after": 0.83}},
     )
     text = card_document.document(made, candidates(), [])

@@ -51,8 +51,9 @@ def _before_after(card: Mapping[str, Any]) -> str:
         cells = [percent(values[network]) for network in names]
         cells[-1] += metric.error(values["after_se"])
         lines.append([metric.title(), *cells, str(card["measured_on"]["metrics"][name])])
-    if "der" in card["effect"]:
-        rating = f"{percent(card['effect']['der'])}, {percent(card['effect']['lost'])} points lost"
+    effect = card["metrics"]["effect"]
+    if "der" in effect:
+        rating = f"{percent(effect['der'])}, {percent(effect['lost'])} points lost"
         lines.append(["defence effectiveness %", *[""] * (len(names) - 1), rating, ""])
     agreement = [percent(card["agreement"][name]) if name in card["agreement"] else "" for name in names]
     lines.append(["agrees with the repaired %", *agreement, str(card["measured_on"]["images"])])
@@ -107,8 +108,9 @@ def _suspicion(card: Mapping[str, Any]) -> str:
     text = (
         f"Estimated share of a hidden attack that is left: **{percent(left)} %** of what the first network has. It is "
         "the mean over the signals of where the repaired network lies between the first one (100 %) and one that was "
-        "trained from scratch on the same clean images (0 %). An estimate, no guarantee. A contrast of 0.5 or more is "
-        "evidence that the given networks share something hidden; a small one clears nobody."
+        "trained from scratch on the same clean images (0 %). An estimate, no guarantee. A contrast of 0.5 or more under "
+        "shared perturbations is evidence that the given networks share something hidden, and a small one clears "
+        "nobody; the other signals contrast as much for networks in which nothing is hidden."
     )
     first = card["ends"][0]
     table = markdown(["signal", spoken(first), "scratch", "repaired", "contrast"], lines)

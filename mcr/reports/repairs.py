@@ -19,6 +19,7 @@ from mcr.text import markdown_cell
 
 Summary = Mapping[str, Any]
 MOST = 4000  # characters of a note
+EFFECT = {"der": "defence effectiveness %", "lost": "points of accuracy lost"}
 
 
 def compared(summary: Summary) -> dict[str, Metric]:
@@ -44,11 +45,14 @@ def rows(names: Sequence[str], summaries: Sequence[Summary], level: float) -> li
         row["note"] = "; ".join(dict.fromkeys(note for member in members for note in notes(member)))
         first = members[0]["ends"][0]
         for metric in compared(members[0]):
-            for network in (*members[0]["ends"], "untampered", "after"):
+            for network in (*members[0]["ends"], "untampered", "scratch", "after"):
                 if network in members[0]["metrics"][metric]:
                     spread = over_replicates([member["metrics"][metric][network] for member in members], level)
                     row[f"{metric}_{network}"], row[f"{metric}_{network}_se"] = spread["mean"], spread["se"]
             row[f"{metric}_before"] = row[f"{metric}_{first}"]
+        for name in (name for name in EFFECT if name in members[0]["metrics"]["effect"]):
+            spread = over_replicates([member["metrics"]["effect"][name] for member in members], level)
+            row[name], row[f"{name}_se"] = spread["mean"], spread["se"]
         found.append(row)
     return found
 
@@ -81,6 +85,10 @@ def section(title: str, found: Sequence[Mapping[str, Any]], summary: Summary) ->
                 cell(places[method, count], f"{metric}_after") if (method, count) in places else "" for count in counts
             ]
             lines.append([described.title(), f"{method.replace('_', ' ')}{marks.get(method, '')}", *cells])
+    for name in (name for name in EFFECT if name in found[0]):
+        for method in methods:
+            cells = [cell(places[method, count], name) if (method, count) in places else "" for count in counts]
+            lines.append([EFFECT[name], f"{method.replace('_', ' ')}{marks.get(method, '')}", *cells])
     replicates = sorted({row["replicates"] for row in found})
     below = [f"{' or '.join(map(str, replicates))} replicate(s); ± is the standard error over replicates."]
     measured = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in summary["measured_on"]["metrics"].items())

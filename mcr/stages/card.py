@@ -28,7 +28,7 @@ from mcr.stages.choose import PLACE, RATE, REFERENCE, make_benches, read_cleaned
 from mcr.stages.context import Context
 from mcr.stages.injected import injection_report
 from mcr.stages.reactivated import reactivated
-from mcr.stages.scorecard import Answers, Scorecard, effect, measured
+from mcr.stages.scorecard import Answers, Scorecard, measured
 from mcr.store import jsonfile
 from mcr.store.build import build
 from mcr.store.stage import Stage
@@ -80,7 +80,6 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             for name in bench.ends
         },
         "reactivation": reactivated(stage, inputs, bench, context, tuned, scorecard),
-        "effect": effect(metrics, recipe["ends"][0]),
         **{
             name: choice[name]
             for name in ("kept", "better_less_margin", "selection", "suspicion", "of_each_class", "sha256")
@@ -123,7 +122,6 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "ends",
         "descriptions",
         "metrics",
-        "effect",
         "suspicion",
         "agreement",
         "reactivation",

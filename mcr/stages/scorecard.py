@@ -127,7 +127,7 @@ def measured(
 
     A mean that is not finite is refused: no card can be written about it.
 
-    Under "candidates", the share of them that a known attack would call repaired.
+    Under "candidates", the share of them that a known attack would call repaired; under "effect", see ``effect``.
 
     Args:
         answers: Of each network.
@@ -159,6 +159,7 @@ def measured(
             for row in rows
         ]
         found["candidates"] = {"repaired": sum(good) / len(good)}
+    found["effect"] = effect(found, first)
     return found
 
 
