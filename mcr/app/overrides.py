@@ -26,7 +26,7 @@ from mcr.store import build, identity
 # Places for choices beside those of the defaults list.
 ADDED = (
     *("endpoint@endpoints.*", "probe@probes.*", "reference@references.*", "edit@endpoints.*.edits.*"),
-    "merge@merges.*",
+    *("merge@merges.*", "signal@suspicion.signals.*", "repair@repair.members.*"),
     *("attack@probes.*.attack", "attack@probes.*.attacks.*"),
 )
 # Sections where a value that only the job knows may stand: no number depends on them, nor where results are looked for.
@@ -243,6 +243,7 @@ def _check_added(group: str, choices: Mapping[str, Any]) -> None:
         raise InputError(f"nothing reads +{group}; what may be added is {' or '.join(ADDED)}")
     first, *others = group.partition("@")[2].split(".")
     whole, kind = f"{first}.{others[0]}", first.removesuffix("s")
-    if len(others) > 1 and f"{kind}@{whole}" not in choices:
+    within = first in ("endpoints", "probes") and len(others) > 1  # a network or a probe, which has a name
+    if within and f"{kind}@{whole}" not in choices:
         known = [name.partition("@")[2] for name in choices if name.startswith(f"{kind}@{first}.")]
         raise InputError(f"nothing reads +{group}: there is no {whole}; {build.nearest(whole, known)}")

@@ -108,9 +108,9 @@ def _suspicion(card: Mapping[str, Any]) -> str:
     text = (
         f"Estimated share of a hidden attack that is left: **{percent(left)} %** of what the first network has. It is "
         "the mean over the signals of where the repaired network lies between the first one (100 %) and one that was "
-        "trained from scratch on the same clean images (0 %). An estimate, no guarantee. A contrast of 0.5 or more under "
-        "shared perturbations is evidence that the given networks share something hidden, and a small one clears "
-        "nobody; the other signals contrast as much for networks in which nothing is hidden."
+        "trained from scratch on the same clean images (0 %). An estimate, no guarantee. A contrast of 0.5 or more "
+        "under shared perturbations is evidence that the given networks share something hidden, and a small one "
+        "clears nobody; the other signals contrast as much for networks in which nothing is hidden."
     )
     first = card["ends"][0]
     table = markdown(["signal", spoken(first), "scratch", "repaired", "contrast"], lines)

@@ -23,7 +23,7 @@ from mcr.weightspace.subspace import shares_of_ends
 CARD_STATISTICS = dict.fromkeys(
     (
         *("untampered", "after", "after_se", "lowest", "highest", "repaired"),
-        *("lost", "lost_to_untampered", "start_below_untampered"),
+        *("lost", "lost_to_untampered", "start_below_untampered", "taken", "der"),
     ),
     0.0,
 )
