@@ -99,10 +99,12 @@ def _picked(config: Mapping[str, Any]) -> list[torch.Tensor]:
 def _check_card(stage: Stage) -> None:
     for probe in stage.config["probes"].values():
         build.build_tree(probe["probe"])
-    ends = dict.fromkeys(stage.needs["choose"].config["ends"], 0.0)
+    ends = stage.needs["choose"].config["ends"]
     for claim in stage.config["claims"]:
         if "repair" in claim:
-            claimable.check_claim(claim, {**claimable.CARD_STATISTICS, **ends})
+            about = claim["quantity"].startswith("effect.")
+            known = claimable.EFFECT if about else (*claimable.CARD_STATISTICS, *ends)
+            claimable.check_claim(claim, dict.fromkeys(known, 0.0))
 
 
 def check_quantity(key: str, quantity: str, goal: Stage) -> None:

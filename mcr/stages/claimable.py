@@ -23,10 +23,11 @@ from mcr.weightspace.subspace import shares_of_ends
 CARD_STATISTICS = dict.fromkeys(
     (
         *("untampered", "after", "after_se", "lowest", "highest", "repaired"),
-        *("lost", "lost_to_untampered", "start_below_untampered", "taken", "der"),
+        *("lost", "lost_to_untampered", "start_below_untampered"),
     ),
     0.0,
 )
+EFFECT = ("lost", "taken", "der")  # of the repair itself, under "effect"
 # What is known of a pair of metrics that are correlated.
 CORRELATION = dict.fromkeys(
     (f"{kind}{side}" for kind in ("pearson", "spearman") for side in ("", "_low", "_high")), 0.0
@@ -88,5 +89,5 @@ def of_goal(goal: Stage) -> dict[str, dict[str, float]]:
         ends = dict.fromkeys(goal.needs["choose"].config["ends"], 0.0)
         asked = {name: build.build_tree(part["probe"]) for name, part in goal.config["probes"].items()}
         names = [CLEAN.name, *(f"{name}_{metric.name}" for name, probe in asked.items() for metric in probe.metrics)]
-        return {name: {**CARD_STATISTICS, **ends} for name in names}
+        return {**{name: {**CARD_STATISTICS, **ends} for name in names}, "effect": dict.fromkeys(EFFECT, 0.0)}
     return {}
