@@ -600,6 +600,16 @@ def test_the_universal_perturbation_climbs_away_from_the_networks_own_answers() 
     assert float(expected.norm()) > 0
 
 
+def test_all_weights_get_a_gradient_under_autocast() -> None:
+    """Weights that a pass without gradients has cast must not serve the passes that need them."""
+    module = i_bau().float()
+    module.begin((pixels.float(), labels) for pixels, labels in OTHERS)
+    module.draw = generator(0, "step")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        module.losses(CrossEntropy(), (BATCH[0].float(), BATCH[1]))[0].mean().backward()
+    assert [name for name, weight in module.network.named_parameters() if weight.grad is None] == []
+
+
 def test_rounds_take_their_batches_and_a_share_of_the_images_is_perturbed() -> None:
     module, asked = i_bau(round=2, share=0.3), []
     module.begin(iter(OTHERS))

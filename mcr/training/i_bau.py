@@ -112,6 +112,8 @@ class IBauModule(EndpointModule):
             found.requires_grad_()
             with torch.no_grad():
                 answers = self.network(images).argmax(1)
+            # Weights cast for autocast inside no_grad must not serve a later pass that needs gradients.
+            torch.clear_autocast_cache()
             losses = cross_entropy(self.network(images + self._pixels(found)), answers)
             slope = gradients(losses, self.draw, [found])[0]
             found = (found + self.ascent * (slope - 2 * self.decay * found)).detach()
