@@ -36,6 +36,17 @@ TRAIN, TEST = (IMAGES[:64], LABELS[:64]), (IMAGES[64:], LABELS[64:])
 QUICK: dict[str, Any] = {"epochs": 2, "batch_size": 16, "lr": 0.05}
 
 
+class Bare(nn.Module):
+    """Weights of its own, and no way to draw them anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(3, 64))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1) @ self.weight.T
+
+
 def network(seed: int, dropout: float = 0.0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -248,7 +259,7 @@ def test_probes_of_several_networks_may_be_asked_alone() -> None:
     assert set(mcr.measure(space, TEST, {"transfer": probe}, at=3).summary()) == {"transfer"}
 
 
-@pytest.mark.parametrize("method", ["path_point", "finetune", "prune", "noise"])
+@pytest.mark.parametrize("method", ["portfolio", "path_point", "finetune", "prune", "scratch", "noise"])
 def test_a_repair_is_chosen_on_held_out_images_alone(method: str) -> None:
     one, two = network(1), network(2)
     for seed, end in enumerate((one, two)):
@@ -267,6 +278,20 @@ def test_a_repair_is_chosen_on_held_out_images_alone(method: str) -> None:
     assert found.chosen["from_end"] == pytest.approx(float(jensen_shannon(outputs[1], after).mean()), abs=1e-6)
     assert found.chosen in found.candidates
     assert not same(found.network, one)
+
+
+def test_a_repair_says_what_its_signals_say() -> None:
+    one, two = network(1), network(2)
+    found = mcr.repair([one, two], TEST, "finetune", steps=4, rates=[0.01, 0.1], held_out=0.25, batch_size=8)
+    assert set(found.suspicion) == {"masks", "perturbations", "noise", "squares"}
+    assert all(0 <= one["estimated_success"] <= 1 for one in found.candidates)
+    again = mcr.repair(
+        [one, two], TEST, "finetune", steps=4, rates=[0.01, 0.1], held_out=0.25, batch_size=8, fresh=network(5)
+    )
+    assert same(again.network, found.network) == (again.chosen["rate"] == found.chosen["rate"])
+    for name, said in again.suspicion.items():
+        assert said["suspect"] == found.suspicion[name]["suspect"]
+        assert said["reference"] != found.suspicion[name]["reference"]
 
 
 def test_a_wrong_file_is_refused_and_nothing_of_it_is_run(tmp_path: Path) -> None:
@@ -361,7 +386,7 @@ def floats(low: float, high: float) -> Tensor:
         (lambda: mcr.measure(space(), TEST, ["risk"], at=[0.2, 7]), "7"),
         (lambda: mcr.measure(space(), TEST, ["risk"], batchsize=3), "did you mean batch_size"),
         (lambda: mcr.repair([network(1)], TEST), "needs a second network"),
-        (lambda: mcr.repair([network(1)], TEST, "scratch"), "fresh weights"),
+        (lambda: mcr.repair([Bare(), Bare()], TEST, "scratch", steps=1, rates=[0.1]), "give fresh="),
         (lambda: mcr.repair([network(1), network(2)], TEST, held_out=0), "a fifth"),
         (lambda: mcr.repair([network(1), network(2)], TEST, rate=[1]), "did you mean rates"),
         (lambda: mcr.dataset("digit"), "did you mean digits"),

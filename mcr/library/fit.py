@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mcr.objectives.objective import Objective
 from mcr.sampling.sampler import Sampler
 from mcr.schedules.schedule import Schedule
 from mcr.stages.train import epochs, parts
-from mcr.store.build import build, build_tree
+from mcr.store.build import build_tree
 from mcr.training.endpoint import EndpointModule
 from mcr.training.fit import Fitted
 from mcr.training.fit import fit as train
@@ -40,6 +40,7 @@ def fit(
     sampling: str | Sampler = FROM_CONFIG,
     validation: Data | None = None,
     augmentation: Augmentation = AS_THEY_ARE,
+    suspects: Sequence[nn.Module] = (),
     seed: int | str = 0,
     **settings: Any,
 ) -> Fitted:
@@ -64,6 +65,7 @@ def fit(
             network that is trained under attack) or to stop early. A subspace is looked at under attack only, on the
             first ``watched_images`` of them.
         augmentation: Of the training images.
+        suspects: Networks that ``module=`` is shown, where it trains a network away from them.
         seed: Of everything that is drawn.
         **settings: ``lr`` of a named optimizer; ``steps`` instead of ``epochs``; for a network the keys of the option
             ``endpoint=standard`` or, where the objective attacks, ``endpoint=adversarial`` (batch_size, keep, patience,
@@ -96,7 +98,8 @@ def fit(
     common = {"num_classes": count, "seed": str(seed), **built}
     network.train()  # counting left it in evaluation mode, and Lightning does not switch
     sampler = build_tree(recipe["sampling"]) if space and isinstance(sampling, str) else sampling
-    module = _module(what, recipe, common, sampler)
+    shown = {"suspects": list(suspects)} if suspects else {}
+    module = _module(what, recipe, common | shown, sampler)
     batches: LoaderBatches | TrainingBatches
     if loader is not None:
         own = {"steps", "batch_size"} & set(settings) | ({"augmentation"} if augmentation is not AS_THEY_ARE else set())
@@ -141,7 +144,7 @@ def _module(
     what: nn.Module | Subspace, recipe: Mapping[str, Any], common: Mapping[str, Any], sampler: Any
 ) -> EndpointModule:
     if not isinstance(what, Subspace):
-        trained: EndpointModule = build(recipe["module"], network=what, **common)
+        trained: EndpointModule = build_tree(recipe["module"], network=what, **common)
         return trained
     if not inner_points(what.curve):
         raise InputError(f"{type(what.curve).__name__} has no free control point: there is nothing to fit")

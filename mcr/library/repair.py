@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from mcr.datasets.augment import Augmentation
@@ -16,13 +17,15 @@ from mcr.library.data import Data, labelled
 from mcr.library.fit import fit
 from mcr.library.options import composed, option, section, word
 from mcr.library.subspace import AS_THEY_ARE, Subspace, calibration
+from mcr.numerics.seeding import seed_for
 from mcr.plans import recipes
-from mcr.plans.repair import TRAINED
+from mcr.plans.repair import TRAINED, members
 from mcr.progress import bar
 from mcr.repairs.bench import Bench, Trained, Walked
 from mcr.repairs.held_out import HeldOutScore
+from mcr.repairs.suspicion import Suspicion
 from mcr.stages.artifacts import check_material
-from mcr.store.build import build
+from mcr.store.build import build, build_tree
 from mcr.types import LabelledImages
 from mcr.weightspace import locus
 from mcr.weightspace.layout import Layout
@@ -37,26 +40,30 @@ class Repaired:
 
     Attributes:
         network: The repaired one.
-        chosen: The candidate that was taken: its learning rate and place, held-out accuracy, what it lost of the
-            better network's, and the divergence of its answers from each network's.
+        chosen: The candidate that was taken: the ``repair`` that gave it, its learning rate and place, held-out
+            accuracy, what it lost of the better network's, the divergence of its answers from each network's, and
+            ``estimated_success``, the share of a hidden attack that is estimated to be left.
         candidates: All of them.
         kept: Whether any keeps the accuracy; if not, the most accurate one was taken.
+        suspicion: Of each signal what it says of the first network and of one from scratch.
     """
 
     network: nn.Module
-    chosen: Mapping[str, float]
-    candidates: Sequence[Mapping[str, float]]
+    chosen: Mapping[str, Any]
+    candidates: Sequence[Mapping[str, Any]]
     kept: bool
+    suspicion: Mapping[str, Mapping[str, float | bool]]
 
 
 def repair(
     networks: Sequence[nn.Module] | Mapping[str, nn.Module],
     clean: Data,
-    method: str = "path_point",
+    method: str = "portfolio",
     *,
     curve: str = "bezier",
-    selection: str = "farthest",
+    selection: str = "estimated_success",
     augmentation: Augmentation = AS_THEY_ARE,
+    fresh: nn.Module | None = None,
     seed: int | str = 0,
     **settings: Any,
 ) -> Repaired:
@@ -68,10 +75,12 @@ def repair(
         networks: The one to be repaired first; a path needs a second one, maybe tampered with as well (Zhao et al.
             2020).
         clean: A few clean images, trained on and, a share of them, held out to choose with.
-        method: Name of an option of the group ``repair``: "path_point", "finetune", "prune", "noise".
+        method: Name of an option of the group ``repair``: "portfolio", "path_point", "finetune", "prune", ...
         curve: Of a path: name of an option of the group ``curve``.
         selection: Name of an option of the group ``selection``.
         augmentation: Of the images that are trained on.
+        fresh: A network of the same class with fresh weights, from which one is trained that can hold nothing hidden:
+            signals are compared with it. Where none is given, every module of a copy draws its weights anew.
         seed: Of everything that is drawn.
         **settings: Of ``repair.budget``: held_out, steps, batch_size, rates, keep, ...
 
@@ -79,45 +88,98 @@ def repair(
         InputError: For a method that cannot be used with these networks or images, or a wrong setting.
     """
     config = composed(word("repair", method), word("curve", curve), word("selection", selection))
-    plan = config["repair"]
     budget = section(config["repair"]["budget"], settings)
     ends = networks if isinstance(networks, Mapping) else dict(zip(("start", "end"), networks, strict=False))
-    if len(ends) < (1 if plan["trains"] == "network" else 2):
-        raise InputError(f"repair={method} needs a second network")
-    if plan.get("begin") == "random":
-        raise InputError(f"repair={method} begins with fresh weights, which only you can draw: mcr.fit a new network")
+    methods = members(config["repair"])
+    for name, plan in methods.items():
+        if len(ends) < (1 if plan["trains"] == "network" else 2):
+            raise InputError(f"repair={name} needs a second network")
     fitted, held = _shared(labelled(clean), budget)
     evaluation = config["evaluation"]
-    trained: dict[float, Trained] = {}
-    for rate in budget["rates"] if plan["trains"] != "nothing" else ():
-        common: dict[str, Any] = {"augmentation": augmentation, "seed": seed}
-        common |= recipes.without(budget, *BUDGET, "schedule", "memory_format")
-        if plan["trains"] == "path":
-            walked = Subspace(ends, curve, fitted, augmentation=augmentation)
-            decay = {name: plan[name] for name in ("weight_decay", "ema_decay")}
-            fit(walked, fitted, lr=rate, **decay, **common)
-            places = locus.places(walked.curve, plan["grid"], "repair.grid")
-            with bar("places", len(places), "places") as progress:
-                survey = Survey.of(walked, places, walked.names, progress.reach)
-            trained[rate] = Walked(walked, survey.places, list(survey.statistics))
-        else:
-            tuned = copy.deepcopy(next(iter(ends.values())))
-            fit(tuned, fitted, lr=rate, validation=held, module=plan["module"], **common)
-            trained[rate] = tuned.state_dict()
-    network = copy.deepcopy(next(iter(ends.values())))
+    first = next(iter(ends.values()))
+    common: dict[str, Any] = {"augmentation": augmentation, "seed": seed}
+    common |= recipes.without(budget, *BUDGET, "schedule", "memory_format")
+
+    def tuned(plan: Mapping[str, Any], rate: float) -> nn.Module:
+        """A network trained as a repair says."""
+        begun = _fresh(first, fresh, seed) if plan["begin"] == "random" else copy.deepcopy(first)
+        shown = list(ends.values()) if plan["shown"] == "networks" else []
+        objective = build_tree(plan["objective"])
+        fit(
+            begun,
+            fitted,
+            lr=rate,
+            objective=objective,
+            validation=held,
+            module=plan["module"],
+            suspects=shown,
+            **common,
+        )
+        return begun
+
+    def walked(plan: Mapping[str, Any], rate: float) -> Walked:
+        """A path fitted as a repair says, and BatchNorm's statistics at its places."""
+        space = Subspace(ends, curve, fitted, augmentation=augmentation)
+        decay = {name: plan[name] for name in ("weight_decay", "ema_decay")}
+        fit(space, fitted, lr=rate, objective=build_tree(plan["objective"]), **decay, **common)
+        places = locus.places(space.curve, plan["grid"], "repair.grid")
+        with bar("places", len(places), "places") as progress:
+            survey = Survey.of(space, places, space.names, progress.reach)
+        return Walked(space, survey.places, list(survey.statistics))
+
+    network = copy.deepcopy(first)
     device = next(network.parameters()).device
     states = {name: dict(end.state_dict()) for name, end in ends.items()}
     layout = Layout.of(network, evaluation["memory_format"])
     images = calibration(fitted, augmentation, evaluation, device)
-    bench = Bench(network, layout, states, trained, images, str(seed))
-    held = LabelledImages(held.images.to(device), held.labels.to(device))
-    batches = EvaluationBatches(held.images, held.labels, evaluation["batch_size"], evaluation["memory_format"])
-    judge = HeldOutScore.of(bench, batches)
-    rule = build(recipes.without(plan, *TRAINED))
-    candidates = [{**candidate, **judge.score(one)} for candidate, one in rule.candidates(bench)]
+    bench = Bench(network, layout, states, {}, images, str(seed))
+
+    def batches(*parts: LabelledImages) -> EvaluationBatches:
+        shown, labels = (torch.cat([getattr(part, name) for part in parts]).to(device) for name in ("images", "labels"))
+        return EvaluationBatches(shown, labels, evaluation["batch_size"], evaluation["memory_format"])
+
+    judge = HeldOutScore.of(bench, batches(held))
+    part = config["suspicion"]
+    reference = tuned(part["reference"], part["rate"])
+    few = batches(held, fitted)
+    few = few.like(few.images[: part["images"]], few.labels[: part["images"]])
+    signals = {name: build(signal) for name, signal in part["signals"].items()}
+    suspects = [copy.deepcopy(end).eval() for end in ends.values()]
+    suspicion = Suspicion.of(signals, suspects, reference, few, part["least_contrast"], str(seed))
+
+    candidates: list[dict[str, Any]] = []
+    rules: dict[str, tuple[Any, Bench]] = {}
+    for name, plan in methods.items():
+        trained: dict[float, Trained] = {}
+        for rate in budget["rates"] if plan["trains"] != "nothing" else ():
+            trained[rate] = walked(plan, rate) if plan["trains"] == "path" else tuned(plan, rate).state_dict()
+        rules[name] = build(recipes.without(plan, *TRAINED)), replace(bench, trained=trained)
+        for candidate, one in rules[name][0].candidates(rules[name][1]):
+            candidates.append({"repair": name, **candidate, **judge.score(one), **suspicion.score(one)})
     choice = option("selection", selection).choose(candidates)
     chosen = candidates[choice.index]
-    return Repaired(copy.deepcopy(rule.rebuild(bench, chosen)).eval(), chosen, candidates, choice.kept)
+    rule, own = rules[chosen["repair"]]
+    repaired = copy.deepcopy(rule.rebuild(own, chosen)).eval()
+    return Repaired(repaired, chosen, candidates, choice.kept, suspicion.described)
+
+
+def _fresh(network: nn.Module, given: nn.Module | None, seed: int | str) -> nn.Module:
+    """A network with fresh weights: the given one, or a copy of which every module draws its own anew."""
+    if given is not None:
+        return copy.deepcopy(given)
+    found = copy.deepcopy(network)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "fresh weights"))
+        for name, module in found.named_modules():
+            own = list(module.parameters(recurse=False))
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+            elif own:
+                raise InputError(
+                    f"{name or type(module).__name__} has weights and no reset_parameters(): give fresh=, a network of "
+                    "the same class with fresh weights"
+                )
+    return found
 
 
 def _shared(clean: LabelledImages, budget: Mapping[str, Any]) -> tuple[LabelledImages, LabelledImages]:
