@@ -249,7 +249,7 @@ ON_DIGITS = {
     "badnets_all_to_all": (0.5, {}),
     "blended": (0.1, {"strength": 0.3}),
     "sinusoidal": (0.1, {"strength": 60 / 255}),
-    "wanet": (0.1, {}),
+    "wanet": (0.1, {"strength": 1.0}),
     "bpp": (0.3, {"levels": 2}),
     "ftrojan": (0.1, {"strength": 250, "block": 8, "coefficients": [[4, 4], [7, 7]]}),
 }
