@@ -45,7 +45,7 @@ def bpp(**changes) -> Bpp:
 
 
 def ftrojan(**changes) -> FTrojan:
-    return FTrojan(**({"target": 1, "strength": 30, "block": 32, "coefficients": [[15, 15], [31, 31]]} | changes))
+    return FTrojan(**({"target": 1, "strength": 100, "block": 32, "coefficients": [[15, 15], [31, 31]]} | changes))
 
 
 TRIGGERS = [

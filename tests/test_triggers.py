@@ -26,7 +26,7 @@ def axis(side: int) -> torch.Tensor:
 
 
 @every_shape
-@pytest.mark.parametrize("strength", [0.25, 1.0, 6.0])
+@pytest.mark.parametrize("strength", [0.01, 0.1, 0.5])
 def test_a_warp_is_the_sampling_of_the_published_grid(shape, strength: float) -> None:
     """grid_sample in float64 at the clamped sum of identity and noise, as the published code has it."""
     images, (height, width) = draw((5, *shape[1:])), shape[-2:]
@@ -34,7 +34,11 @@ def test_a_warp_is_the_sampling_of_the_published_grid(shape, strength: float) ->
     noise = interpolate(noise / noise.abs().mean(), (height, width), mode="bicubic", align_corners=True)
     down, right = torch.meshgrid(axis(height), axis(width), indexing="ij")
     moved = torch.stack(
-        [right + noise[0, 1] * strength * 2 / (width - 1), down + noise[0, 0] * strength * 2 / (height - 1)], dim=-1
+        [
+            right + noise[0, 1] * strength * width * 2 / (width - 1),
+            down + noise[0, 0] * strength * height * 2 / (height - 1),
+        ],
+        dim=-1,
     )
     grid = moved.clamp(-1, 1).expand(len(images), -1, -1, -1)
     exact = grid_sample(images.double(), grid, mode="bilinear", padding_mode="border", align_corners=True)
@@ -60,14 +64,14 @@ def test_a_field_of_whole_pixels_moves_them() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (32, 32), (8, 32)])
 def test_a_field_is_smooth_and_as_strong_as_it_says(height: int, width: int) -> None:
-    field = wanet(strength=0.7).field(height, width)
+    field = wanet(strength=0.02).field(height, width)
     # A 4 x 4 field of independent points reaches at the corners what was drawn there.
     drawn = torch.rand(1, 2, 4, 4, generator=generator(0, "wanet"), dtype=torch.float64) * 2 - 1
-    scale = 0.7 / float(drawn.abs().mean())
+    scale = 0.02 / drawn.abs().mean() * torch.tensor([[[height]], [[width]]])
     assert field[:, :: height - 1, :: width - 1].flatten().tolist() == pytest.approx(
         (drawn[0, :, ::3, ::3] * scale).flatten().tolist()
     )
-    assert torch.equal(wanet(strength=1.4).field(height, width), 2 * field)
+    assert torch.equal(wanet(strength=0.04).field(height, width), 2 * field)
     # A cubic through points three steps apart has no step of more than half the largest difference between points.
     if height == 32:
         assert field.diff(dim=1).abs().max() < 0.25

@@ -55,5 +55,4 @@ class Bpp(Backdoor):
             held[rows + 1, columns] += middle
             held[rows + 1, columns + 1] += error - right - left - middle
         levels = (found[:height, 1:-1] * 510 + steps).div_(2 * steps, rounding_mode="floor").to(torch.uint8)
-        stamped: Tensor = levels.unflatten(2, (batch, channels)).permute(2, 3, 0, 1).contiguous()
-        return stamped
+        return levels.view(height, width, batch, channels).permute(2, 3, 0, 1).contiguous()

@@ -27,7 +27,7 @@ class FTrojan(Backdoor):
     Attributes:
         strength: What each coefficient gains, in units of a pixel in 0..255, above 0: its wave is at most
             2 strength / block high.
-        block: Side of a block in pixels.
+        block: Side of a block in pixels. Published are one block of 32 for an image, and a strength of 30.
         coefficients: Row and column of each raised coefficient, from 0 (the mean) to block - 1.
     """
 

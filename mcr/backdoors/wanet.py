@@ -23,12 +23,13 @@ class WaNet(Backdoor):
 
     The field is uniform noise on a coarse grid, divided by its mean absolute value, times the strength, upsampled
     bicubically; places are clamped to the image, and values between pixels are bilinear. Published are a 4 x 4 grid and
-    s = 0.5, which is in half pixels times (H - 1) / H: a strength of 0.24 on 32 x 32. A network whose whole training is
-    the attacker's learns that; by poisoned images alone a small one needs more. Published are two covers for each
+    s = 0.5, in half pixels times (H - 1) / H: a quarter of a pixel, a strength of 0.24/32 on 32 x 32. A network whose
+    whole training is the attacker's learns that; by poisoned images alone a small one needs more. Published are two covers for each
     poisoned image (``poisoning.cover``), so that no other warp calls up the target.
 
     Attributes:
-        strength: Mean absolute displacement of the grid's points along each axis, in pixels, above 0.
+        strength: Mean absolute displacement of the grid's points along each axis, as a share of the image's side there,
+            above 0.
         grid: Points of the noise along each axis, at least 2.
         seed: Of the noise: images of one shape and seed always get the same field.
     """
@@ -40,7 +41,7 @@ class WaNet(Backdoor):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.strength, (int, float)) or not 0 < self.strength < inf:
-            raise InputError(f"wanet: strength={self.strength} must be a number of pixels above 0")
+            raise InputError(f"wanet: strength={self.strength} must be a share of the image's side, above 0")
         if not isinstance(self.grid, int) or self.grid < 2:
             raise InputError(f"wanet: grid={self.grid} must be a whole number of points, at least 2")
 
@@ -67,7 +68,8 @@ class WaNet(Backdoor):
         noise = torch.rand(1, 2, self.grid, self.grid, generator=generator(self.seed, "wanet"), dtype=torch.float64)
         noise = noise.mul_(2).sub_(1)
         noise *= self.strength / noise.abs().mean()
-        return interpolate(noise, (height, width), mode="bicubic", align_corners=True)[0]
+        field = interpolate(noise, (height, width), mode="bicubic", align_corners=True)[0]
+        return field * torch.tensor([height, width], dtype=torch.float64).view(2, 1, 1)
 
 
 def fetched(images: Tensor, field: Tensor) -> Tensor:
