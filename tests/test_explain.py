@@ -45,7 +45,13 @@ def explain(capsys, monkeypatch) -> Callable[..., str]:
         ("runtime.devices", "", "1", "runtime/cpu", "makes train, connect anew"),
         ("logger.mode", "offline, online or disabled", "offline, from ${oc.env", "logger/wandb", "not hashed"),
         ("poisoning.ratio", "share of each source class", "0.1", "config", "in no recipe of this configuration"),
-        ("repair.budget.steps", "optimizer steps of each training", "2000", "config", "another value makes connect"),
+        (
+            "repair.budget.steps",
+            "optimizer steps of each training",
+            "2000",
+            "config",
+            "another value makes train, connect",
+        ),
         ("attack", "Projected gradient descent", "_target_, eps", "attack/pgd", "another value makes measure anew"),
     ],
 )

@@ -40,6 +40,7 @@ DEFENDER = (
         "repair.budget.steps=6",
         "repair.budget.batch_size=16",
         "repair.budget.rates=[0.02,0.1]",
+        "selection=farthest",
         "selection.standard_errors=9",
     ),
     "card.reactivation.steps=[1,2]",
@@ -54,16 +55,26 @@ CASES = {
     ),
     "backdoored path": ("report", *NORMED, "ends=backdoored", *PATCH, "attack=none", "fit.split=clean"),
     "path aware": ("report", *NORMED, "ends=path_aware", *PATCH, "attack=none", "fit.split=clean"),
-    "repair path": ("repair", *POISONED, "repair.grid=5"),
+    "repair path": ("repair", *POISONED, "repair=path_point", "repair.grid=5"),
     "repair finetune": ("repair", *POISONED, "repair=finetune"),
     "repair prune": ("repair", *POISONED, "repair=prune"),
     "repair noise": ("repair", *POISONED, "repair=noise", "repair.draws=3"),
-    "repair injected": ("repair", *NORMED, "ends=injected", "injection=gaussian", *DEFENDER, "repair.grid=5"),
+    "repair injected": (
+        "repair",
+        *NORMED,
+        "ends=injected",
+        "injection=gaussian",
+        *DEFENDER,
+        "repair=path_point",
+        "repair.grid=5",
+    ),
     "repair sneaking": (
-        *("repair", *NORMED, "ends=injected", *DEFENDER, "repair.grid=5", "training.epochs=40"),
+        *("repair", *NORMED, "ends=injected", *DEFENDER, "repair=path_point", "repair.grid=5", "training.epochs=40"),
         *("injection.attacked=1", "injection.kept=1", "injection.learning_rate=0.1"),
     ),
-    "repair copy": (*("repair", *POISONED, "repair.grid=5", "endpoint@endpoints.end=permuted_copy"),),
+    "repair copy": (
+        *("repair", *POISONED, "repair=path_point", "repair.grid=5", "endpoint@endpoints.end=permuted_copy"),
+    ),
 }
 
 
@@ -71,7 +82,8 @@ def columns(path: Path) -> dict[str, list[float]]:
     with path.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     words = {"True": 1.0, "False": 0.0}
-    return {name: [words[row[name]] if row[name] in words else float(row[name]) for row in rows] for name in rows[0]}
+    names = [name for name in rows[0] if name != "repair"]
+    return {name: [words[row[name]] if row[name] in words else float(row[name]) for row in rows] for name in names}
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,13 @@ class Net(nn.Module):
 NAMES = ("yak", "cat", "bee", "dog", "-")  # of the network's outputs
 SHADES = (20, 90, 160, 230)
 WORDS = ("architecture._target_=shade_nets.Net", "normalization=fixed", "dataset.channels=1", "logger=none")
-BUDGET = ("repair.budget.steps=2", "repair.budget.rates=[0.05]", "repair.budget.batch_size=8", "repair.grid=3")
+BUDGET = (
+    "repair=path_point",
+    "repair.budget.steps=2",
+    "repair.budget.rates=[0.05]",
+    "repair.budget.batch_size=8",
+    "repair.grid=3",
+)
 
 
 @pytest.fixture

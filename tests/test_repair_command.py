@@ -48,6 +48,8 @@ WORDS = (
         "repair.budget.steps=4",
         "repair.budget.rates=[0.05]",
         "repair.budget.batch_size=8",
+        "repair=path_point",
+        "selection=farthest",
         "repair.grid=5",
         "repair.budget.held_out=0.5",
     ),

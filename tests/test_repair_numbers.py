@@ -39,7 +39,13 @@ WORDS = (
         "repair.budget.rates=[0.02,0.1]",
         "repair.budget.held_out=0.3",
     ),
-    *("repair.grid=5", "card.reactivation.steps=[1,2]", "card.repaired={accuracy: 1.5, success: 0.5}"),
+    *(
+        "repair=path_point",
+        "selection=farthest",
+        "repair.grid=5",
+        "card.reactivation.steps=[1,2]",
+        "card.repaired={accuracy: 1.5, success: 0.5}",
+    ),
 )
 TARGET = 1
 

@@ -24,8 +24,8 @@ class WaNet(Backdoor):
     The field is uniform noise on a coarse grid, divided by its mean absolute value, times the strength, upsampled
     bicubically; places are clamped to the image, and values between pixels are bilinear. Published are a 4 x 4 grid and
     s = 0.5, in half pixels times (H - 1) / H: a quarter of a pixel, a strength of 0.24/32 on 32 x 32. A network whose
-    whole training is the attacker's learns that; by poisoned images alone a small one needs more. Published are two covers for each
-    poisoned image (``poisoning.cover``), so that no other warp calls up the target.
+    whole training is the attacker's learns that; by poisoned images alone a small one needs more. Published are two
+    covers for each poisoned image (``poisoning.cover``), so that no other warp calls up the target.
 
     Attributes:
         strength: Mean absolute displacement of the grid's points along each axis, as a share of the image's side there,
