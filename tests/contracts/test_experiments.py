@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_an_experiment_states_command_and_claims(path: Path) -> None:
-    assert re.fullmatch(r"[a-z]+\d{4}_[a-z0-9_]+", path.stem)
+    assert re.fullmatch(r"([a-z]+\d{4}|repairs)[a-z0-9_]*", path.stem)
     lines = path.read_text().splitlines()
     assert lines[0] == "# @package _global_"
     assert re.match(rf"# mcr (repair )?experiment={path.stem}\b", lines[1])
@@ -69,13 +69,29 @@ def chosen(path: Path, group: str) -> str:
     return chosen(path.with_name(f"{parents[0]}.yaml"), group) if parents else ""
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+# Of sweeps over two groups with many options: those of one at a time; the smaller forms of them in the slow tier.
+REPAIRS = ("repair=portfolio", "backdoor=badnets")
+marked = [
+    pytest.param(path, marks=[pytest.mark.slow] if path.stem.startswith("repairs_") else [], id=path.stem)
+    for path in EXPERIMENTS
+]
+
+
+def jobs_of(path: Path, request_for, *words: str) -> list[overrides.Job]:
+    """The jobs of an experiment's sweep."""
+    asked = [(fixed,) for fixed in REPAIRS] if path.stem.startswith("repairs") else [()]
+    requests = [request_for(*words, *more, verb=verb(path)) for more in asked]
+    assert all(request.swept for request in requests)
+    return [job for request in requests for job in request.jobs]
+
+
+@pytest.mark.parametrize("path", marked)
 def test_an_experiment_asks_at_full_size_for_nothing_that_is_refused(path: Path, request_for, folder: Path) -> None:
     """Settings out of range, keys that nothing reads, and claims about what will not be measured."""
     words = [f"experiment={path.stem}", "replicate=0"]
     words += [f"dataset.root={folder}"] if chosen(path, "dataset") == "imagefolder" else []
     checked: set[str] = set()
-    for job in request_for(*words, verb=verb(path)).jobs:
+    for job in jobs_of(path, request_for, *words):
         stages = pipeline.ordered(pipeline.plan(job.config, run.title(job.config))[job.config["verb"]])
         for stage in (stage for stage in stages if stage.key not in checked):
             checks.check(stage)
@@ -107,16 +123,15 @@ def test_an_experiment_runs_in_its_tiny_form(
     words = [f"experiment={path.stem}", "debug=default", f"paths.root={shared}", *TINY_SWEEP]
     if chosen(path, "dataset") == "imagefolder":
         words += [f"dataset.root={folder}", "dataset.split={train: 12, validation: 6, clean: 6, test: 12}"]
-    if chosen(path, "runtime") == "gpu":
-        # The form for a GPU: its own claims and settings, on generated images and a CPU.
-        words += ["dataset=synthetic", "dataset.images=160", "architecture=small_cnn", "runtime=cpu"]
+    if chosen(path, "runtime") == "gpu" or chosen(path, "dataset") == "mnist":
+        # What needs a GPU or a download: its own claims and settings, on generated images and a CPU.
+        network = "small_vgg" if path.stem.startswith("repairs") else "small_cnn"
+        words += ["dataset=synthetic", "dataset.images=160", f"architecture={network}", "runtime=cpu"]
     if "injection" in path.stem:
         words += TINY_INJECTION
         words += [] if chosen(path, "dataset") == "imagefolder" else ["dataset.split.validation=60"]
     words += ["training.epochs=40"] if "snapshots" in path.stem else []
-    request = request_for(*words, verb=verb(path))
-    assert request.swept
-    for job in covering(request.jobs):
+    for job in covering(jobs_of(path, request_for, *words)):
         made = carried_out(job.config, job.config["verb"], tmp_path)
         goal = "card" if job.config["verb"] == "repair" else "report"
         assert made[goal][1] == "made"

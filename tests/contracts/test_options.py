@@ -87,7 +87,7 @@ PLACES = {
     "signal": ("suspicion.signals.masks", "signal@suspicion.signals.masks"),
 }
 # What only the program knows, by group: constructor arguments that no YAML holds.
-TRAINING = {"network", "objective", "optimizer", "schedule", "num_classes", "seed", "training"}
+TRAINING = {"network", "objective", "optimizer", "schedule", "num_classes", "seed", "training", "suspects"}
 GIVEN = {
     "architecture": {"num_classes", "in_channels", "image_size"},
     "edit": {"position"},
