@@ -11,7 +11,7 @@ import pytest
 
 from mcr.errors import InputError
 from mcr.metric import Metric
-from mcr.reports import card_document, cards, repair_figures, repairs
+from mcr.reports import card_document, cards, repair_dots, repair_figures, repairs
 from mcr.reports.claims import Verdict
 
 # Cards
@@ -596,3 +596,24 @@ def test_the_figure_of_methods_draws_settings_with_different_attacks() -> None:
     one, other = jobs(1), jobs(1, "injection_success")
     rows = repairs.rows([*one[0], *(f"{name}, injected" for name in other[0])], one[1] + other[1], LEVEL)
     assert len(repair_figures.methods_figure(rows).axes) == 8
+
+
+def test_many_repairs_are_dots_by_how_well_they_did() -> None:
+    rows = [
+        {"setting": setting, "repair": f"r_{k}", "images": 100, "replicates": 3, "note": "", "der": 0.5 + 0.04 * k}
+        | {"lost": 0.01 * k, "attack_success_after": 0.9 - 0.08 * k - 0.01 * s}
+        for s, setting in enumerate(("badnets", "blended"))
+        for k in range(9)
+    ]
+    assert repair_dots.fits(rows)
+    assert not repair_dots.fits([{**row, "images": 50 * (index % 2)} for index, row in enumerate(rows[:4])])
+    figure = repair_dots.dots_figure(rows, "digits")
+    left, lost = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == [f"r {k}" for k in reversed(range(9))]
+    assert (left.get_xlabel(), lost.get_xlabel()) == ("attack success left %", "points of accuracy lost")
+    (badnets, _, means) = left.collections[:3]
+    assert badnets.get_offsets()[:, 0].tolist() == pytest.approx([100 * (0.9 - 0.08 * k) for k in range(9)])
+    assert means.get_offsets()[0].tolist() == pytest.approx([100 * (0.9 - 0.08 * 8 - 0.005), 0])
+    nobody = [{key: value for key, value in row.items() if "attack" not in key and key != "der"} for row in rows]
+    (only,) = repair_dots.dots_figure(nobody).axes
+    assert [label.get_text() for label in only.get_yticklabels()] == [f"r {k}" for k in range(9)]

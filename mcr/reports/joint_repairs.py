@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mcr.evaluation.table import write_csv
-from mcr.reports import captions, document, joint, repair_figures, repairs
+from mcr.reports import captions, document, joint, repair_dots, repair_figures, repairs
 from mcr.reports.claims import Verdict
 from mcr.reports.factor_tables import ByFactor
 from mcr.reports.factors import Design
@@ -48,10 +48,8 @@ def write(
     counts = {f"{one['measured_on']['which']} {one['measured_on']['images']}" for one in summaries}
     settings = captions.settings(titles, [], "".join(counts) if len(counts) == 1 else "")
     columns = list(dict.fromkeys(row["setting"] for row in found))
-    drawn = [
-        repair_figures.methods_figure([row for row in found if row["setting"] in part], settings)
-        for part in some_at_a_time(columns)
-    ]
+    draw = repair_dots.dots_figure if repair_dots.fits(found) else repair_figures.methods_figure
+    drawn = [draw([row for row in found if row["setting"] in part], settings) for part in some_at_a_time(columns)]
     sheets = save_sheets(drawn, folder, config["report"]["formats"], config["report"]["dpi"])
     whole = [
         f"{name}, {summary['repair']}, N = {summary['images']}, replicate {summary['replicate']}"
