@@ -18,7 +18,7 @@ EXPERIMENTS = sorted((conf_folder() / "experiment").glob("*.yaml"))
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_an_experiment_says_what_it_is_what_runs_it_and_what_it_costs(path: Path) -> None:
     found = Experiment.read(path)
-    assert re.match(r"[A-Z][a-z]+ et al\. \(\d{4}\)", found.sentence), "whose work it is"
+    assert re.match(r"[A-Z][a-z]+ et al\. \(\d{4}\)|Repairs side by side", found.sentence), "whose work it is"
     assert found.command.startswith(("mcr experiment=", "mcr repair experiment="))
     assert f"experiment={path.stem}" in found.command
     assert found.cost in ("minutes on a CPU", "hours on a CPU", "a GPU")
