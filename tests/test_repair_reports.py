@@ -13,6 +13,7 @@ from mcr.errors import InputError
 from mcr.metric import Metric
 from mcr.reports import card_document, cards, repair_dots, repair_figures, repairs
 from mcr.reports.claims import Verdict
+from mcr.stages.scorecard import effect
 
 # Cards
 
@@ -402,7 +403,8 @@ SETTINGS = ("badnets", "blended")
 def summary(repair: str, images: int, replicate: int, metrics: dict[str, Any]) -> dict[str, Any]:
     known = {"ends": ["start", "end"], "descriptions": described(metrics), "stopped": [], "doubts": []}
     known["measured_on"] = {"images": 321, "which": "test images", "metrics": dict.fromkeys(metrics, 321)}
-    return {"repair": repair, "images": images, "replicate": replicate, "metrics": metrics, **known}
+    found = {**metrics, "effect": effect(metrics, "start")}
+    return {"repair": repair, "images": images, "replicate": replicate, "metrics": found, **known}
 
 
 def jobs(replicates: int = 3, attack: str = "attack_success") -> tuple[list[str], list[dict[str, Any]]]:
@@ -462,10 +464,17 @@ def test_a_section_has_a_line_for_each_method_and_a_column_for_each_number_of_im
     assert head == ["metric", "network", "N = 2500", "N = 50"]
     methods = list(dict.fromkeys(row["repair"] for row in rows))
     known = ["untampered", "start", "end", *(name.replace("_", " ") for name in methods)]
+    repaired = known[-len(methods) :]
     assert [line[:2] for line in lines] == [
-        [metric, name] for metric in ("clean accuracy %", "attack success %") for name in known
+        *([metric, name] for metric in ("clean accuracy %", "attack success %") for name in known),
+        *([metric, name] for metric in ("defence effectiveness %", "points of accuracy lost") for name in repaired),
     ]
-    for line in lines:
+    for line in lines[-2 * len(methods) :]:
+        name = {"defence effectiveness %": "der", "points of accuracy lost": "lost"}[line[0]]
+        for images, cell in zip(COUNTS, line[2:], strict=True):
+            (row,) = (r for r in rows if (r["repair"].replace("_", " "), r["images"]) == (line[1], images))
+            assert cell == f"{100 * row[name]:.1f} ± {100 * row[f'{name}_se']:.1f}"
+    for line in lines[: -2 * len(methods)]:
         metric = {"clean accuracy %": "clean_accuracy", "attack success %": "attack_success"}[line[0]]
         if line[1].replace(" ", "_") in METHODS:
             for images, cell in zip(COUNTS, line[2:], strict=True):
@@ -480,7 +489,7 @@ def test_a_section_leaves_a_gap_where_nothing_was_measured() -> None:
     kept = [(n, s) for n, s in zip(names, summaries, strict=True) if (s["repair"], s["images"]) != ("finetune", 50)]
     rows = [row for row in repairs.rows(*zip(*kept, strict=True), LEVEL) if row["setting"] == "blended"]
     lines = [line for line in table(repairs.section("blended", rows, summaries[0]), "blended") if line[1] == "finetune"]
-    assert len(lines) == 2
+    assert len(lines) == 4
     for line in lines:
         assert line[2]
         assert line[3] == ""
@@ -587,7 +596,8 @@ def test_the_figure_of_methods_has_a_curve_for_each(attack: str, replicates: int
 def test_the_figure_of_methods_without_a_known_attack_has_one_row() -> None:
     names, summaries = jobs()
     known = {"descriptions": described(["clean_accuracy"])}
-    clean = [found | known | {"metrics": {"clean_accuracy": found["metrics"]["clean_accuracy"]}} for found in summaries]
+    kept = ("clean_accuracy", "effect")
+    clean = [found | known | {"metrics": {name: found["metrics"][name] for name in kept}} for found in summaries]
     assert len(repair_figures.methods_figure(repairs.rows(names, clean, LEVEL)).axes) == 2
 
 

@@ -285,6 +285,8 @@ WORDS = (
     *(
         "repair.budget.held_out=0.25",
         "evaluation.grid=5",
+        "repair=path_point",
+        "selection=farthest",
         "repair.grid=5",
         "evaluation.batchnorm_batch=7",
         "selection.margin=1",
@@ -314,7 +316,7 @@ def test_a_report_and_a_repair_have_the_same_network_at_a_place(
     store = Store(cfg["paths"]["store"])
     fitted = made["connect path"][0]
     answers = {}
-    for label in ("place path", "place repair-path 0.05"):
+    for label in ("place path", "place repair-path_point 0.05"):
         stage = planned[label]
         inputs = {role: store.folder(need) for role, need in stage.needs.items()}
         space = session.subspace(stage.config, inputs, fitted, context)
@@ -330,11 +332,11 @@ def test_a_report_and_a_repair_have_the_same_network_at_a_place(
     for index in (3, 0, 2):
         assert torch.equal(logits_of(space.at_with(places[index], statistics[index])), report[index])
     # And the repair's candidates are the networks of its own places.
-    stage = planned["place repair-path 0.05"]
+    stage = planned["place repair-path_point 0.05"]
     inputs = {role: store.folder(need) for role, need in stage.needs.items()}
-    space = session.subspace(stage.config, inputs, made["repair-path 0.05"][0], context)
+    space = session.subspace(stage.config, inputs, made["repair-path_point 0.05"][0], context)
     expected = [logits_at(space, u) for u in space.curve.grid(5)[1:-1]]
-    walked = Walked(space, *session.read_places(made["place repair-path 0.05"][0]))
+    walked = Walked(space, *session.read_places(made["place repair-path_point 0.05"][0]))
     bench = Bench(space.network, space.layout, {}, {0.05: walked}, lambda: iter([]), "s")
     candidates = [logits_of(network) for _, network in PathPoint(5).candidates(bench)]
     assert len(candidates) == len(expected) == 3
@@ -365,7 +367,14 @@ def test_candidates_of_a_repair_on_any_subspace_say_how_far_from_the_middle_they
 
 @pytest.mark.slow
 def test_four_tampered_networks_are_repaired_by_a_point_of_a_surface(make: Any) -> None:
-    words = ["ends=four_backdoored", "backdoor.size=2", "repair.grid=3", "selection=middle", "selection.margin=1.0"]
+    words = [
+        "ends=four_backdoored",
+        "backdoor.size=2",
+        "repair=path_point",
+        "repair.grid=3",
+        "selection=middle",
+        "selection.margin=1.0",
+    ]
     made = make(*words, "reference@references.straight=bilinear", goal="repair")
     choice = json.loads((made["choose"][0] / "choice.json").read_text())
     assert len(choice["candidates"]) == 9 - 4

@@ -228,7 +228,7 @@ def test_class_folders_of_any_name_go_through_a_whole_repair(tmp_path: Path) -> 
     for number in range(2):
         torch.manual_seed(number)
         torch.save(found["Net"](len(names), 1).state_dict(), tmp_path / f"{number}.pt")
-    words = ("repair.grid=3", "report.formats=[png]", "report.dpi=20")
+    words = ("repair=path_point", "repair.grid=3", "report.formats=[png]", "report.dpi=20")
     done = mcr(*WORDS, *words, "0.pt", "1.pt", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "multirun" / "runs").iterdir()
