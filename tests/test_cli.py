@@ -38,6 +38,7 @@ ADAFACTOR = [
     "~optimizer.nesterov",
     "~optimizer.fused",
 ]
+MEMBERS = ("shared_perturbation", "augmented", "path_augmented")  # of the portfolio
 NAMED = {"ids": lambda value: " ".join(value) if isinstance(value, list) else None}
 
 
@@ -127,6 +128,8 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["repair", "repair.budget.rates=[0.1,0.1]"], "twice"),
         (["repair", "curve=linear"], "curve=bezier"),
         (["repair", "repair.members.augmented.rates=[0.1,0.1]"], "twice"),
+        (["repair", "repair@suspicion.reference=path_point"], "suspicion.reference.trains=path must be network"),
+        (["repair", *(f"~repair@repair.members.{name}" for name in MEMBERS)], "has no member"),
         (["repair", "suspicion.rate=0"], "learning rates, each above 0"),
         (["repair", "suspicion.images=0"], "at least 1"),
         (["repair", "selection.weight=-1"], "weight"),

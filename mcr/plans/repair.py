@@ -95,8 +95,15 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages, trainings: S
 
 
 def members(repair: Config) -> dict[str, Config]:
-    """Name to repair, of all that give candidates: the members of a portfolio, or the one repair itself."""
-    return dict(repair["members"]) if "members" in repair else {repair["name"]: repair}
+    """Name to repair, of all that give candidates: the members of a portfolio, or the one repair itself.
+
+    Raises InputError for a portfolio without any.
+    """
+    if "trains" in repair:
+        return {repair["name"]: repair}
+    if not repair.get("members"):  # Hydra leaves no key behind when the last one is taken away
+        raise InputError(f"repair={repair['name']} has no member: +repair@repair.members.NAME=OPTION adds one")
+    return dict(repair["members"])
 
 
 def _reference(cfg: Config, networks: Networks, ends: Stages, seed: str) -> Stages:
@@ -105,6 +112,7 @@ def _reference(cfg: Config, networks: Networks, ends: Stages, seed: str) -> Stag
     if not part["signals"]:
         return {}
     method = {**part["reference"], "rates": [part["rate"]]}
+    recipes.one_of("suspicion.reference.trains", method["trains"], ("network",))
     _check(cfg, REFERENCE, method)
     (found,) = _trained(cfg, method["name"], method, networks, ends, seed).values()
     return {REFERENCE: found}
