@@ -134,7 +134,8 @@ def test_an_experiment_runs_in_its_tiny_form(
     for job in covering(jobs_of(path, request_for, *words)):
         made = carried_out(job.config, job.config["verb"], tmp_path)
         goal = "card" if job.config["verb"] == "repair" else "report"
-        assert made[goal][1] == "made"
+        # Made here, or by another test of this session that asked for the same.
+        assert (made[goal][0] / "summary.json").is_file()
 
 
 def test_a_sweep_over_the_number_of_clean_images_trains_the_tampered_ends_once(request_for, tmp_path: Path) -> None:
