@@ -86,7 +86,7 @@ def test_accuracy_under_the_trigger_is_of_true_labels(tampered: bool, expected: 
     found = probe(Reads(tampered), data, generator(0))["accuracy"]
     assert len(found) == 18  # those of the target class are left out
     assert float(found.double().mean()) == expected
-    with pytest.raises(InputError, match="no test image is left"):
+    with pytest.raises(InputError, match="no image can be attacked"):
         probe(Reads(tampered), EvaluationBatches(images[9:10], labels[9:10], 7, "contiguous"), generator(0))
 
 

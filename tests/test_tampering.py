@@ -274,7 +274,7 @@ def test_covers_and_clean_labels_are_stamped_and_keep_their_labels(words, poison
     first = sum(of_each.values())
     begin = 0 if clean else ratio
     wanted = [round((begin + covers) * labels.count(n)) - round(begin * labels.count(n)) for n in attacked]
-    assert facts.get("covers", 0) == len(poison["indices"]) - first == sum(wanted)
+    assert facts["covers"] == len(poison["indices"]) - first == sum(wanted)
     assert len(poison["indices"].unique()) == len(poison["indices"])
     given = dict(zip(poison["indices"].tolist(), poison["labels"].tolist(), strict=True))
     for place, (index, label) in enumerate(given.items()):
@@ -299,10 +299,10 @@ def test_covers_and_clean_labels_are_stamped_and_keep_their_labels(words, poison
         assert torch.equal(squares[~shown], before[~shown])
 
 
-def test_what_is_not_done_to_the_poison_moves_no_key(config) -> None:
+def test_all_that_is_done_to_the_poison_is_in_its_key(config) -> None:
     cfg = config("ends=backdoored")
     poison = pipeline.plan(cfg)["train"][0].needs["poison"]
-    assert set(poison.config["poisoning"]) == {"ratio", "sources", "stamp"}
+    assert set(poison.config["poisoning"]) == {"ratio", "sources", "labels", "cover", "pieces", "stamp"}
     keys = {poison.key}
     for path, value in {"labels": "clean", "cover": 0.1, "pieces": 8}.items():
         other = pipeline.plan(changed(cfg, f"poisoning.{path}", value))["train"][0].needs["poison"]

@@ -18,6 +18,7 @@ from mcr.reports.factors import REPLICATE
 from mcr.reports.merged import SHARE
 from mcr.reports.overview import Overview
 from mcr.reports.pivots import parts
+from mcr.selection.choice import ESTIMATE
 from mcr.text import printable
 
 FEW = 2  # ends that fit into a line; of more the highest is shown
@@ -183,7 +184,7 @@ def print_repair(summary: Mapping[str, Any], places: Mapping[str, Path | str]) -
     by = "" if repair == summary["repair"] else f"{repair}, "
     console.print(f"chosen on held-out clean images: {_shown(by + said)}", highlight=False, soft_wrap=True)
     if summary["suspicion"]:
-        left = cards.percent(summary["chosen"]["estimated_success"])
+        left = cards.percent(summary["chosen"][ESTIMATE])
         console.print(f"estimated share of a hidden attack that is left: {left} %", highlight=False, soft_wrap=True)
     for warning in summary["warnings"]:
         console.print(f"[yellow]warning[/yellow]: {_shown(warning)}", highlight=False, soft_wrap=True)

@@ -21,6 +21,7 @@ from mcr.numerics.seeding import seed_for
 from mcr.plans import recipes
 from mcr.plans.repair import TRAINED, members
 from mcr.progress import bar
+from mcr.repairs.asked import Repair, asked
 from mcr.repairs.bench import Bench, Trained, Walked
 from mcr.repairs.held_out import HeldOutScore
 from mcr.repairs.suspicion import Suspicion
@@ -147,18 +148,16 @@ def repair(
     suspects = [copy.deepcopy(end).eval() for end in ends.values()]
     suspicion = Suspicion.of(signals, suspects, reference, few, part["least_contrast"], str(seed))
 
-    candidates: list[dict[str, Any]] = []
-    rules: dict[str, tuple[Any, Bench]] = {}
+    repairs: dict[str, tuple[Repair, Bench]] = {}
     for name, plan in methods.items():
         trained: dict[float, Trained] = {}
         for rate in budget["rates"] if plan["trains"] != "nothing" else ():
             trained[rate] = walked(plan, rate) if plan["trains"] == "path" else tuned(plan, rate).state_dict()
-        rules[name] = build(recipes.without(plan, *TRAINED)), replace(bench, trained=trained)
-        for candidate, one in rules[name][0].candidates(rules[name][1]):
-            candidates.append({"repair": name, **candidate, **judge.score(one), **suspicion.score(one)})
+        repairs[name] = build(recipes.without(plan, *TRAINED)), replace(bench, trained=trained)
+    candidates = asked(repairs, judge, suspicion)
     choice = option("selection", selection).choose(candidates)
     chosen = candidates[choice.index]
-    rule, own = rules[chosen["repair"]]
+    rule, own = repairs[chosen["repair"]]
     repaired = copy.deepcopy(rule.rebuild(own, chosen)).eval()
     return Repaired(repaired, chosen, candidates, choice.kept, suspicion.described)
 

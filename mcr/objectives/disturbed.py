@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from mcr.datasets.disturbed import noisy, refusal, squared
 from mcr.errors import InputError
-from mcr.numerics.losses import cross_entropy
 from mcr.numerics.shares import drawn
-from mcr.objectives.objective import Objective
+from mcr.objectives.cross_entropy import CrossEntropy
 
 
 @dataclass(frozen=True)
-class Disturbed(Objective):
+class Disturbed(CrossEntropy):
     """Minus the log-probability of the label where each image has Gaussian noise or a square at a random place.
 
     No trigger is known; a network that keeps its answers whatever is laid over the image has no use for one.
@@ -37,11 +36,6 @@ class Disturbed(Objective):
         if wrong := refusal(self.smallest, self.largest):
             raise InputError(f"objective=disturbed: {wrong}")
 
-    @property
-    def attacks(self) -> bool:
-        """The network is run in training mode alone."""
-        return False
-
     def __call__(
         self, network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
@@ -50,5 +44,4 @@ class Disturbed(Objective):
         shown = torch.where(
             noisily, noisy(images, self.noise, generator), squared(images, self.smallest, self.largest, generator)
         )
-        logits = network(shown)
-        return cross_entropy(logits, labels), logits
+        return super().__call__(network, shown, labels, generator)

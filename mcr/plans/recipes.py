@@ -36,7 +36,7 @@ def without(config: Config, *names: str) -> dict[str, Any]:
 
 
 def poisoning(cfg: Config) -> dict[str, Any]:
-    """What of the poisoning a stage depends on; what is not done has no word in it.
+    """What of the poisoning a stage depends on.
 
     Raises:
         InputError: For clean labels where every class has a target of its own.
@@ -45,8 +45,7 @@ def poisoning(cfg: Config) -> dict[str, Any]:
     clean = one_of("poisoning.labels", part["labels"], ("dirty", "clean")) == "clean"
     if clean and cfg["backdoor"]["target"] == "next":
         raise InputError("poisoning.labels=clean stamps the target class: give the backdoor one, such as target=1")
-    idle = {"labels": "dirty", "cover": 0, "pieces": 16}
-    return {key: value for key, value in part.items() if key not in idle or value != idle[key]}
+    return part
 
 
 def one_of(name: str, value: object, choices: tuple[str, ...]) -> str:

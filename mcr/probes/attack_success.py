@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from mcr.backdoors.backdoor import Backdoor
-from mcr.backdoors.poisoning import attackable
 from mcr.datasets.batches import EvaluationBatches
-from mcr.errors import InputError
 from mcr.metric import Metric
 from mcr.numerics.precision import Precision, autocast
-from mcr.probes.divergence import classes
 from mcr.probes.risk import risk
+from mcr.probes.triggered import open_to_attack
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,9 @@ class AttackSuccess:
         Raises:
             InputError: Where there is none.
         """
-        aimed = self.backdoor.aim(data.labels, classes(network, data))
-        chosen = attackable(data.labels, aimed, self.sources)
-        if not bool(chosen.any()):
-            raise InputError(
-                "no test image is left for the attack's success: none shows a source class but that which is aimed at"
-            )
-        images, labels = data.images[chosen], aimed[chosen]
+        images, _, aimed = open_to_attack(self.backdoor, self.sources, network, data)
         found = {}
         with autocast(self.precision, data.images.device):
             for name, shown in (("success", self.backdoor.stamp(images)), ("without_trigger", images)):
-                _, found[name] = risk(network, data.like(shown, labels))
+                _, found[name] = risk(network, data.like(shown, aimed))
         return found

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from mcr.backdoors.backdoor import Backdoor
-from mcr.backdoors.poisoning import attackable
 from mcr.datasets.batches import EvaluationBatches
-from mcr.errors import InputError
 from mcr.metric import Metric
 from mcr.numerics.precision import Precision, autocast
-from mcr.probes.divergence import classes
 from mcr.probes.risk import risk
+from mcr.probes.triggered import open_to_attack
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,6 @@ class Recovered:
         Raises:
             InputError: Where there is none.
         """
-        chosen = attackable(data.labels, self.backdoor.aim(data.labels, classes(network, data)), self.sources)
-        if not bool(chosen.any()):
-            raise InputError(
-                "no test image is left for the accuracy under the trigger: none shows a source class but that which "
-                "is aimed at"
-            )
+        images, labels, _ = open_to_attack(self.backdoor, self.sources, network, data)
         with autocast(self.precision, data.images.device):
-            stamped = self.backdoor.stamp(data.images[chosen])
-            return {"accuracy": risk(network, data.like(stamped, data.labels[chosen]))[1]}
+            return {"accuracy": risk(network, data.like(self.backdoor.stamp(images), labels))[1]}

@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from mcr.backdoors.backdoor import Backdoor
-from mcr.backdoors.poisoning import attackable
 from mcr.datasets.batches import EvaluationBatches
-from mcr.errors import InputError
 from mcr.metric import Metric
 from mcr.numerics.statistics import standard_error
-from mcr.probes.divergence import classes
 from mcr.probes.gradient_similarity import similarity, to_ends
+from mcr.probes.triggered import open_to_attack
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,7 @@ class TriggeredSimilarity:
         Raises:
             InputError: Where there is none.
         """
-        chosen = attackable(data.labels, self.backdoor.aim(data.labels, classes(networks[0], data)), self.sources)
-        if not bool(chosen.any()):
-            raise InputError("no image can be attacked: all are of the class that is aimed at, or none of the sources")
-        images, labels = data.images[chosen], data.labels[chosen]
+        images, labels, _ = open_to_attack(self.backdoor, self.sources, networks[0], data)
         return {
             "clean": similarity(networks, data.like(images, labels)),
             "triggered": similarity(networks, data.like(self.backdoor.stamp(images), labels)),

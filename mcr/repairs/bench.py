@@ -11,7 +11,7 @@ from mcr.weightspace.layout import Layout
 from mcr.weightspace.subspace import State, Subspace
 
 Candidate = dict[str, float]
-"""What finds a candidate again: its learning rate and the coordinates of its place, or the number of its draw."""
+"""What finds a candidate again: its learning rate, the coordinates of its place, its threshold, or the draw."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ from torch import nn
 
 from mcr.datasets.batches import EvaluationBatches
 from mcr.numerics.seeding import generator
+from mcr.selection.choice import ESTIMATE
 from mcr.signals.estimate import contrast, s_hat
 from mcr.signals.signal import Question, Signal
-
-ESTIMATE = "estimated_success"  # the column of a candidate
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 from mcr.evaluation.table import markdown
 from mcr.reports.cards import LABELS, ONLY, candidate, metrics_of, order, percent, spoken
 from mcr.reports.claims import Verdict
+from mcr.selection.choice import ESTIMATE
 from mcr.text import markdown_cell, markdown_code
 
 
@@ -104,7 +105,7 @@ def _suspicion(card: Mapping[str, Any]) -> str:
         ]
         for name, found in card["suspicion"].items()
     ]
-    left = card["chosen"]["estimated_success"]
+    left = card["chosen"][ESTIMATE]
     text = (
         f"Estimated share of a hidden attack that is left: **{percent(left)} %** of what the first network has. It is "
         "the mean over the signals of where the repaired network lies between the first one (100 %) and one that was "
@@ -145,7 +146,7 @@ def _candidates(card: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> s
             candidate(row),
             percent(row["accuracy"]),
             f"{min(value for name, value in row.items() if name.startswith('from_')):.3f}",
-            *([percent(row["estimated_success"])] if estimated else []),
+            *([percent(row[ESTIMATE])] if estimated else []),
             "yes" if row["allowed"] else "",
             *(percent(row[name]) for name in measured),
             "chosen" if row["chosen"] else "",

@@ -12,7 +12,10 @@ Candidate = Mapping[str, float]
 """``accuracy`` on held-out images; ``lost``, what it falls short of the better network's there, and ``lost_se``, the
 standard error of that over images; ``from_NAME``, the mean divergence of its outputs from those of
 each network, in nats; ``t`` where it lies on a path; on a surface or simplex its coordinates, and ``off_centre``, how
-far they lie from the mean of the domain's corners; ``rate``, the learning rate, where it was trained."""
+far they lie from the mean of the domain's corners; ``rate``, the learning rate, where it was trained;
+``estimated_success``, the share of a hidden attack that signals estimate to be left, where any were asked."""
+
+ESTIMATE = "estimated_success"
 
 
 @dataclass(frozen=True)

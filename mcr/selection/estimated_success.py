@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mcr.errors import InputError
-from mcr.selection.choice import Candidate, Choice, Margin
+from mcr.selection.choice import ESTIMATE, Candidate, Choice, Margin
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class EstimatedSuccess(Margin):
         Raises:
             InputError: Where nothing is estimated.
         """
-        if any("estimated_success" not in found for found in candidates):
+        if any(ESTIMATE not in found for found in candidates):
             raise InputError(
                 "selection=estimated_success needs signals, suspicion.signals has none; selection=farthest needs none"
             )
         return self.best(candidates, lambda found: (self._worth(found), found["accuracy"]))
 
     def _worth(self, found: Candidate) -> float:
-        return 1 - found["estimated_success"] - self.weight * max(0.0, found["lost"])
+        return 1 - found[ESTIMATE] - self.weight * max(0.0, found["lost"])

@@ -213,8 +213,8 @@ def write_poison(poison: Poison, facts: Mapping[str, Any], folder: Path) -> None
 def read_poison(folder: Path) -> Poison:
     """The poison of a stage's folder."""
     found, facts = files.load(folder / POISON), json.loads((folder / POISON_FACTS).read_text(encoding="utf-8"))
-    covers, pieces = facts.get("covers", 0), found.get("pieces")  # said only where there are any
-    return Poison(found["indices"], found["labels"], covers, pieces, facts["stamp"], build(facts["backdoor"]))
+    pieces = found.get("pieces")  # of triggers that are shown in part
+    return Poison(found["indices"], found["labels"], facts["covers"], pieces, facts["stamp"], build(facts["backdoor"]))
 
 
 def read_edits(folder: Path) -> dict[str, Any]:

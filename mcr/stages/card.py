@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from mcr.evaluation.table import write_csv
 from mcr.progress import bar
 from mcr.repairs.bench import Bench
-from mcr.repairs.suspicion import ESTIMATE
 from mcr.reports import card_document, cards, figures, repair_figures, soundness
 from mcr.reports.soundness import End, Score
+from mcr.selection.choice import ESTIMATE
 from mcr.stages import ends, own_images, verdicts
 from mcr.stages.artifacts import (
     CHOICE,

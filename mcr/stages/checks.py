@@ -140,7 +140,7 @@ def check_with_data(missing: list[Stage], store: Store) -> None:
         if "poisoning" in config:
             part = config["poisoning"]
             check_share("poisoning.ratio", part["ratio"])
-            if "cover" in part and "labels" not in part:
+            if part["cover"] and part["labels"] == "dirty":
                 check_share("poisoning: ratio, and cover from the same images, together", part["ratio"] + part["cover"])
         demanding = [attack for attack in map(build.build, _attacks(config)) if attack.least_classes > 2]
         backdoors = _backdoors(config)

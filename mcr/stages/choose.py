@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
 from mcr.progress import bar
+from mcr.repairs.asked import asked
 from mcr.repairs.bench import Bench, Trained, Walked
 from mcr.repairs.held_out import HeldOutScore
 from mcr.repairs.suspicion import Suspicion
@@ -56,31 +57,25 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     suspicion = _suspicion(config, inputs, base, fitted, held)
     spec = read_spec(inputs["data"])
     best = max(judge.ends.values())
-    methods = {name: build(repair) for name, repair in config["repairs"].items()}
-    names: list[str] = []
-    candidates: list[dict[str, float]] = []
+    repairs = {name: (build(repair), benches[name]) for name, repair in config["repairs"].items()}
     with bar(stage.label, 1, "choice") as progress:
-        for name, method in methods.items():
-            for candidate, network in method.candidates(benches[name]):
-                score = judge.score(network) | (suspicion.score(network) if suspicion else {})
-                names.append(name)
-                candidates.append({**candidate, **score})
+        candidates = asked(repairs, judge, suspicion)
         choice = build(config["selection"]).choose(candidates)
         progress.reach(1, f"{sum(choice.allowed)} of {len(candidates)} keep the accuracy")
-    chosen, repair = candidates[choice.index], names[choice.index]
-    repaired = methods[repair].rebuild(benches[repair], chosen)
+    chosen = candidates[choice.index]
+    repair, bench = repairs[chosen["repair"]]
+    repaired = repair.rebuild(bench, chosen)
     write_network(repaired, folder)
     files.save(as_given(repaired, inputs.get("file")), folder / CLEANED)
     jsonfile.write(
         folder / CHOICE,
         {
-            "chosen": {"repair": repair, **chosen},
+            "chosen": chosen,
             "kept": choice.kept,
             "better_less_margin": best - config["selection"]["margin"],
             "ends": dict(judge.ends),
             "candidates": [
-                {"repair": name, **found, "allowed": keeps}
-                for name, found, keeps in zip(names, candidates, choice.allowed, strict=True)
+                {**found, "allowed": keeps} for found, keeps in zip(candidates, choice.allowed, strict=True)
             ],
             "suspicion": suspicion.described if suspicion else {},
             "selection": config["selection"],

@@ -23,20 +23,21 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     backdoor = build(config["backdoor"])
     aimed = backdoor.aim(labels, len(spec.classes))
     ratio, sources, draw = part["ratio"], part["sources"], partial(generator, config["seed"])
-    if part.get("labels") == "clean":
+    if part["labels"] == "clean":
         chosen, begin = poisoning.choose_clean(labels, aimed, ratio, draw("poison")), 0.0
     else:
         chosen, begin = poisoning.choose(labels, aimed, ratio, sources, draw("poison")), ratio
     # The same order goes on where the poisoned ones end.
-    attacked, end = poisoning.attackable(labels, aimed, sources), begin + part.get("cover", 0.0)
+    attacked, end = poisoning.attackable(labels, aimed, sources), begin + part["cover"]
     covers = poisoning.shares(labels, attacked, begin, end, draw("poison"))
     count = len(chosen) + len(covers)
-    pieces = planting.drawn(count, part["pieces"], draw("pieces")) if "pieces" in part else None
+    whole = part["pieces"] == planting.PIECES
+    pieces = None if whole else planting.drawn(count, part["pieces"], draw("pieces"))
     facts = {
         "backdoor": config["backdoor"],
         "poisoned": len(chosen),
         "share of the training images": round(len(chosen) / len(labels), 6),
-        **({"covers": len(covers)} if len(covers) else {}),
+        "covers": len(covers),
         "of each class": {name: int((labels[chosen] == number).sum()) for number, name in enumerate(spec.classes)},
     }
     stamped, given = torch.cat([chosen, covers]), torch.cat([aimed[chosen], labels[covers]])

@@ -43,9 +43,9 @@ class Split(Declared):
 class Poisoning(Declared):
     ratio: Fraction
     sources: list[int] | Literal["all"]
-    labels: Literal["dirty", "clean"] = "dirty"
-    cover: Fraction = 0.0
-    pieces: Annotated[int, Field(ge=1, le=16)] = 16
+    labels: Literal["dirty", "clean"]
+    cover: Fraction
+    pieces: Annotated[int, Field(ge=1, le=16)]
     stamp: Literal["before", "after"]
 
 
