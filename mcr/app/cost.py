@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 COST = "--cost"
 LOADED = ["mcr.stages.price", "mcr.stages.connect", "mcr.stages.place", "mcr.stages.measure"]
-NOT_MEASURED = ("choose", "card", "report", "extract")  # they read what only the stages before them can make
+NOT_MEASURED = ("choose", "refit", "card", "report", "extract")  # they read what only the stages before them can make
 LIKE_ANOTHER = ("seed", "name")  # in the recipe: stages that differ in these alone take the same
 
 

@@ -198,7 +198,8 @@ def carry_out(cfg: dict[str, Any], folder: Path, group: str) -> dict[str, str]:
     if cfg["verb"] in REPORTED:
         _copy_report(store.folder(goals[0]), folder)
     if cfg["verb"] == "repair":
-        shutil.copyfile(store.folder(goals[0].needs["choose"]) / CLEANED, folder / CLEANED)
+        needs = goals[0].needs
+        shutil.copyfile(store.folder(needs.get("refit", needs["choose"])) / CLEANED, folder / CLEANED)
     if not made:
         log.info("nothing to compute: every stage was in %s", store.root)
     return {stage.label: stage.key for stage in pipeline.ordered(goals)}

@@ -182,9 +182,10 @@ def print_repair(summary: Mapping[str, Any], places: Mapping[str, Path | str]) -
     console.print(table)
     repair, said = summary["chosen"]["repair"], cards.candidate(summary["chosen"])
     by = "" if repair == summary["repair"] else f"{repair}, "
-    console.print(f"chosen on held-out clean images: {_shown(by + said)}", highlight=False, soft_wrap=True)
+    again = " (made once more, on all clean images)" if summary["taken"]["how"] == "refitted" else ""
+    console.print(f"chosen on held-out clean images: {_shown(by + said)}{again}", highlight=False, soft_wrap=True)
     if summary["suspicion"]:
-        left = cards.percent(summary["chosen"][ESTIMATE])
+        left = cards.percent(summary["taken"][ESTIMATE])
         console.print(f"estimated share of a hidden attack that is left: {left} %", highlight=False, soft_wrap=True)
     for warning in summary["warnings"]:
         console.print(f"[yellow]warning[/yellow]: {_shown(warning)}", highlight=False, soft_wrap=True)

@@ -19,7 +19,7 @@ from mcr.library.options import composed, option, section, word
 from mcr.library.subspace import AS_THEY_ARE, Subspace, calibration
 from mcr.numerics.seeding import seed_for
 from mcr.plans import recipes
-from mcr.plans.repair import TRAINED, members
+from mcr.plans.repair import TRAINED, members, refuse_unwatched
 from mcr.progress import bar
 from mcr.repairs.asked import Repair, asked
 from mcr.repairs.bench import Bench, Trained, Walked
@@ -32,7 +32,7 @@ from mcr.weightspace import locus
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.survey import Survey
 
-BUDGET = ("images", "held_out", "rates")  # of repair.budget: what is not a training's
+BUDGET = ("images", "held_out", "rates", "taken")  # of repair.budget: what is not a training's
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Repaired:
         chosen: The candidate that was taken: the ``repair`` that gave it, its learning rate and place, held-out
             accuracy, what it lost of the better network's, the divergence of its answers from each network's, and
             ``estimated_success``, the share of a hidden attack that is estimated to be left.
+        taken: What the signals say of ``network`` itself: by default, the chosen repair made once more on all images.
         candidates: All of them.
         kept: Whether any keeps the accuracy; if not, the most accurate one was taken.
         suspicion: Of each signal what it says of the first network and of one from scratch.
@@ -51,6 +52,7 @@ class Repaired:
 
     network: nn.Module
     chosen: Mapping[str, Any]
+    taken: Mapping[str, Any]
     candidates: Sequence[Mapping[str, Any]]
     kept: bool
     suspicion: Mapping[str, Mapping[str, float | bool]]
@@ -83,7 +85,7 @@ def repair(
         fresh: A network of the same class with fresh weights, from which one is trained that can hold nothing hidden:
             signals are compared with it. Where none is given, every module of a copy draws its weights anew.
         seed: Of everything that is drawn.
-        **settings: Of ``repair.budget``: held_out, steps, batch_size, rates, keep, ...
+        **settings: Of ``repair.budget``: held_out, taken, steps, batch_size, rates, keep, ...
 
     Raises:
         InputError: For a method that cannot be used with these networks or images, or a wrong setting.
@@ -95,14 +97,16 @@ def repair(
     for name, plan in methods.items():
         if len(ends) < (1 if plan["trains"] == "network" else 2):
             raise InputError(f"repair={name} needs a second network")
+    refuse_unwatched(budget)
     fitted, held = _shared(labelled(clean), budget)
+    whole = LabelledImages(torch.cat([fitted.images, held.images]), torch.cat([fitted.labels, held.labels]))
     evaluation = config["evaluation"]
     first = next(iter(ends.values()))
     common: dict[str, Any] = {"augmentation": augmentation, "seed": seed}
     common |= recipes.without(budget, *BUDGET, "schedule", "memory_format")
 
-    def tuned(plan: Mapping[str, Any], rate: float) -> nn.Module:
-        """A network trained as a repair says."""
+    def tuned(plan: Mapping[str, Any], rate: float, fitted: LabelledImages) -> nn.Module:
+        """A network trained as a repair says; validation decides nothing."""
         begun = _fresh(first, fresh, seed) if plan["begin"] == "random" else copy.deepcopy(first)
         shown = list(ends.values()) if plan["shown"] == "networks" else []
         objective = build_tree(plan["objective"])
@@ -118,7 +122,7 @@ def repair(
         )
         return begun
 
-    def walked(plan: Mapping[str, Any], rate: float) -> Walked:
+    def walked(plan: Mapping[str, Any], rate: float, fitted: LabelledImages) -> Walked:
         """A path fitted as a repair says, and BatchNorm's statistics at its places."""
         space = Subspace(ends, curve, fitted, augmentation=augmentation)
         decay = {name: plan[name] for name in ("weight_decay", "ema_decay")}
@@ -132,34 +136,43 @@ def repair(
     device = next(network.parameters()).device
     states = {name: dict(end.state_dict()) for name, end in ends.items()}
     layout = Layout.of(network, evaluation["memory_format"])
-    images = calibration(fitted, augmentation, evaluation, device)
-    bench = Bench(network, layout, states, {}, images, str(seed))
+
+    def benched(fitted: LabelledImages) -> Bench:
+        return Bench(network, layout, states, {}, calibration(fitted, augmentation, evaluation, device), str(seed))
 
     def batches(*parts: LabelledImages) -> EvaluationBatches:
         shown, labels = (torch.cat([getattr(part, name) for part in parts]).to(device) for name in ("images", "labels"))
         return EvaluationBatches(shown, labels, evaluation["batch_size"], evaluation["memory_format"])
 
-    judge = HeldOutScore.of(bench, batches(held))
+    judge = HeldOutScore.of(benched(fitted), batches(held))
     part = config["suspicion"]
-    reference = tuned(part["reference"], part["rate"])
+    reference = tuned(part["reference"], part["rate"], fitted)
     few = batches(held, fitted)
     few = few.like(few.images[: part["images"]], few.labels[: part["images"]])
     signals = {name: build(signal) for name, signal in part["signals"].items()}
     suspects = [copy.deepcopy(end).eval() for end in ends.values()]
     suspicion = Suspicion.of(signals, suspects, reference, few, part["least_contrast"], str(seed))
 
-    repairs: dict[str, tuple[Repair, Bench]] = {}
-    for name, plan in methods.items():
+    def made(plan: Mapping[str, Any], rates: Sequence[float], fitted: LabelledImages) -> tuple[Repair, Bench]:
+        """A repair and what it works with, trained with each of the rates."""
         trained: dict[float, Trained] = {}
-        for rate in budget["rates"] if plan["trains"] != "nothing" else ():
-            trained[rate] = walked(plan, rate) if plan["trains"] == "path" else tuned(plan, rate).state_dict()
-        repairs[name] = build(recipes.without(plan, *TRAINED)), replace(bench, trained=trained)
+        for rate in rates:
+            path = plan["trains"] == "path"
+            trained[rate] = walked(plan, rate, fitted) if path else tuned(plan, rate, fitted).state_dict()
+        return build(recipes.without(plan, *TRAINED)), replace(benched(fitted), trained=trained)
+
+    rates = {name: budget["rates"] if plan["trains"] != "nothing" else [] for name, plan in methods.items()}
+    repairs = {name: made(plan, rates[name], fitted) for name, plan in methods.items()}
     candidates = asked(repairs, judge, suspicion)
     choice = option("selection", selection).choose(candidates)
     chosen = candidates[choice.index]
-    rule, own = repairs[chosen["repair"]]
-    repaired = copy.deepcopy(rule.rebuild(own, chosen)).eval()
-    return Repaired(repaired, chosen, candidates, choice.kept, suspicion.described)
+    name = chosen["repair"]
+    if budget["taken"] == "refitted":
+        repairs[name] = made(methods[name], [rate for rate in rates[name] if rate == chosen["rate"]], whole)
+    rule, bench = repairs[name]
+    repaired = copy.deepcopy(rule.rebuild(bench, chosen)).eval()
+    taken = suspicion.score(repaired) if budget["taken"] == "refitted" else chosen
+    return Repaired(repaired, chosen, taken, candidates, choice.kept, suspicion.described)
 
 
 def _fresh(network: nn.Module, given: nn.Module | None, seed: int | str) -> nn.Module:

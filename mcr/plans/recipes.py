@@ -145,5 +145,5 @@ def budget(cfg: Config, module: Config, optimizer: Config, objective: Config) ->
         optimizer: What differs from the root optimizer.
         objective: What is minimised.
     """
-    part = without(cfg["repair"]["budget"], "images", "held_out", "rates")
+    part = without(cfg["repair"]["budget"], "images", "held_out", "rates", "taken")
     return training(cfg, {**part, "module": module, "optimizer": optimizer}, objective)

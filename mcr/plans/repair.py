@@ -71,6 +71,10 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages, trainings: S
     precheck = prechecked(cfg, model, seed, material, floor, ends, dataset)
     needs = {**file, **trained, **reference, **roles(ends), **dataset}
     choose = node("choose", "choose", config, precheck=precheck, **needs)
+    made: dict[str, Stage] = {"choose": choose}
+    if cfg["repair"]["budget"]["taken"] == "refitted":
+        whole = {**config, "material": {**material, "held_out": 0}}
+        made["refit"] = node("refit", "refit", whole, choose=choose, **needs)
     probes = {
         name: {
             "probe": recipes.without(probe, "data", "images", "at", "along"),
@@ -91,7 +95,7 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages, trainings: S
         "backdoor": cfg["backdoor"],
         "sources": cfg["poisoning"]["sources"],
     }
-    return node("card", "card", measured, precheck=precheck, choose=choose, untampered=untampered, **trainings, **needs)
+    return node("card", "card", measured, precheck=precheck, untampered=untampered, **made, **trainings, **needs)
 
 
 def members(repair: Config) -> dict[str, Config]:
@@ -178,3 +182,13 @@ def _check(cfg: Config, name: str, method: Config) -> None:
         raise InputError(f"repair.budget.rates={rates} names a learning rate twice")
     if not cfg["repair"]["budget"]["held_out"]:
         raise InputError("repair.budget.held_out=0 leaves no image to choose the repair with: 0.2 holds out a fifth")
+    refuse_unwatched(cfg["repair"]["budget"])
+
+
+def refuse_unwatched(budget: Config) -> None:
+    """Raises InputError for a repair that is made on all images and would need others to be watched on."""
+    if budget["taken"] == "refitted" and (budget["keep"] == "best" or budget["patience"]):
+        raise InputError(
+            "repair.budget.taken=refitted leaves no image that could say which epoch is best: "
+            "repair.budget.keep=last and patience=0, or taken=chosen"
+        )

@@ -78,6 +78,11 @@ def _choice(card: Mapping[str, Any]) -> str:
         f"{percent(card['chosen']['accuracy'])} %, {percent(card['chosen']['lost'])} ± "
         f"{percent(card['chosen']['lost_se'])} points less than the best network.",
     ]
+    if card["taken"]["how"] == "refitted":
+        lines.append(
+            f"It was then made once more, in the same way, on all {card['images']} clean images, held-out ones too: "
+            "that network is the repaired one. No clean image is left that could show what it lost."
+        )
     columns = ["repair", "rate", "candidates", "allowed", "best held-out acc %"]
     estimated = ["least estimated success %"] if card["suspicion"] else []
     found = [
@@ -100,12 +105,12 @@ def _suspicion(card: Mapping[str, Any]) -> str:
     lines = [
         [
             name,
-            *(f"{value:.3f}" for value in (found["suspect"], found["reference"], card["chosen"][f"signal_{name}"])),
+            *(f"{value:.3f}" for value in (found["suspect"], found["reference"], card["taken"][f"signal_{name}"])),
             f"{found['contrast']:+.3f}",
         ]
         for name, found in card["suspicion"].items()
     ]
-    left = card["chosen"][ESTIMATE]
+    left = card["taken"][ESTIMATE]
     text = (
         f"Estimated share of a hidden attack that is left: **{percent(left)} %** of what the first network has. It is "
         "the mean over the signals of where the repaired network lies between the first one (100 %) and one that was "

@@ -92,8 +92,8 @@ def warnings(card: Mapping[str, Any]) -> list[str]:
             "no signal tells the first network from one that was trained from scratch: nothing hidden was seen, "
             "and nothing is estimated"
         )
-    elif card["suspicion"] and card["chosen"][ESTIMATE] > card["warn"]["estimated"]:
-        left = percent(card["chosen"][ESTIMATE])
+    elif card["suspicion"] and card["taken"][ESTIMATE] > card["warn"]["estimated"]:
+        left = percent(card["taken"][ESTIMATE])
         found.append(f"the signals estimate that {left} % of what is hidden is left: another repair or more images")
     if card["settings"]["one_model"]:
         found.append("the second network was made from the first: what both share may survive between them")

@@ -51,6 +51,10 @@ def card_figure(rows: Sequence[Mapping[str, Any]], card: Mapping[str, Any]) -> F
     for place, row in zip(places, rows, strict=True):
         if row["chosen"]:
             axis.axvline(place, color="black", linewidth=1, label="chosen")
+            if card["taken"]["how"] == "refitted":
+                after = [100 * card["metrics"][metric.name]["after"] for metric in metrics]
+                label = "made once more, on all images"
+                axis.scatter([place] * len(after), after, 60, COLOURS[: len(after)], marker="*", label=label)
     for index, (low, high) in enumerate(card["allowed_t"]):
         half = (rows[1]["t"] - rows[0]["t"]) / 2 if len(rows) > 1 else 0.05
         shown: dict[str, Any] = {"label": "allowed"} if index == 0 else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,9 @@ from mcr.selection.choice import ESTIMATE
 from mcr.stages import ends, own_images, verdicts
 from mcr.stages.artifacts import (
     CHOICE,
+    CLEANED,
     PRECHECK,
+    REFITTED,
     SUMMARY,
     TOLD,
     read_network,
@@ -44,9 +47,10 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     trained = f"{chosen['repair']} {chosen['rate']:g}" if "rate" in chosen else ""  # by whom, and with which rate
     unused = [role for role in inputs if role.startswith((RATE, PLACE)) and role.split(" ", 1)[1] != trained]
     used = {role: place for role, place in inputs.items() if role not in unused}
-    bench = make_benches(recipe, used, context)[chosen["repair"]]
+    bench = make_benches(stage, recipe, used, context)[chosen["repair"]]
     scorecard = Scorecard.of(config, recipe, inputs, context)
-    states = {**bench.ends, "after": read_cleaned(inputs["choose"], inputs.get("file"))}
+    taken = inputs.get("refit", inputs["choose"])
+    states = {**bench.ends, "after": read_cleaned(taken, inputs.get("file"))}
     if stage.needs["untampered"].key != stage.needs["end 0"].key:
         states["untampered"] = read_network(inputs["untampered"])
     tuned = dict(states)  # a network from scratch says nothing about how fast a backdoor comes back
@@ -65,6 +69,9 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "replicate": config["replicate"],
         "images": sum(choice["images"].values()),
         "chosen": chosen,
+        "taken": {"how": "refitted", **jsonfile.read(taken / REFITTED)}
+        if "refit" in inputs
+        else {"how": "chosen", **chosen},
         "allowed_t": cards.intervals(rows),
         "searched": _searched(choice["candidates"]),
         "measured_on": {
@@ -80,10 +87,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             for name in bench.ends
         },
         "reactivation": reactivated(stage, inputs, bench, context, tuned, scorecard),
-        **{
-            name: choice[name]
-            for name in ("kept", "better_less_margin", "selection", "suspicion", "of_each_class", "sha256")
-        },
+        **{name: choice[name] for name in ("kept", "better_less_margin", "selection", "suspicion", "of_each_class")},
+        "sha256": {**choice["sha256"], "cleaned": hashlib.sha256((taken / CLEANED).read_bytes()).hexdigest()},
         "held_out": {"images": choice["images"]["held_out"], "ends": choice["ends"]},
         "injected": {
             name: found
@@ -118,6 +123,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "replicate",
         "images",
         "chosen",
+        "taken",
         "allowed_t",
         "ends",
         "descriptions",

@@ -49,17 +49,17 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     """The repaired network, as an endpoint and as the user's file, and all candidates with the reason of the choice."""
     config = stage.config
     context.prepare()
-    benches = make_benches(config, inputs, context)
+    benches = make_benches(stage, config, inputs, context)
     base = next(iter(benches.values()))
     fitted, held = read_material(inputs, config["material"], context.device_name)
     watched = EvaluationBatches(held.images, held.labels, config["batch_size"], config["memory_format"])
     judge = HeldOutScore.of(base, watched)
-    suspicion = _suspicion(config, inputs, base, fitted, held)
+    suspected = suspicion(config, inputs, base, fitted, held)
     spec = read_spec(inputs["data"])
     best = max(judge.ends.values())
     repairs = {name: (build(repair), benches[name]) for name, repair in config["repairs"].items()}
     with bar(stage.label, 1, "choice") as progress:
-        candidates = asked(repairs, judge, suspicion)
+        candidates = asked(repairs, judge, suspected)
         choice = build(config["selection"]).choose(candidates)
         progress.reach(1, f"{sum(choice.allowed)} of {len(candidates)} keep the accuracy")
     chosen = candidates[choice.index]
@@ -77,7 +77,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
             "candidates": [
                 {**found, "allowed": keeps} for found, keeps in zip(candidates, choice.allowed, strict=True)
             ],
-            "suspicion": suspicion.described if suspicion else {},
+            "suspicion": suspected.described if suspected else {},
             "selection": config["selection"],
             "images": {"fitted": len(fitted.labels), "held_out": len(held.labels)},
             "of_each_class": {
@@ -96,8 +96,17 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     )
 
 
-def make_benches(config: Mapping[str, Any], inputs: Mapping[str, Path], context: Context) -> dict[str, Bench]:
-    """Name of each repair to the networks and what it trained, of the stages' folders that are among the inputs."""
+def make_benches(
+    stage: Stage, config: Mapping[str, Any], inputs: Mapping[str, Path], context: Context
+) -> dict[str, Bench]:
+    """Name of each repair to the networks and what it trained, of the stages' folders that are among the inputs.
+
+    Args:
+        stage: Needs what trained, under the roles of ``inputs``.
+        config: Of a ``choose`` stage.
+        inputs: Role to folder.
+        context: Names the device.
+    """
     network = session.network(config, inputs, context, config["seed"], config["memory_format"])
     trained: dict[str, dict[float, Trained]] = {name: {} for name in config["repairs"]}
     for role, folder in inputs.items():
@@ -106,7 +115,7 @@ def make_benches(config: Mapping[str, Any], inputs: Mapping[str, Path], context:
         name, rate = role.removeprefix(RATE).rsplit(" ", 1)
         place = f"{PLACE}{name} {rate}"
         if place in inputs:
-            placed = json.loads((inputs[place] / "stage.json").read_text(encoding="utf-8"))["config"]
+            placed = {**stage.needs[place].config, "material": config["material"]}
             space = session.subspace(placed, inputs, folder, context, network)
             trained[name][float(rate)] = Walked(space, *session.read_places(inputs[place]))
         else:
@@ -117,7 +126,7 @@ def make_benches(config: Mapping[str, Any], inputs: Mapping[str, Path], context:
     return {name: replace(base, trained=found) for name, found in trained.items()}
 
 
-def _suspicion(
+def suspicion(
     config: Mapping[str, Any], inputs: Mapping[str, Path], bench: Bench, fitted: LabelledImages, held: LabelledImages
 ) -> Suspicion | None:
     """What the configured signals say of the given networks; None without any signal."""

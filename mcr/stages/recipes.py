@@ -239,6 +239,7 @@ DECLARED: dict[str, type[Declared]] = {
     "precheck": Precheck,
     "merge": Merge,
     "choose": Choose,
+    "refit": Choose,
     "card": Card,
 }
 

@@ -81,6 +81,7 @@ class Poisoned(Poisoning):
 class Budget(Open):
     images: Count
     held_out: Share
+    taken: Literal["chosen", "refitted"]
     steps: Whole
     batch_size: Whole
     keep: Literal["last", "best"]

@@ -59,11 +59,11 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     trial.refuse_untrainable(network, spec, name)
     warnings = trial.warned(network, spec, name, stage.label)
     device = context.training_data_device
+    train = session.images_to_fit_on(config, inputs, context, "all", device)
     if config["material"]["held_out"]:
-        train, validation = read_material(inputs, config["material"], device)
-    else:
-        train = read_split(inputs, config["material"]["split"], device)
-        validation = read_split(inputs, "validation", device)
+        _, validation = read_material(inputs, config["material"], device)
+    else:  # a defender who holds nothing out has no other images to be watched on
+        validation = read_split(inputs, "validation", device) if config["material"]["split"] == "train" else train
     watched = EvaluationBatches(validation.images, validation.labels, recipe["batch_size"], recipe["memory_format"])
     module = build_tree(
         recipe["module"],
