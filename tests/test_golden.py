@@ -41,6 +41,7 @@ DEFENDER = (
         "repair.budget.batch_size=16",
         "repair.budget.rates=[0.02,0.1]",
         "selection=farthest",
+        "repair.budget.taken=chosen",
         "selection.standard_errors=9",
     ),
     "card.reactivation.steps=[1,2]",

@@ -265,7 +265,9 @@ def test_a_repair_is_chosen_on_held_out_images_alone(method: str) -> None:
     for seed, end in enumerate((one, two)):
         mcr.fit(end, TRAIN, seed=seed, **QUICK)
     before = copy.deepcopy(one), copy.deepcopy(two)
-    found = mcr.repair([one, two], TEST, method, steps=4, rates=[0.01, 0.1], held_out=0.25, batch_size=8)
+    found = mcr.repair(
+        [one, two], TEST, method, steps=4, rates=[0.01, 0.1], held_out=0.25, batch_size=8, taken="chosen"
+    )
     assert same(one, before[0])
     assert same(two, before[1])
     held = EvaluationBatches(TEST[0][24:], TEST[1][24:], 3, "channels_last")
@@ -278,6 +280,27 @@ def test_a_repair_is_chosen_on_held_out_images_alone(method: str) -> None:
     assert found.chosen["from_end"] == pytest.approx(float(jensen_shannon(outputs[1], after).mean()), abs=1e-6)
     assert found.chosen in found.candidates
     assert not same(found.network, one)
+
+
+@pytest.mark.parametrize("method", ["finetune", "path_point", "rebn"])
+def test_the_chosen_repair_is_made_once_more_on_all_images(method: str) -> None:
+    one, two = network(1), network(2)
+    budget: dict[str, Any] = {"steps": 4, "held_out": 0.25, "batch_size": 8}
+    found = mcr.repair([one, two], TEST, method, rates=[0.01, 0.1], **budget)
+    other = mcr.repair([one, two], TEST, method, rates=[0.01, 0.1], taken="chosen", **budget)
+    assert found.chosen == other.chosen
+    assert other.taken is other.chosen
+    assert set(found.taken) < set(found.chosen)
+    assert not same(found.network, other.network)
+    if method == "finetune":
+        mcr.fit(one, TEST, lr=found.chosen["rate"], steps=4, batch_size=8)
+        assert same(found.network, one)
+
+
+def test_a_repair_on_all_images_has_none_to_be_watched_on() -> None:
+    for settings in ({"keep": "best"}, {"patience": 2}):
+        with pytest.raises(InputError, match="taken=chosen"):
+            mcr.repair([network(1)], TEST, "finetune", **settings)
 
 
 def test_a_repair_says_what_its_signals_say() -> None:

@@ -38,6 +38,7 @@ WORDS = (
         "repair.budget.batch_size=16",
         "repair.budget.rates=[0.02,0.1]",
         "repair.budget.held_out=0.3",
+        "repair.budget.taken=chosen",
     ),
     *(
         "repair=path_point",

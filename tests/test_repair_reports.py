@@ -88,6 +88,7 @@ def card(**changes: Any) -> dict[str, Any]:
         place[last] = value
     made["descriptions"] = described(made["metrics"])
     made["chosen"] = {"repair": "path_point", "accuracy": 0.89, "lost": 0.02, "lost_se": 0.012, **made["chosen"]}
+    made["taken"] = {"how": "chosen", **made["chosen"]} | made.get("taken", {})
     return made
 
 

@@ -307,7 +307,8 @@ def test_a_repair_and_repairs_side_by_side_tell_first_what_held(capsys) -> None:
         "ends": ["start", "end"],
         "metrics": {"clean_accuracy": {"start": 0.9, "end": 0.8, "after": 0.89}},
         "descriptions": {"clean_accuracy": vars(ACCURACY)},
-        "chosen": {"repair": "path_point", "t": 0.25, "accuracy": 0.9, "estimated_success": 0.125},
+        "chosen": {"repair": "path_point", "t": 0.25, "accuracy": 0.9, "estimated_success": 0.25},
+        "taken": {"how": "refitted", "estimated_success": 0.125},
         "suspicion": {"masks": {}},
         "warnings": ["few images"],
         "claims": [vars(claim) for claim in claims],
@@ -316,7 +317,7 @@ def test_a_repair_and_repairs_side_by_side_tell_first_what_held(capsys) -> None:
     terminal.print_repair(summary, {"card": "card.md"})
     lines = capsys.readouterr().out.splitlines()
     assert lines.index("held          the accuracy is kept") == lines.index(failed) - 1
-    assert "chosen on held-out clean images: t 0.25" in lines
+    assert "chosen on held-out clean images: t 0.25 (made once more, on all clean images)" in lines
     assert "estimated share of a hidden attack that is left: 12.5 %" in lines
     assert "warning: few images" in lines
     terminal.print_comparison([], [("N = 50", claims[0]), ("N = 9", claims[1])], {"figure": "f.png"})
