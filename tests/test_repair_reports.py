@@ -38,6 +38,7 @@ def card(**changes: Any) -> dict[str, Any]:
         "images": 2500,
         "chosen": {"rate": 0.03, "t": 0.35, "accuracy": 0.9, "from_start": 0.2, "from_end": 0.3},
         "suspicion": {},
+        "transfer": {},
         "kept": True,
         "better_less_margin": 0.88,
         "allowed_t": [[0.15, 0.35], [0.75, 0.75]],
@@ -255,6 +256,17 @@ def test_a_card_says_what_the_signals_say_of_whom() -> None:
     assert ": augmented, rate = 0.03, t = 0.35." in text
     assert table(text, "Choice")[1] == ["augmented", "0.1", "1", "1", "90.0", "12.5"]
     assert [line[3] for line in table(text, "Candidates")] == ["estimated success %", "0.0", "1.0", "2.0", "3.0", "4.0"]
+
+
+def test_a_card_says_whether_the_networks_hide_the_same() -> None:
+    on = {"start": {"start": 1.0, "end": 0.03, "scratch": 0.05}, "end": {"start": 0.4, "end": 0.35, "scratch": 0.0}}
+    text = card_document.document(card(transfer={"perturbations": on}), candidates(), [])
+    assert table(text, "Do the networks hide the same?") == [
+        ["perturbations of, success % on", "start", "end", "scratch"],
+        ["start", "100.0", "3.0", "5.0"],
+        ["end", "40.0", "35.0", "0.0"],
+    ]
+    assert "hide the same" not in card_document.document(card(), candidates(), [])
 
 
 def test_a_card_leaves_out_what_nobody_knows() -> None:

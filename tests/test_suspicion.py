@@ -20,7 +20,9 @@ from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.objectives.disturbed import Disturbed
 from mcr.probes.recovered import Recovered
 from mcr.repairs.suspicion import Suspicion
+from mcr.repairs.transfer import transfer
 from mcr.selection.estimated_success import EstimatedSuccess
+from mcr.signals.shared_perturbations import SharedPerturbations
 from mcr.stages.scorecard import effect
 
 SQUARE = {"smallest": 0.13, "largest": 0.26}
@@ -129,6 +131,40 @@ def test_a_candidate_stands_between_the_suspect_and_the_reference() -> None:
         assert score["signal_one"] == score["signal_other"] == pytest.approx(value)
     assert fitted == [2, 2]  # suspects are looked at once, whatever the number of candidates
     assert found.described["one"] == pytest.approx({"suspect": 0.9, "reference": 0.1, "contrast": 0.8, "tells": True})
+
+
+def test_what_moves_one_network_is_tried_on_all() -> None:
+    fitted: list[int] = []
+    images = EvaluationBatches(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1).long(), 1, "contiguous")
+    suspects = {"start": carrying(0.75), "end": carrying(0.25)}
+    found = transfer({"one": Reading(fitted)}, suspects, carrying(0.5), images, "seed")
+    on = {"start": 0.75, "end": 0.25, "scratch": 0.5}
+    assert found == {"one": {"start": on, "end": on}}
+    assert fitted == [1, 1]  # each alone
+    assert transfer({"one": Reading(fitted)}, {"start": carrying(0.75)}, carrying(0.5), images, "seed") == {}
+
+
+def test_a_direction_that_two_networks_share_is_told_from_one_that_they_do_not() -> None:
+    """Linear networks: each answers with a class of its own where a direction is added, or both with the same."""
+    draw = generator(3)
+    images = torch.randint(100, 156, (60, 1, 4, 4), generator=draw, dtype=torch.uint8)
+    clean = EvaluationBatches(images, torch.arange(60) % 3, 20, "contiguous")
+
+    def network(direction: Tensor) -> nn.Module:
+        layer = nn.Linear(16, 3)
+        with torch.no_grad():
+            layer.weight.zero_()
+            layer.weight[1] = direction
+            layer.bias.copy_(torch.tensor([1.0, -direction.sum() / 2, 0.0]))
+        return nn.Sequential(nn.Flatten(), layer)
+
+    one, other = torch.zeros(16), torch.zeros(16)
+    one[:4], other[8:12] = 3.0, 3.0
+    signals = {"perturbations": SharedPerturbations(fitted=20, radius=0.3, steps=20, step=0.1, tried=40)}
+    scratch = network(torch.zeros(16))
+    for second, moved in ((one, 1.0), (other, 0.0)):
+        found = transfer(signals, {"a": network(one), "b": network(second)}, scratch, clean, "seed")["perturbations"]
+        assert (found["a"]["a"], found["a"]["b"], found["b"]["b"], found["b"]["a"]) == (1.0, moved, 1.0, moved)
 
 
 def test_where_no_signal_tells_nothing_is_estimated_to_be_left() -> None:

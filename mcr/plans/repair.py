@@ -45,6 +45,9 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages, trainings: S
         trained |= _trained(cfg, name, method, networks, ends, seed)
     reference = _reference(cfg, networks, ends, seed)
     part, suspicion = cfg["evaluation"], cfg["suspicion"]
+    unknown = [name for name in cfg["card"]["transfer"] if name not in suspicion["signals"]]
+    if unknown and suspicion["signals"]:
+        raise InputError(f"card.transfer={unknown} must be of suspicion.signals: {', '.join(suspicion['signals'])}")
     config = {
         **model,
         "ends": list(ends),

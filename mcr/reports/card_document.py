@@ -23,6 +23,7 @@ def document(card: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], claims:
         f"## Before and after\n\nOn {which['images']} {which['which']}.\n\n{_before_after(card)}\n",
         f"## Choice\n\n{_choice(card)}\n",
         *([_suspicion(card)] if card["suspicion"] else []),
+        *([_transfer(card)] if card["transfer"] else []),
         "## Accuracy of each class, %\n\n" + _per_class(card) + "\n",
     ]
     if card["reactivation"]:
@@ -121,6 +122,21 @@ def _suspicion(card: Mapping[str, Any]) -> str:
     first = card["ends"][0]
     table = markdown(["signal", spoken(first), "scratch", "repaired", "contrast"], lines)
     return f"## What the signals say\n\n{text}\n\n{table}\n"
+
+
+def _transfer(card: Mapping[str, Any]) -> str:
+    """Whether the given networks hide the same, as far as what moves one alone shows."""
+    tables = []
+    for name, found in card["transfer"].items():
+        lines = [[spoken(own), *(percent(value) for value in on.values())] for own, on in found.items()]
+        columns = [f"{name} of, success % on", *map(spoken, next(iter(found.values())))]
+        tables.append(markdown(columns, lines))
+    text = (
+        "Fitted to one network alone and tried on the others. What moves nearly all images of its own network and few "
+        "of another's is not shared by that one; where, moreover, nothing moves the other so far, it may be clean. "
+        "Triggers that are laid over the whole image show here, patches and warps do not: a low row clears nobody."
+    )
+    return "\n\n".join(["## Do the networks hide the same?", text, *tables]) + "\n"
 
 
 def _per_class(card: Mapping[str, Any]) -> str:

@@ -11,11 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from mcr.evaluation.table import write_csv
-from mcr.progress import bar
 from mcr.repairs.bench import Bench
 from mcr.reports import card_document, cards, figures, repair_figures, soundness
 from mcr.reports.soundness import End, Score
-from mcr.selection.choice import ESTIMATE
 from mcr.stages import ends, own_images, verdicts
 from mcr.stages.artifacts import (
     CHOICE,
@@ -27,11 +25,13 @@ from mcr.stages.artifacts import (
     read_network,
     read_spec,
 )
-from mcr.stages.choose import PLACE, RATE, REFERENCE, make_benches, read_cleaned
+from mcr.stages.candidates import along, searched
+from mcr.stages.choose import PLACE, RATE, make_benches, read_cleaned
 from mcr.stages.context import Context
 from mcr.stages.injected import injection_report
 from mcr.stages.reactivated import reactivated
 from mcr.stages.scorecard import Answers, Scorecard, measured
+from mcr.stages.suspects import REFERENCE, Suspects
 from mcr.store import jsonfile
 from mcr.store.build import build
 from mcr.store.stage import Stage
@@ -48,6 +48,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     unused = [role for role in inputs if role.startswith((RATE, PLACE)) and role.split(" ", 1)[1] != trained]
     used = {role: place for role, place in inputs.items() if role not in unused}
     bench = make_benches(stage, recipe, used, context)[chosen["repair"]]
+    suspects = Suspects.of(recipe, inputs, bench, context)
     scorecard = Scorecard.of(config, recipe, inputs, context)
     taken = inputs.get("refit", inputs["choose"])
     states = {**bench.ends, "after": read_cleaned(taken, inputs.get("file"))}
@@ -57,7 +58,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     if REFERENCE in inputs:
         states["scratch"] = read_network(inputs[REFERENCE])
     answers = {name: scorecard.ask(_loaded(bench, state)) for name, state in states.items()}
-    rows = _along(choice, build(recipe["repairs"][chosen["repair"]]), bench, scorecard, stage.label)
+    rows = along(choice, build(recipe["repairs"][chosen["repair"]]), bench, scorecard, stage.label)
     metrics = measured(answers, rows, recipe["ends"], config["card"]["repaired"])
     spec = read_spec(inputs["data"])
     networks = _ends(stage, answers, len(spec.classes))
@@ -73,7 +74,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         if "refit" in inputs
         else {"how": "chosen", **chosen},
         "allowed_t": cards.intervals(rows),
-        "searched": _searched(choice["candidates"]),
+        "searched": searched(choice["candidates"]),
         "measured_on": {
             "images": len(scorecard.labels),
             "which": scorecard.source,
@@ -82,6 +83,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         },
         "metrics": metrics,
         "per_class": scorecard.per_class(answers, spec.classes),
+        "transfer": suspects.transfer(config["card"]["transfer"], recipe["seed"]) if suspects else {},
         "agreement": {
             name: float((answers["after"].predictions == answers[name].predictions).double().mean())
             for name in bench.ends
@@ -129,6 +131,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "descriptions",
         "metrics",
         "suspicion",
+        "transfer",
         "agreement",
         "reactivation",
         "warnings",
@@ -181,51 +184,6 @@ def _read(inputs: Mapping[str, Path], ends: Sequence[str]) -> dict[str, list[str
 def _loaded(bench: Bench, state: Mapping[str, Tensor]) -> nn.Module:
     load_state(bench.network, state)
     return bench.network
-
-
-def _along(
-    choice: Mapping[str, Any], method: Any, bench: Bench, scorecard: Scorecard, label: str
-) -> list[dict[str, Any]]:
-    """The chosen repair's candidates of its learning rate: what the choice saw, and what the card measures."""
-    chosen = choice["chosen"]
-    alike = [found for found in choice["candidates"] if _origin(found) == _origin(chosen)]
-    seen = {_name(candidate): candidate for candidate in alike}
-    rows = []
-    with bar(label, len(alike), "candidates") as progress:
-        for candidate, network in method.candidates(bench):
-            means = {name: float(values.mean()) for name, values in scorecard.ask(network).values.items()}
-            name = _name(candidate)
-            rows.append({**seen[name], "chosen": name == _name(chosen), **means})
-            progress.reach(len(rows), f"clean {means['clean_accuracy']:.3f}")
-    return rows
-
-
-def _searched(candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """For each repair and learning rate: how many candidates it gave, how many were allowed, the best of them."""
-    found = []
-    for repair, rate in dict.fromkeys(map(_origin, candidates)):
-        members = [one for one in candidates if _origin(one) == (repair, rate)]
-        estimates = {"estimated": min(one[ESTIMATE] for one in members)} if ESTIMATE in members[0] else {}
-        found.append(
-            {
-                "repair": repair,
-                "rate": rate,
-                "candidates": len(members),
-                "allowed": sum(one["allowed"] for one in members),
-                "best": max(one["accuracy"] for one in members),
-                **estimates,
-            }
-        )
-    return found
-
-
-def _origin(candidate: Mapping[str, Any]) -> tuple[str, float | None]:
-    """The repair that gave a candidate, and its learning rate, if it has one."""
-    return candidate["repair"], candidate.get("rate")
-
-
-def _name(candidate: Mapping[str, float]) -> tuple[float | None, ...]:
-    return tuple(candidate.get(label) for label in cards.LABELS)
 
 
 def _trained_with(stage: Stage, role: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Mapping
@@ -19,7 +18,6 @@ from mcr.progress import bar
 from mcr.repairs.asked import asked
 from mcr.repairs.bench import Bench, Trained, Walked
 from mcr.repairs.held_out import HeldOutScore
-from mcr.repairs.suspicion import Suspicion
 from mcr.stages import session
 from mcr.stages.artifacts import (
     CHOICE,
@@ -33,16 +31,15 @@ from mcr.stages.artifacts import (
     write_network,
 )
 from mcr.stages.context import Context
+from mcr.stages.suspects import Suspects
 from mcr.store import jsonfile
 from mcr.store.build import build
 from mcr.store.stage import Stage
 from mcr.types import LabelledImages
 from mcr.weightspace import files
 from mcr.weightspace.layout import Layout
-from mcr.weightspace.states import load_state
 
 RATE, PLACE = "rate ", "place "  # the roles of what a repair trained on the clean images, and of its places
-REFERENCE = "reference"  # the role of the network that was trained on them from scratch
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
@@ -54,7 +51,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     fitted, held = read_material(inputs, config["material"], context.device_name)
     watched = EvaluationBatches(held.images, held.labels, config["batch_size"], config["memory_format"])
     judge = HeldOutScore.of(base, watched)
-    suspected = suspicion(config, inputs, base, fitted, held)
+    suspects = Suspects.of(config, inputs, base, context)
+    suspected = suspects.suspicion(config) if suspects else None
     spec = read_spec(inputs["data"])
     best = max(judge.ends.values())
     repairs = {name: (build(repair), benches[name]) for name, repair in config["repairs"].items()}
@@ -124,29 +122,6 @@ def make_benches(
     states = dict(zip(config["ends"], session.ends(inputs), strict=True))
     base = Bench(network, Layout.of(network, config["memory_format"]), states, {}, calibration, config["seed"])
     return {name: replace(base, trained=found) for name, found in trained.items()}
-
-
-def suspicion(
-    config: Mapping[str, Any], inputs: Mapping[str, Path], bench: Bench, fitted: LabelledImages, held: LabelledImages
-) -> Suspicion | None:
-    """What the configured signals say of the given networks; None without any signal."""
-    part = config["suspicion"]
-    if not part["signals"]:
-        return None
-    *suspects, reference = (
-        _copied(bench.network, state) for state in (*bench.ends.values(), read_network(inputs[REFERENCE]))
-    )
-    images, labels = torch.cat([held.images, fitted.images]), torch.cat([held.labels, fitted.labels])
-    few = slice(part["images"])
-    clean = EvaluationBatches(images[few], labels[few], config["batch_size"], config["memory_format"])
-    signals = {name: build(signal) for name, signal in part["signals"].items()}
-    return Suspicion.of(signals, suspects, reference, clean, part["least_contrast"], config["seed"])
-
-
-def _copied(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
-    found = copy.deepcopy(network)
-    load_state(found, state)
-    return found.eval()
 
 
 def as_given(network: nn.Module, file: Path | None) -> dict[str, Tensor]:

@@ -200,6 +200,7 @@ class Reactivation(Declared):
 
 class CardSettings(Declared):
     reactivation: Reactivation
+    transfer: list[str]
     repaired: dict[str, Fraction]
     warn: dict[str, Fraction]
 

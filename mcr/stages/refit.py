@@ -7,9 +7,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from mcr.stages.artifacts import CHOICE, CLEANED, REFITTED, read_material, write_network
-from mcr.stages.choose import PLACE, RATE, as_given, make_benches, suspicion
+from mcr.stages.artifacts import CHOICE, CLEANED, REFITTED, write_network
+from mcr.stages.choose import PLACE, RATE, as_given, make_benches
 from mcr.stages.context import Context
+from mcr.stages.suspects import Suspects
 from mcr.store import jsonfile
 from mcr.store.build import build
 from mcr.store.stage import Stage
@@ -45,8 +46,6 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     repaired = build(config["repairs"][chosen["repair"]]).rebuild(bench, chosen)
     write_network(repaired, folder)
     files.save(as_given(repaired, inputs.get("file")), folder / CLEANED)
-    found = suspicion(
-        config, inputs, bench, *read_material(inputs, stage.needs["choose"].config["material"], context.device_name)
-    )
-    jsonfile.write(folder / REFITTED, found.score(repaired) if found else {})
+    suspects = Suspects.of(stage.needs["choose"].config, inputs, bench, context)
+    jsonfile.write(folder / REFITTED, suspects.suspicion(config).score(repaired) if suspects else {})
     shutil.rmtree(folder / AGAIN, ignore_errors=True)
