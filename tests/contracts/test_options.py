@@ -146,7 +146,7 @@ SHARED = {
     "injection": {"injected"},
     "merge": {"judge"},
     "probe": {"answers", "divergence", "input_gradient", "input_hessian", "hessian_product", "piecewise", "triggered"},
-    "repair": {"asked", "bench", "held_out", "suspicion"},
+    "repair": {"asked", "bench", "held_out", "suspicion", "transfer"},
     "sampling": {"sampler"},
     "selection": {"choice"},
     "signal": {"estimate", "gap", "masks", "perturbations", "surrogates"},
