@@ -29,6 +29,7 @@ from mcr.curves.bezier_triangle import BezierTriangle
 from mcr.curves.bilinear import Bilinear
 from mcr.curves.box import Box
 from mcr.curves.curve import Curve
+from mcr.curves.free_simplex import FreeSimplex
 from mcr.curves.linear import Linear
 from mcr.curves.polychain import Polychain
 from mcr.curves.simplex import Simplex
@@ -68,7 +69,7 @@ CURVES = dict(pair for path in FILES for pair in built(path)) | {
 }
 every = pytest.mark.parametrize("curve", [pytest.param(curve, id=name) for name, curve in CURVES.items()])
 # Convex: no coefficient is negative. Not a law of curves.
-CONVEX = (Linear, Polychain, Bezier, Bilinear, BezierSurface, BezierTriangle, Simplex)
+CONVEX = (Linear, Polychain, Bezier, Bilinear, BezierSurface, BezierTriangle, Simplex, FreeSimplex)
 
 
 def vector(*numbers: float) -> Tensor:
@@ -92,7 +93,9 @@ def straight_weights(curve: Curve, u: Tensor) -> Tensor:
     """The ends' weights (N,) before anything is fitted, by the definition of the domain: the slow twin."""
     numbers = u.tolist()
     if isinstance(curve, Barycentric):
-        return vector(1 - sum(numbers), *numbers)
+        shares = vector(1 - sum(numbers), *numbers)
+        # A free vertex begins at the average of the networks.
+        return shares[: curve.ends] + shares[curve.ends :].sum() / curve.ends
     assert isinstance(curve, Box)
     weights = []
     for corner in product((0, 1), repeat=curve.dim):
@@ -176,6 +179,8 @@ def test_rows_of_the_beginning_sum_to_one_and_every_end_is_an_anchor(curve: Curv
 def test_the_corners_are_the_ends_bit_for_bit(curve: Curve) -> None:
     """At a corner one control point is alone, and it is an anchor: theta there is an end's own weights."""
     corners, ends = curve.grid(2), torch.eye(curve.ends, dtype=torch.float64)
+    if isinstance(curve, FreeSimplex):  # a lattice has the last coordinate first: the first corner, free ones, others
+        corners = corners[[0, *range(1 + curve.free, len(corners))]]
     assert len(corners) == curve.ends
     reached = torch.stack([curve.coefficients(u) @ curve.initial() for u in corners])
     # In the order of the ends over a box; a lattice has the last coordinate first.
@@ -214,7 +219,7 @@ def test_samples_are_uniform(curve: Curve) -> None:
     """First and second moments of every coordinate: of U(0, 1) in a box, of Dirichlet(1) in a simplex."""
     draw, count = generator(4), 4000
     drawn = torch.stack([curve.sample(draw) for _ in range(count)])
-    n = curve.ends if isinstance(curve, Barycentric) else 2
+    n = curve.dim + 1 if isinstance(curve, Barycentric) else 2
     mean, square = 1 / n, 2 / (n * (n + 1)) if isinstance(curve, Barycentric) else 1 / 3
     # Five standard errors, of numbers in [0, 1] whose variance is at most 1/12.
     assert float((drawn.mean(0) - mean).abs().max()) < 5 * (1 / 12 / count) ** 0.5
@@ -526,6 +531,24 @@ def test_the_centre_of_a_simplex_is_the_mean_of_its_ends(ends: int) -> None:
 @given(t=unit)
 def test_a_simplex_of_two_is_the_line(t: float) -> None:
     assert torch.equal(Simplex(2).coefficients(vector(t)), Linear().coefficients(vector(t)))
+
+
+@given(t=unit, free=st.integers(1, 3))
+def test_the_sides_of_a_free_simplex_over_one_vertex_are_a_chain(t: float, free: int) -> None:
+    """Two networks and a free vertex: from the one to that vertex, and on to the other one."""
+    curve, rows = FreeSimplex(2, free), control(2 + free)
+    for vertex in range(2, 2 + free):
+        chain = at(Polychain(3), vector(t), rows[[0, vertex, 1]])
+        shares = torch.zeros(2 + free, dtype=torch.float64)
+        shares[vertex] = 2 * t if t <= 0.5 else 2 - 2 * t
+        shares[0 if t <= 0.5 else 1] = 1 - shares[vertex]
+        torch.testing.assert_close(at(curve, shares[1:], rows), chain, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("ends", "free"), [(1, 1), (2, 0), (0, 3)])
+def test_a_free_simplex_without_a_free_vertex_or_a_second_network_is_refused(ends: int, free: int) -> None:
+    with pytest.raises(InputError, match=f"ends={ends} at least 2, free={free} at least 1"):
+        FreeSimplex(ends, free)
 
 
 @pytest.mark.parametrize("ends", [1, 0, -2])

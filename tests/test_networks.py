@@ -215,7 +215,7 @@ def test_the_copy_of_a_copy(config) -> None:
             ["endpoint@endpoints.end=snapshot", "endpoints.end.epoch=6", "training.epochs=5"],
             "must lie in 1..5, the epochs of start",
         ),
-        (["endpoint@endpoints.end=copy", "endpoints.end.source=found"], "train or load or copy or snapshot"),
+        (["endpoint@endpoints.end=copy", "endpoints.end.source=found"], "train or fresh or load or copy or snapshot"),
     ],
 )
 def test_networks_that_cannot_be_are_refused(words: list[str], message: str, config) -> None:

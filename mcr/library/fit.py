@@ -18,6 +18,7 @@ from mcr.library.data import Data, LoaderBatches, check_labels, labelled
 from mcr.library.recipe import FROM_CONFIG, Optimizer, recipe_of
 from mcr.library.subspace import AS_THEY_ARE, Subspace
 from mcr.objectives.objective import Objective
+from mcr.penalties.penalty import Penalty
 from mcr.sampling.sampler import Sampler
 from mcr.schedules.schedule import Schedule
 from mcr.stages.train import epochs, parts
@@ -38,6 +39,7 @@ def fit(
     optimizer: str | Optimizer = FROM_CONFIG,
     schedule: str | Schedule = FROM_CONFIG,
     sampling: str | Sampler = FROM_CONFIG,
+    penalty: Penalty | None = None,
     validation: Data | None = None,
     augmentation: Augmentation = AS_THEY_ARE,
     suspects: Sequence[nn.Module] = (),
@@ -61,6 +63,7 @@ def fit(
         optimizer: Likewise ("sgd", "adamw"), or a function of the parameters.
         schedule: Likewise, of the learning rate.
         sampling: Likewise, of the places at which a subspace is fitted ("uniform", "sobol", "edges", ...).
+        penalty: Of a subspace, on where its control points lie: ``mcr.option("penalty", "volume")``, ...
         validation: Images that are looked at after each epoch, needed to keep the best one (which is the default of a
             network that is trained under attack) or to stop early. A subspace is looked at under attack only, on the
             first ``watched_images`` of them.
@@ -83,6 +86,8 @@ def fit(
         raise InputError(f"a network or a subspace is fitted, no {type(what).__name__}")
     if space is None and sampling != FROM_CONFIG:
         raise InputError("sampling= is of the places of a subspace: a network has none")
+    if space is None and penalty is not None:
+        raise InputError("penalty= is on the control points of a subspace: a network has none")
     recipe = recipe_of(space, objective, optimizer, schedule, settings, sampling)
     built = parts(recipe) | {
         name: given
@@ -98,7 +103,8 @@ def fit(
     common = {"num_classes": count, "seed": str(seed), **built}
     network.train()  # counting left it in evaluation mode, and Lightning does not switch
     sampler = build_tree(recipe["sampling"]) if space and isinstance(sampling, str) else sampling
-    shown = {"suspects": list(suspects)} if suspects else {}
+    shown: dict[str, Any] = {"suspects": list(suspects)} if suspects else {}
+    shown |= {"penalty": penalty} if penalty else {}
     module = _module(what, recipe, common | shown, sampler)
     batches: LoaderBatches | TrainingBatches
     if loader is not None:

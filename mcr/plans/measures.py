@@ -9,6 +9,7 @@ from mcr.errors import InputError
 from mcr.plans import recipes
 from mcr.plans.node import Config, Stages, node
 from mcr.plans.subspaces import FITTED, place, roles
+from mcr.plans.together import WHOLE
 from mcr.store.stage import Stage
 
 ASKED = ("data", "images", "at", "along")  # of a probe's configuration: where and on what it is asked
@@ -31,7 +32,11 @@ def asked(cfg: Config, ends: Stages) -> dict[str, dict[str, Any]]:
             )
         recipes.one_of(f"probes.{name}.data", probe["data"], DATA)
         for where in [probe["along"]] if isinstance(probe["along"], str) else probe["along"]:
-            recipes.one_of(f"probes.{name}.along", where, ("all", FITTED, "attacker", *cfg.get("references", {})))
+            recipes.one_of(
+                f"probes.{name}.along",
+                where,
+                ("all", FITTED, *(whole for whole, _ in WHOLE.values()), *cfg.get("references", {})),
+            )
         empty = any(isinstance(value, Mapping) and not value for value in probe.values())
         # Noise aims at no image.
         injected = any(stage.config.get("edit", {}).get("injection", {}).get("attacked", 0) for stage in _history(ends))

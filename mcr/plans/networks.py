@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mcr.errors import InputError
-from mcr.plans import alignments, recipes
+from mcr.plans import alignments, recipes, together
 from mcr.plans.node import Config, Stages, node
 from mcr.store import identity
 from mcr.store.stage import Stage
-
-ALL_ENDS = "path_aware"  # the one kind of edit that makes all ends together
 
 
 @dataclass
@@ -22,8 +20,8 @@ class Networks:
         cfg: The whole configuration.
         model: Architecture and normalisation.
         dataset: The stages ``data`` and ``split``.
-        attacker: The path of an attacker who trained all ends together; None before ``final`` was called, and where
-            there is no such attacker.
+        whole: Name and stage of the subspace that was trained with its ends; None before ``final`` was called, and
+            where there is none.
         made: Name and number of edits to the stage that makes the network so far.
         in_progress: What is being planned: met again, the configuration is a cycle.
     """
@@ -31,7 +29,7 @@ class Networks:
     cfg: Config
     model: Config
     dataset: Stages
-    attacker: Stage | None = None
+    whole: tuple[str, Stage] | None = None
     made: dict[tuple[str, int], Stage] = field(default_factory=dict)
     in_progress: list[tuple[str, int]] = field(default_factory=list)
 
@@ -43,6 +41,11 @@ class Networks:
     def member(self, name: str) -> int:
         """The position of a network, a part of its seeds: two networks of one recipe have other weights by it alone."""
         return self.names.index(name)
+
+    @property
+    def trains_together(self) -> bool:
+        """Whether one training makes all ends."""
+        return any(edit["kind"] == together.KIND for name in self.names for _, edit in self.edits(name))
 
     def edits(self, name: str) -> list[tuple[str, Config]]:
         """The edits of a network, in order."""
@@ -56,21 +59,26 @@ class Networks:
                 cannot be done together, a backdoor or an injection that nobody has chosen.
         """
         kinds = {name: [edit["kind"] for _, edit in self.edits(name)] for name in self.names}
-        together = [name for name in self.names if ALL_ENDS in kinds[name]]
-        if not together:
+        who = [name for name in self.names if together.KIND in kinds[name]]
+        if not who:
             return {name: self.after(name, len(kinds[name])) for name in self.names}
-        if together != self.names or any(found.index(ALL_ENDS) != len(found) - 1 for found in kinds.values()):
+        if who != self.names or any(found.index(together.KIND) != len(found) - 1 for found in kinds.values()):
             raise InputError(
-                f"edit=path_aware trains all ends together, as the last edit of each; {', '.join(together)} of "
-                f"{', '.join(self.names)} have it: use ends=path_aware"
+                f"edit=path_aware and edit=together train all ends together, as the last edit of each; "
+                f"{', '.join(who)} of {', '.join(self.names)} have it: use ends=path_aware or ends=three_together"
             )
-        trained = all(self.cfg["endpoints"][name]["source"] in ("train", "snapshot") for name in self.names)
-        if not trained or any(kind != "tune" for found in kinds.values() for kind in found[:-1]):
+        sources = {self.cfg["endpoints"][name]["source"] for name in self.names}
+        earlier = {kind for found in kinds.values() for kind in found[:-1]}
+        if not (sources <= {"train", "snapshot", "fresh"} and earlier <= {"tune"}):
             raise InputError(
-                "ends=path_aware trains all networks itself: endpoints cannot be checkpoints or copies, and only edits "
-                "that train may come before it"
+                "what trains all ends together trains them itself: endpoints cannot be checkpoints or copies, and only "
+                "edits that train may come before it"
             )
-        return self._path_aware({name: self.after(name, len(kinds[name]) - 1) for name in self.names})
+        ends = {name: self.after(name, len(kinds[name]) - 1) for name in self.names}
+        edits = [self.edits(name)[-1][1] for name in self.names]
+        trained = together.training(self.cfg, self.model, edits, ends, self.dataset, lambda: self.poison(0))
+        self.whole = together.whole(self.cfg, edits[0], trained)
+        return together.corners(trained, self.names)
 
     def untampered(self, name: str) -> Stage:
         """A network without edits, trained on clean images; of a copy that of the other network; a file as it came."""
@@ -100,7 +108,9 @@ class Networks:
     def _source(self, name: str, changes: Config) -> Stage:
         """A network before its edits; ``changes`` take the place of settings of its training."""
         chosen = self.cfg["endpoints"][name]
-        source = recipes.one_of(f"endpoints.{name}.source", chosen["source"], ("train", "load", "copy", "snapshot"))
+        source = recipes.one_of(
+            f"endpoints.{name}.source", chosen["source"], ("train", "fresh", "load", "copy", "snapshot")
+        )
         if source == "copy":
             other = self._other(name)
             return self.after(other, len(self.edits(other)))
@@ -111,6 +121,9 @@ class Networks:
             )
         if source == "snapshot":
             return self._snapshot(name, changes)
+        if source == "fresh":
+            seed = identity.key({"replicate": self.cfg["replicate"], "member": self.member(name)})
+            return node("draw", f"draw {name}", {**self.model, "seed": seed}, data=self.dataset["data"])
         return self._trained(name, {**chosen, **changes}, f"train {name}", {})
 
     def _snapshot(self, name: str, changes: Config) -> Stage:
@@ -219,30 +232,3 @@ class Networks:
         }
         needs = {"poison": self.poison(self.member(name))} if poisoned else {}
         return node("train", label, config, init=before, **needs, **self.dataset)
-
-    def _path_aware(self, ends: Stages) -> dict[str, Stage]:
-        """The ends of a whole path that an attacker trained on poisoned data (Zhao et al. 2020, adaptive attack)."""
-        cfg = self.cfg
-        first, *others = (self.edits(name)[-1][1] for name in self.names)
-        if any(other != first for other in others):
-            raise InputError("edit=path_aware is one training of all ends: give each network the same settings of it")
-        if cfg["poisoning"]["sets"] == "own":
-            raise InputError("edit=path_aware is one training of all ends: poisoning.sets=own has no meaning for it")
-        recipes.refuse_start(cfg, "an attacker's path")
-        recipe = recipes.training(cfg, recipes.without(first, "kind", "label"), cfg["objective"])
-        config = {
-            **self.model,
-            "curve": recipes.without(cfg["curve"], "joins", "fits"),
-            "transform": cfg["transform"],
-            "free": "all",
-            "augmentation": cfg["dataset"]["augmentation"],
-            "material": {"split": "train", "images": "all", "held_out": 0},
-            "recipe": recipe | recipes.places(cfg),
-            "seed": identity.key({"replicate": cfg["replicate"], "use": "path-aware"}),
-        }
-        roles = {f"end {index}": end for index, end in enumerate(ends.values())}
-        self.attacker = node("connect", "attacker's path", config, poison=self.poison(0), **roles, **self.dataset)
-        return {
-            name: node("extract", f"extract {name}", {"end": index}, path=self.attacker)
-            for index, name in enumerate(ends)
-        }

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mcr.errors import InputError
 from mcr.plans import merges as merging
 from mcr.plans import plugins, precheck, recipes, repair
 from mcr.plans.measures import measures
@@ -45,9 +46,11 @@ def plan(cfg: Config, title: str = "") -> dict[str, list[Stage]]:
     labels = {FITTED: "curve"} | {name: part["label"] for name, part in references.items()}
     # A reference that is the fitted path itself says nothing.
     spaces = {name: one for name, one in spaces.items() if name == FITTED or one.key != spaces[FITTED].key}
-    if networks.attacker is not None:
-        spaces = {FITTED: spaces[FITTED], "attacker": networks.attacker}
-        labels["attacker"] = "attacker's path"
+    if networks.whole is not None:
+        name, whole = networks.whole
+        spaces, labels[name] = {FITTED: spaces[FITTED], name: whole}, whole.label
+    if cfg["penalty"] and cfg["curve"]["fits"] == "nothing" and not networks.trains_together:
+        raise InputError("a penalty is on control points that are fitted, and this curve has none: penalty=none")
     material = fit(cfg, parts[FITTED])["material"]
     measured = {name: measures(cfg, name, one, ends, dataset, material) for name, one in spaces.items()}
     settings: dict[str, Any] = {

@@ -149,6 +149,7 @@ def _trained(cfg: Config, name: str, method: Config, networks: Networks, ends: S
                 "curve": recipes.without(cfg["curve"], "joins", "fits"),
                 "transform": cfg["transform"],
                 "free": "inner",
+                **({"penalty": cfg["penalty"]} if cfg["penalty"] else {}),
                 "recipe": {
                     **recipes.without(recipe, "module"),
                     "weight_decay": method["weight_decay"],

@@ -76,10 +76,12 @@ def subspace(cfg: Config, name: str, part: Config, model: Config, ends: Stages, 
         start = cfg["start"]
         if start:
             config["start"] = recipes.without(start, "edges", "joins")
+        if cfg["penalty"]:
+            config["penalty"] = cfg["penalty"]
         if "joins" in start and start["joins"] != len(ends):
             raise InputError(f"start joins {start['joins']} networks, {key} {len(ends)}: start=blend")
         if "edges" in start:
-            blended = {**cfg, "start": {}}
+            blended = {**cfg, "start": {}, "penalty": {}}
 
             def edge(curve: Config, pair: Stages, label: str) -> Stage:
                 return subspace(blended, label, {**part, "curve": curve}, model, pair, dataset, key)

@@ -8,7 +8,7 @@ from typing import Any
 from mcr.store import build
 from mcr.store.stage import Stage
 
-GROUPS = ("attack", "backdoor", "injection", "selection", "transform")
+GROUPS = ("attack", "backdoor", "injection", "penalty", "selection", "transform")
 
 
 def check(cfg: Mapping[str, Any], found: Sequence[Stage]) -> None:

@@ -75,6 +75,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         ema_decay=recipe["ema_decay"],
         network=network,
         num_classes=len(spec.classes),
+        penalty=build(config["penalty"]) if "penalty" in config else None,
         seed=config["seed"],
         **parts(recipe),
     )

@@ -1,4 +1,4 @@
-"""Extract one end of a subspace that an attacker trained, as an endpoint."""
+"""Extract one end of a subspace that was trained with its ends, as an endpoint."""
 
 from __future__ import annotations
 

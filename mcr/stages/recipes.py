@@ -74,6 +74,10 @@ class Edit(Model):
     seed: str
 
 
+class Draw(Model):
+    seed: str
+
+
 class Extract(Declared):
     end: Annotated[int, Field(ge=0)]
 
@@ -86,6 +90,7 @@ class Connect(Model):
     material: Material | None = None
     recipe: SubspaceTraining | None = None
     start: Part | None = None
+    penalty: Part | None = None
     seed: str | None = None
 
 
@@ -224,25 +229,11 @@ class Card(Declared):
     sources: list[int] | Literal["all"]
 
 
-DECLARED: dict[str, type[Declared]] = {
-    "data": Data,
-    "split": Split,
-    "poison": Poison,
-    "train": Train,
-    "load": Load,
-    "edit": Edit,
-    "extract": Extract,
-    "connect": Connect,
-    "place": Place,
-    "pick": Pick,
-    "measure": Measure,
-    "report": Report,
-    "precheck": Precheck,
-    "merge": Merge,
-    "choose": Choose,
-    "refit": Choose,
-    "card": Card,
-}
+KINDS: tuple[type[Declared], ...] = (
+    *(Data, Split, Poison, Train, Load, Edit, Draw, Extract, Connect, Place, Pick, Measure, Report, Precheck, Merge),
+    *(Choose, Card),
+)
+DECLARED = {kind.__name__.lower(): kind for kind in KINDS} | {"refit": Choose}
 
 
 def check(name: str, label: str, config: Mapping[str, Any]) -> None:

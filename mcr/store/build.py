@@ -16,7 +16,18 @@ from mcr.store.identity import numbers
 OWN_TARGETS = ("mcr.", "torch.optim.")
 SOURCE = "_source_"  # beside an import path outside of them: the digest of what stands behind it
 ROOMS = (  # of this package, that have what a configuration names
-    *("architectures", "attacks", "backdoors", "curves", "datasets", "edits", "injections", "merges", "objectives"),
+    *(
+        "architectures",
+        "attacks",
+        "backdoors",
+        "curves",
+        "datasets",
+        "edits",
+        "injections",
+        "merges",
+        "objectives",
+        "penalties",
+    ),
     *("probes", "repairs", "sampling", "schedules", "selection", "signals", "starts", "training", "transforms"),
 )
 # Packages whose functions make no networks; many read files that run code, or reach the system.

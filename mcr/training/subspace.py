@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from mcr.attacks.frozen import frozen
 from mcr.curves.curve import Curve
 from mcr.numerics.seeding import generator
+from mcr.penalties.penalty import Penalty, pull
 from mcr.sampling.sampler import Sampler
 from mcr.training.averaging import Averaging
 from mcr.training.coupled import refuse_coupled
@@ -51,6 +52,7 @@ class SubspaceModule(EndpointModule):
         weight_decay: Of theta(u).
         ema_decay: Decay per step of the free control points' average; 0 keeps the latest points.
         num_classes: C.
+        penalty: On where the control points lie, beside the objective; None for none.
         **training: See EndpointModule.
 
     Attributes:
@@ -74,6 +76,7 @@ class SubspaceModule(EndpointModule):
         weight_decay: float,
         ema_decay: float,
         num_classes: int,
+        penalty: Penalty | None = None,
         **training: Any,
     ) -> None:
         super().__init__(num_classes=num_classes, **training)
@@ -82,7 +85,7 @@ class SubspaceModule(EndpointModule):
         every = range(len(curve.initial()))
         self.free = list(every) if free == "all" else inner_points(curve)
         self.kept = [index for index in every if index not in self.free]
-        self.sampler, self.places = sampler, places
+        self.sampler, self.places, self.penalty = sampler, places, penalty
         self.earlier: list[tuple[Tensor, Tensor]] = []  # of this step's places before the latest: see _looked_at
         width = BLOCK // len(self.free)
         coming = iter(points)  # one in memory at a time
@@ -205,6 +208,7 @@ class SubspaceModule(EndpointModule):
         widths = [block.shape[1] for block in self.control]
         split = zip(*(gradient.split(widths) for _, gradient in looked_at), strict=True)
         pieces = dict(zip(self.control, split, strict=True))
+        pulled = self._pulled() if self.penalty else {}
         cpu = shares.device.type == "cpu"
         for group in optimizer.param_groups:
             every = group["params"]
@@ -216,8 +220,18 @@ class SubspaceModule(EndpointModule):
                         block.grad = shares[:, :1] * first
                         for share, piece in zip(shares.T[1:], others, strict=True):
                             block.grad.addr_(share, piece)
+                        if pulled:
+                            block.grad += pulled[block]
                     optimizer.step()
                     for block in blocks:
                         block.grad = None
             finally:
                 group["params"] = every
+
+    def _pulled(self) -> dict[nn.Parameter, Tensor]:
+        """Of each block the gradient of the penalty (F, W), at the points as they are before this step."""
+        assert self.penalty is not None
+        points = [torch.stack(pieces) for pieces in self._blocks(self.control)]
+        gram = torch.stack([(piece @ piece.T).double() for piece in points]).sum(0)
+        rows = pull(self.penalty, gram)[self.free]
+        return {block: rows.to(piece) @ piece for block, piece in zip(self.control, points, strict=True)}

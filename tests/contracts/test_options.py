@@ -38,13 +38,14 @@ SHIPPED = {
     "vgg19 vit_tiny wrn28_10",
     "attack": "apgd_ce apgd_t autoattack carlini_wagner deepfool fgsm fmn none pgd square",
     "backdoor": "badnets badnets_all_to_all blended bpp ftrojan none sinusoidal wanet",
-    "curve": "bezier bezier_surface bezier_surface_4x4 bezier_triangle bilinear linear polychain simplex",
+    "curve": "bezier bezier_surface bezier_surface_4x4 bezier_triangle bilinear free_simplex linear polychain simplex",
     "dataset": "cifar10 cifar100 digits fashion_mnist imagefolder imagefolder_clean mnist svhn synthetic tiny_imagenet",
     "debug": "default",
-    "edit": "inject match_activations match_jointly match_weights path_aware permute poison_tune prune tune",
-    "endpoint": "adversarial checkpoint copy fgsm_rs permuted_copy poisoned snapshot standard swa trades tuned_copy",
+    "edit": "inject match_activations match_jointly match_weights path_aware permute poison_tune prune together tune",
+    "endpoint": "adversarial checkpoint copy fgsm_rs fresh permuted_copy poisoned snapshot standard swa trades "
+    "tuned_copy",
     "ends": "aligned backdoored four_aligned four_backdoored four_regular four_robust injected path_aware "
-    "regular_regular regular_robust robust_robust three_regular",
+    "regular_regular regular_robust robust_robust three_regular three_together",
     "evaluation": "path quick record",
     "experiment": "zhao2020_ensemble zhao2020_ensemble_digits zhao2020_fig2_backdoor_path "
     "zhao2020_fig2_backdoor_path_digits zhao2020_fig4_barrier zhao2020_fig4_barrier_cifar10_small "
@@ -67,6 +68,7 @@ SHIPPED = {
     "repair": "anp augmented average clp finetune fst ft_sam i_bau nad noise path_augmented path_point portfolio prune "
     "rebn scratch shared_perturbation swap",
     "report": "default",
+    "penalty": "cosine none volume",
     "runtime": "auto cpu ddp gpu",
     "sampling": "edges phased sobol stratified uniform",
     "schedule": "cosine cycles flat_linear_flat one_cycle step",
@@ -116,6 +118,7 @@ HOMES = {
     "edit": "edits",
     "injection": "injections",
     "merge": "merges",
+    "penalty": "penalties",
     "objective": "objectives",
     "probe": "probes",
     "repair": "repairs",
@@ -147,6 +150,7 @@ SHARED = {
     "merge": {"judge"},
     "probe": {"answers", "divergence", "input_gradient", "input_hessian", "hessian_product", "piecewise", "triggered"},
     "repair": {"asked", "bench", "held_out", "suspicion", "transfer"},
+    "penalty": set(),
     "sampling": {"sampler"},
     "selection": {"choice"},
     "signal": {"estimate", "gap", "masks", "perturbations", "surrogates"},
@@ -392,7 +396,7 @@ def asked_of(cfg: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("path", of_group("edit"), ids=name)
 def test_an_edit_gives_changed_weights_and_leaves_the_network(path: Path, composed: Composed) -> None:
     config = composed(path, "injection=gaussian")
-    assert config["kind"] in ("edit", "tune", "path_aware", "jointly")
+    assert config["kind"] in ("edit", "tune", "together", "jointly")
     if config["kind"] not in ("edit", "jointly"):
         return  # trained, which the runs below do
     if "injection" in config:
