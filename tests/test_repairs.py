@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from mcr.architectures.normalization import Normalized
 from mcr.curves.bezier import Bezier
+from mcr.curves.bezier_surface import BezierSurface
 from mcr.curves.polychain import Polychain
+from mcr.curves.simplex import Simplex
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, RepeatedBatches
 from mcr.errors import InputError
@@ -276,6 +278,20 @@ def test_every_inner_point_of_every_path_is_a_candidate_and_no_end(grid, inner: 
 def test_a_grid_without_an_inner_point_is_refused(grid) -> None:
     with pytest.raises(InputError, match=r"repair\.grid"):
         locus.places(Bezier(3), grid, "repair.grid")
+
+
+def test_numbers_are_those_of_every_coordinate() -> None:
+    surface = locus.places(BezierSurface(3), [0.25, 0.5], "repair.grid")
+    inside = {(u, v) for u in (0.25, 0.5) for v in (0.25, 0.5)}
+    assert {tuple(u.tolist()) for u in surface} == inside | {(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)}
+    # Of a simplex those whose shares are at most one.
+    simplex = locus.places(Simplex(3), [0.25, 0.75], "repair.grid")
+    inside = {(0.25, 0.25), (0.25, 0.75), (0.75, 0.25)}
+    assert {tuple(u.tolist()) for u in simplex} == inside | {(0.0, 0.0), (0.0, 1.0), (1.0, 0.0)}
+    with pytest.raises(InputError, match=r"repair\.grid=\[0\.5, 1\.5\]: .* is no place"):
+        locus.places(BezierSurface(3), [0.5, 1.5], "repair.grid")
+    with pytest.raises(InputError, match="more than 1,000,000 places"):
+        locus.places(Simplex(8), [0.01 * k for k in range(10)], "repair.grid")
 
 
 @every_format

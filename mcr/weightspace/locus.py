@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -29,15 +30,19 @@ def places(curve: Curve, wanted: Wanted, name: str) -> Tensor:
 
     Args:
         curve: Has the domain.
-        wanted: A number, or a list of places; of a path, of numbers t.
+        wanted: A number, or a list of places; or of numbers: of a path the values of t, of a surface or a simplex those
+            of every coordinate, as far as the places lie in the domain.
         name: Of the setting, for messages.
 
     Raises:
         InputError: For a place outside the domain, or where nothing lies between the ends.
     """
     corners = curve.grid(2)
-    if isinstance(wanted, int) and wanted**curve.dim > MOST_PLACES:
+    along = [row for row in wanted if isinstance(row, int | float)] if not isinstance(wanted, int) else []
+    if (wanted if isinstance(wanted, int) else len(along)) ** curve.dim > MOST_PLACES:
         raise InputError(f"{name}={wanted}: more than {MOST_PLACES:,} places")
+    if along and curve.dim > 1 and all(0 <= value <= 1 for value in along):
+        wanted = [list(row) for row in product(along, repeat=curve.dim) if _inside(curve, row)]
     if isinstance(wanted, int):
         found = curve.grid(wanted) if wanted > 1 else corners
     else:
@@ -52,3 +57,11 @@ def places(curve: Curve, wanted: Wanted, name: str) -> Tensor:
     if len(found) <= len(corners):
         raise InputError(f"{name}={wanted}: the {len(corners)} ends and at least one point between them")
     return found
+
+
+def _inside(curve: Curve, row: Sequence[float]) -> bool:
+    try:
+        curve.check(torch.tensor(row, dtype=torch.float64))
+    except InputError:
+        return False
+    return True
