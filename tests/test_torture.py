@@ -46,6 +46,7 @@ def test_the_end_of_a_command_is_judged(done: subprocess.CompletedProcess[str], 
     assert bool(fault) == bool(found)
 
 
+@pytest.mark.slow
 def test_pickles_that_call_something_do_so_where_they_are_trusted(tmp_path: Path) -> None:
     witness = tmp_path / "witness"
     hostile_files.bait(tmp_path, witness)

@@ -111,6 +111,7 @@ def test_a_job_is_a_run_with_what_was_asked_and_what_was_found(done, wandb_words
     assert not list(tmp_path.rglob("staging/*"))
 
 
+@pytest.mark.slow
 def test_a_job_of_which_all_was_in_the_store_is_a_run_as_well(done, wandb_words) -> None:
     first = [run for run in runs(done(*wandb_words)) if run.job_type == "report"]
     (second,) = runs(done(*wandb_words, job="again"))
@@ -119,6 +120,7 @@ def test_a_job_of_which_all_was_in_the_store_is_a_run_as_well(done, wandb_words)
     assert second.config["stages"] == first[0].config["stages"]
 
 
+@pytest.mark.slow
 def test_a_repair_is_a_run_with_its_candidates(done, wandb_words) -> None:
     folder = done(*wandb_words, "ends=backdoored", "backdoor.size=2", goal="repair")
     repair = next(run for run in runs(folder) if run.job_type == "repair")
