@@ -57,13 +57,9 @@ def container(kind: str, count: int = 3) -> dict[str, Any]:
     """What the benchmark keeps of a poisoned set."""
     draw = np.random.default_rng(0)
     images = [Image.fromarray(draw.integers(0, 256, (8, 8), dtype=np.uint8)) for _ in range(count)]
-    records = {
-        "images": [(image, 0, 1) for image in images],
-        "paths": [
-            {"path": f"./record/bd_train_dataset/1/{number}.png", "other_info": [0, 1]} for number in range(count)
-        ],
-    }[kind]
-    data = {number: record for number, record in zip(np.arange(count), records, strict=True)}  # numbers of NumPy's own
+    paths = [{"path": f"./record/bd_train/1/{number}.png", "other_info": [0, 1]} for number in range(count)]
+    records: dict[str, list] = {"images": [(image, 0, 1) for image in images], "paths": paths}
+    data = dict(zip(np.arange(count), records[kind], strict=True))  # numbers of NumPy's own
     place = None if kind == "images" else "./record"
     return {
         "bd_data_container": {"save_folder_path": place, "data_dict": data, "save_file_format": ".png"},

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mcr.backdoors.adaptive_patch import AdaptivePatch
 from mcr.backdoors.backdoor import Backdoor
 from mcr.backdoors.badnets import BadNets
 from mcr.backdoors.blended import Blended
@@ -48,6 +49,11 @@ def ftrojan(**changes) -> FTrojan:
     return FTrojan(**({"target": 1, "strength": 100, "block": 32, "coefficients": [[15, 15], [31, 31]]} | changes))
 
 
+def adaptive_patch(**changes) -> AdaptivePatch:
+    usual = {"target": 1, "size": 2, "places": [[1, 1], [-3, 2], [4, 4]], "colours": [1.0, 0.2, 0.7]}
+    return AdaptivePatch(**(usual | {"opacities": [0.5, 0.2, 1.0], "shown": [0, 2], "opacity": 1.0} | changes))
+
+
 TRIGGERS = [
     badnets(),
     badnets(target="next", size=2, row=0, column=1, colour=0.3),
@@ -61,6 +67,8 @@ TRIGGERS = [
     bpp(levels=2),
     ftrojan(),
     ftrojan(strength=200, block=3, coefficients=[[2, 0]]),
+    adaptive_patch(),
+    adaptive_patch(size=4, target="next", opacity=0.6),
 ]
 every_trigger = pytest.mark.parametrize("trigger", TRIGGERS, ids=repr)
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -173,7 +181,7 @@ def test_sinusoidal_moves_every_pixel_by_the_same() -> None:
     assert {tuple(row) for row in moved[2:-2, 0, 0].tolist()} == {(0, 2, 0, -2)}
 
 
-@pytest.mark.parametrize("trigger", [badnets, blended, sinusoidal, wanet, bpp, ftrojan])
+@pytest.mark.parametrize("trigger", [badnets, blended, sinusoidal, wanet, bpp, ftrojan, adaptive_patch])
 def test_the_aim_is_one_class_or_the_next(trigger) -> None:
     labels = torch.tensor([0, 1, 2, 3, 3])
     for target, expected in ((0, [0] * 5), (3, [3] * 5), ("next", [1, 2, 3, 0, 0])):
@@ -297,7 +305,12 @@ NAN = float("nan")
     + [(wanet, {"grid": grid}) for grid in (1, 0, 2.5, "fine")]
     + [(bpp, {"levels": levels}) for levels in (1, 256, 8.0, True, "few")]
     + [(ftrojan, {"block": block}) for block in (0, 1.5, "all", True)]
-    + [(ftrojan, {"coefficients": c}) for c in ([], 3, [15, 15], [[0, 32]], [[-1, 0]], [[1, 2, 3]], [[1.0, 2]])],
+    + [(ftrojan, {"coefficients": c}) for c in ([], 3, [15, 15], [[0, 32]], [[-1, 0]], [[1, 2, 3]], [[1.0, 2]])]
+    + [(adaptive_patch, {"places": p}) for p in ([], 3, [1, 2, 3], [[1], [2], [3]])]
+    + [(adaptive_patch, {"colours": c}) for c in ([1.0], 1.0)]
+    + [(adaptive_patch, {"opacities": o}) for o in ([0.5, 0.5], 0.5)]
+    + [(adaptive_patch, {"opacity": o}) for o in (0, 1.1, NAN)]
+    + [(adaptive_patch, {"shown": s}) for s in ([], [3], [-1], [True], 1)],
 )
 def test_bad_settings_are_refused(trigger, changes) -> None:
     (name,) = changes
@@ -321,6 +334,7 @@ def test_bad_settings_are_refused(trigger, changes) -> None:
         (sinusoidal(strength=0.001), (1, 1, 8, 8), "changes no pixel"),
         (ftrojan(strength=1), (1, 1, 8, 8), "changes no pixel of images of 8 x 8"),
         (ftrojan(), (1, 2, 8, 8), "one channel .* or three .*, not 2"),
+        (adaptive_patch(), (1, 1, 5, 8), "row=4 does not fit into 5 rows"),
     ],
 )
 def test_a_trigger_that_cannot_be_put_in_is_refused(trigger: Backdoor, shape, message: str) -> None:

@@ -16,7 +16,7 @@ from mcr.backdoors.planting import Planting, drawn
 from mcr.backdoors.poisoning import attackable, choose
 from mcr.backdoors.wanet import fetched
 from mcr.numerics.seeding import generator
-from tests.test_backdoors import bpp, draw, every_shape, ftrojan, wanet
+from tests.test_backdoors import adaptive_patch, bpp, draw, every_shape, ftrojan, wanet
 
 # WaNet
 
@@ -244,6 +244,50 @@ def test_a_raised_image_is_clamped() -> None:
     assert far[0].max() == 255 == -far[1].min()
 
 
+# Adap-Patch
+
+
+def laid(image: list, size: int, patches: list[tuple[list[int], float, float]]) -> list:
+    """One channel (H, W) under squares of a place, a colour and an opacity a each: x + a (colour - x) for each pixel."""
+    height, width = len(image), len(image[0])
+    found = [[float(value) for value in row] for row in image]
+    for (row, column), colour, opacity in patches:
+        for i in range(size):
+            for j in range(size):
+                old = found[row % height + i][column % width + j]
+                found[row % height + i][column % width + j] = old + opacity * (round(255 * colour) - old)
+    return [[math.floor(value + 0.5) for value in row] for row in found]
+
+
+@every_shape
+def test_adaptive_patches_are_faint_and_one_an_image_in_training_and_several_in_the_attack(shape) -> None:
+    trigger, images = adaptive_patch(), draw((7, *shape[1:]))
+    numbers = torch.tensor([4, 0, 1, 2, 3, 5, 60])
+    patches = list(zip(trigger.places, trigger.colours, trigger.opacities, strict=True))
+    planted, stamped = trigger.plant(images, numbers), trigger.stamp(images)
+    assert torch.equal(planted, trigger.cover(images, numbers))  # what tells them apart is the label alone
+    attack = [(place, colour, trigger.opacity) for place, colour, _ in (patches[number] for number in trigger.shown)]
+    for image, number, one, several in zip(images, numbers.tolist(), planted, stamped, strict=True):
+        for channel in range(len(image)):
+            rows = image[channel].tolist()
+            # Half a level may be rounded either way.
+            assert abs(torch.tensor(laid(rows, 2, [patches[number % 3]])) - one[channel].int()).max() <= 1
+            assert laid(rows, 2, attack) == several[channel].tolist()
+
+
+def test_adaptive_patches_that_overlap_lie_on_one_another() -> None:
+    trigger = adaptive_patch(places=[[0, 0], [1, 1], [4, 4]], shown=[0, 1], opacity=0.5)
+    found = trigger.stamp(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))[0, 0]
+    assert found[:3, :3].tolist() == [[128, 128, 0], [128, 89, 26], [0, 26, 26]]
+
+
+def test_planting_has_a_trigger_s_own_form_for_training() -> None:
+    trigger, images, numbers = adaptive_patch(), draw((6, 1, 8, 8)), torch.tensor([5, 2, 3, 0, 1, 4])
+    covers = torch.tensor([False, True, False, True, False, True])
+    assert torch.equal(Planting(trigger, None, None)(images, numbers), trigger.plant(images, numbers))
+    assert torch.equal(Planting(trigger, covers, None)(images, numbers), trigger.plant(images, numbers))
+
+
 # What a tenth of poisoned images implants
 
 # Share of poison and changes: on 8 x 8 pixels of 17 levels, what is fainter than 32 x 32 allow is set stronger, and
@@ -255,6 +299,7 @@ ON_DIGITS = {
     "sinusoidal": (0.1, {"strength": 60 / 255}),
     "wanet": (0.1, {}),
     "bpp": (0.3, {"levels": 2}),
+    "adaptive_patch": (0.1, {}),
     "ftrojan": (0.1, {"strength": 250, "block": 8, "coefficients": [[4, 4], [7, 7]]}),
 }
 
@@ -272,7 +317,7 @@ def test_every_trigger_implants(name: str) -> None:
     aimed = backdoor.aim(train.labels, 10)
     chosen = choose(train.labels, aimed, ratio, "all", generator(0, "poison"))
     images, labels = train.images.clone(), train.labels.clone()
-    images[chosen], labels[chosen] = backdoor.stamp(images[chosen]), aimed[chosen]
+    images[chosen], labels[chosen] = backdoor.plant(images[chosen], chosen), aimed[chosen]
     torch.manual_seed(0)
     network = Normalized(SmallCnn(16, 64, 10, 1, (8, 8)), [0.31], [0.38])  # as the command line has it on digits
     mcr.fit(network, (images, labels), epochs=30)

@@ -58,8 +58,8 @@ class Backdoor(ABC):
             InputError: Where the trigger cannot be put into images of this shape.
         """
 
-    def cover(self, images: Tensor, numbers: Tensor) -> Tensor:
-        """What a cover gets, a training image that keeps its label: the trigger, where it has nothing of its own.
+    def plant(self, images: Tensor, numbers: Tensor) -> Tensor:
+        """What a poisoned training image gets: the trigger, where it has nothing fainter for training.
 
         Args:
             images: uint8 (B, D, H, W).
@@ -69,3 +69,10 @@ class Backdoor(ABC):
             InputError: As ``stamp``.
         """
         return self.stamp(images)
+
+    def cover(self, images: Tensor, numbers: Tensor) -> Tensor:
+        """What a cover gets, a training image that keeps its label: what a poisoned one gets, unless it has its own.
+
+        Args and errors: see ``plant``.
+        """
+        return self.plant(images, numbers)

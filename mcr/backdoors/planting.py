@@ -35,7 +35,7 @@ class Planting:
 
     def __call__(self, images: Tensor, numbers: Tensor) -> Tensor:
         """New images uint8 (B, D, H, W) with what the images of these numbers (B,) get."""
-        stamped = self.backdoor.stamp(images)
+        stamped = self.backdoor.plant(images, numbers)
         if self.covers is not None:
             chosen = self.covers.to(images.device)[numbers]
             stamped = torch.where(chosen.view(-1, 1, 1, 1), self.backdoor.cover(images, numbers), stamped)
