@@ -248,7 +248,7 @@ def test_a_raised_image_is_clamped() -> None:
 
 
 def laid(image: list, size: int, patches: list[tuple[list[int], float, float]]) -> list:
-    """One channel (H, W) under squares of a place, a colour and an opacity a each: x + a (colour - x) for each pixel."""
+    """One channel (H, W) under squares of a place, a colour and an opacity a each: x + a (colour - x) a pixel."""
     height, width = len(image), len(image[0])
     found = [[float(value) for value in row] for row in image]
     for (row, column), colour, opacity in patches:

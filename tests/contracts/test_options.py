@@ -37,7 +37,7 @@ SHIPPED = {
     "architecture": "imported mlp preresnet110 preresnet164 preresnet26 resnet18 small_cnn small_vgg vgg16 vgg16_bn "
     "vgg19 vit_tiny wrn28_10",
     "attack": "apgd_ce apgd_t autoattack carlini_wagner deepfool fgsm fmn none pgd square",
-    "backdoor": "badnets badnets_all_to_all blended bpp ftrojan none sinusoidal wanet",
+    "backdoor": "adaptive_patch badnets badnets_all_to_all blended bpp ftrojan none sinusoidal wanet",
     "curve": "bezier bezier_surface bezier_surface_4x4 bezier_triangle bilinear linear polychain simplex",
     "dataset": "cifar10 cifar100 digits fashion_mnist imagefolder imagefolder_clean mnist svhn synthetic tiny_imagenet",
     "debug": "default",
