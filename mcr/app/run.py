@@ -22,7 +22,7 @@ from mcr.app.titles import title
 from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
 from mcr.loggers.job import metrics
 from mcr.plans import pipeline, plugins
-from mcr.reports import provenance
+from mcr.reports import bom, costs, provenance
 from mcr.reports.claims import Verdict
 from mcr.reports.factors import varied
 from mcr.reports.pivots import Layout
@@ -37,7 +37,7 @@ UNFINISHED = (STATUS_FAILED, "did not finish: its process was killed or interrup
 CLEANED, MERGED = "cleaned.safetensors", "merged.safetensors"
 ONE_AFTER_ANOTHER = "BasicLauncher"  # Hydra's own; others run jobs at the same time
 REPORTED = ("report", "repair", "merge")  # verbs that end with files to open and send on
-STALE = ("summary.json", CLEANED, MERGED, "merges.csv", "card.md", "card.json")
+STALE = ("summary.json", CLEANED, MERGED, "merges.csv", "card.md", "card.json", bom.FILE)
 
 
 def check(request: overrides.Request) -> None:
@@ -111,6 +111,8 @@ def job(cfg: DictConfig) -> float | None:
         if cfg["verb"] in REPORTED:
             asked = [word for word in words if word != f"verb={cfg['verb']}"]
             provenance.add(folder, [cfg["verb"], *asked], asked)
+        if cfg["verb"] == "repair":
+            bom.write(folder)
         logged.log(chosen, words, folder, group, stages)
         (folder / FAILURE).unlink()
         return optimized(folder, chosen["optimized_metric"])
@@ -198,8 +200,8 @@ def carry_out(cfg: dict[str, Any], folder: Path, group: str) -> dict[str, str]:
     if cfg["verb"] in REPORTED:
         _copy_report(store.folder(goals[0]), folder)
     if cfg["verb"] == "repair":
-        needs = goals[0].needs
-        shutil.copyfile(store.folder(needs.get("refit", needs["choose"])) / CLEANED, folder / CLEANED)
+        shutil.copyfile(store.folder(goals[0].needs.get("refit", goals[0].needs["choose"])) / CLEANED, folder / CLEANED)
+        costs.add(folder, store.folder(goals[0]))
     if not made:
         log.info("nothing to compute: every stage was in %s", store.root)
     return {stage.label: stage.key for stage in pipeline.ordered(goals)}

@@ -140,14 +140,21 @@ def make(goals: list[Stage], store: Store, context: Context) -> Iterator[tuple[S
     for stage in ordered(goals):
         if stage.key not in wanted:
             continue
-        computed: list[str] = []
+        computed: list[dict[str, int]] = []  # what it took
         inputs = {role: store.folder(need) for role, need in stage.needs.items()}
 
         def compute(
-            folder: Path, stage: Stage = stage, inputs: dict[str, Path] = inputs, computed: list[str] = computed
+            folder: Path,
+            stage: Stage = stage,
+            inputs: dict[str, Path] = inputs,
+            computed: list[dict[str, int]] = computed,
         ) -> None:
-            importlib.import_module(f"mcr.stages.{stage.name}").compute(stage, inputs, folder, context)
-            computed.append(stage.key)
+            with context.spending() as spent:
+                importlib.import_module(f"mcr.stages.{stage.name}").compute(stage, inputs, folder, context)
+            computed.append(spent)
 
-        folder = store.fetch(stage, compute, context.machine, contents=stage.key in read)
+        def machine(computed: list[dict[str, int]] = computed) -> dict[str, Any]:
+            return {**context.machine(), **computed[-1]}
+
+        folder = store.fetch(stage, compute, machine, contents=stage.key in read)
         yield stage, folder, "made" if computed else "hit"

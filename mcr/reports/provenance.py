@@ -14,13 +14,13 @@ from typing import Any
 from mcr.store import identity, jsonfile
 from mcr.text import markdown_cell, markdown_code
 
-DOCUMENTS = ("report.md", "card.md")
+DOCUMENTS, RECORDS = ("report.md", "card.md"), ("summary.json", "card.json")
 PACKAGES = ("mcr", "torch", "pytorch-lightning", "numpy")  # whose versions people ask for; the stages have more
 MOST = 4000  # characters of a line
 
 
 def add(folder: Path, command: Sequence[str], words: Sequence[str]) -> None:
-    """The section "How this was made" at the end of report.md or card.md, and ``made`` in summary.json.
+    """The section "How this was made" at the end of report.md or card.md, and ``made`` in summary.json and card.json.
 
     Args:
         folder: Of a run or a sweep, with its report.
@@ -29,7 +29,9 @@ def add(folder: Path, command: Sequence[str], words: Sequence[str]) -> None:
     """
     summary = jsonfile.read(folder / "summary.json")
     made = _made(command, words, summary)
-    jsonfile.write(folder / "summary.json", {**summary, "made": made})
+    for name in RECORDS:
+        if (folder / name).is_file():
+            jsonfile.write(folder / name, {**jsonfile.read(folder / name), "made": made})
     for name in DOCUMENTS:
         if (folder / name).is_file():
             with (folder / name).open("a", encoding="utf-8") as stream:

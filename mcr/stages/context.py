@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mcr import passes
 from mcr.errors import InputError
 from mcr.loggers.place import Place
 from mcr.numerics.malloc import keep_freed_memory
+
+PEAK, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # of Linux: a 5 in the first forgets the peak
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,20 @@ class Context:
 
         return {"device": self.device_name, "threads": torch.get_num_threads()}
 
+    @contextmanager
+    def spending(self) -> Iterator[dict[str, int]]:
+        """Within it a stage is computed; afterwards what it gives holds what that took, besides time.
+
+        ``forward_passes``, of one image each, and ``peak_megabytes``: on a GPU what torch had reserved there, else of
+        the whole process. Each where it is known: not of several processes, and memory beside a CPU on Linux alone.
+        """
+        spent: dict[str, int] = {}
+        _forget_peak(self.device_name)
+        with passes.counted() as found:
+            yield spent
+        if self.processes == 1:
+            spent |= {"forward_passes": found.images, **_peak(self.device_name)}
+
     def memory_format(self, name: str) -> Any:
         """torch's memory format of that name."""
         import torch
@@ -142,3 +160,27 @@ class Context:
         if self.runtime["threads"]:
             torch.set_num_threads(self.runtime["threads"])
         full_float32()
+
+
+def _forget_peak(device: str) -> None:
+    """Peak memory is counted from here on, where that can be."""
+    if device == "cpu":
+        with suppress(OSError):  # another system than Linux; there nothing is told
+            PEAK.write_text("5", encoding="ascii")
+    else:
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak(device: str) -> dict[str, int]:
+    """The most memory since then, in MB."""
+    if device != "cpu":
+        import torch
+
+        return {"peak_megabytes": round(torch.cuda.max_memory_reserved(device) / 1e6)}
+    if not os.access(PEAK, os.W_OK):
+        return {}
+    lines = STATUS.read_text(encoding="utf-8").splitlines()
+    most = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
+    return {} if most is None else {"peak_megabytes": round(int(most) * 1024 / 1e6)}

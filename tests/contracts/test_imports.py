@@ -24,7 +24,7 @@ ROWS = [
     {"evaluation", "objectives", "sampling", "weightspace"},
     {"store"},
     {"architectures", "attacks", "backdoors", "curves", "datasets", "injections", "schedules", "selection"},
-    {"numerics", "progress", "metric"},
+    {"numerics", "passes", "progress", "metric"},
     {"types", "digests", "spawning", "text"},
     {"digest_memory", "modules"},
     {"errors"},
@@ -63,7 +63,7 @@ HEAVY = {"torch", "pytorch_lightning", "torchvision", "torchmetrics"}
 # May not load torch, not even through what they import: the command line's views and the reading of tables.
 LIGHT_ROOMS = {
     *("__init__", "__main__", "app", "digest_memory", "digests", "errors", "evaluation", "metric", "modules", "plans"),
-    *("loggers", "progress", "reports", "selection", "store", "text"),
+    *("loggers", "passes", "progress", "reports", "selection", "store", "text"),
 }
 LIGHT_FILES = {
     *("datasets/__init__.py", "datasets/classes.py", "datasets/folder.py", "datasets/left_out.py"),
