@@ -528,7 +528,7 @@ SETTINGS = rows(
 # Made of networks that lie in files, or all at once: tested in test_cli.py and above.
 PARTS = rows(
     ("curve", "endpoint", "edit", "attack", "injection", "probe", "transform"),
-    ("endpoint=checkpoint", "edit=path_aware", "injection=none", "attack=none"),
+    ("endpoint=checkpoint", "edit=path_aware", "edit=together", "injection=none", "attack=none"),
 )
 
 
