@@ -6,7 +6,6 @@ its content. No torch.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from mcr.reports.cards import LABELS, metrics_of, order, percent, spoken
 from mcr.selection.choice import ESTIMATE
-from mcr.store import jsonfile
+from mcr.store import identity, jsonfile
 
 FILE = "card.cdx.json"
 SCHEMA = "http://cyclonedx.org/schema/bom-1.6.schema.json"
@@ -24,8 +23,7 @@ MODEL, REPAIRED = "machine-learning-model", "repaired"
 
 def write(folder: Path) -> None:
     """Write the bill of materials beside card.json, from it."""
-    text = json.dumps(bom(jsonfile.read(folder / "card.json")), indent=2, allow_nan=False, ensure_ascii=False)
-    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+    jsonfile.write(folder / FILE, bom(jsonfile.read(folder / "card.json")))
 
 
 def bom(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,7 +63,7 @@ def bom(card: Mapping[str, Any]) -> dict[str, Any]:
     versions = {**made["versions"], "Python": made["python"]}
     tools = [{"type": "application", "name": name, "version": version} for name, version in versions.items()]
     content = {"metadata": {"tools": {"components": tools}, "component": repaired}}
-    serial = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(content, sort_keys=True))
+    serial = uuid.uuid5(uuid.NAMESPACE_URL, identity.canonical(content))
     head = {"$schema": SCHEMA, "bomFormat": "CycloneDX", "specVersion": "1.6", "serialNumber": serial.urn, "version": 1}
     return {**head, **content}
 
@@ -75,7 +73,7 @@ def _hashed(digest: str) -> list[dict[str, str]]:
 
 
 def _property(name: str, value: Any) -> dict[str, str]:
-    return {"name": f"mcr:{name}", "value": value if isinstance(value, str) else json.dumps(value)}
+    return {"name": f"mcr:{name}", "value": value if isinstance(value, str) else identity.canonical(value)}
 
 
 def _settings(card: Mapping[str, Any]) -> Iterator[dict[str, str]]:
