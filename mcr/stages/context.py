@@ -170,7 +170,8 @@ def _forget_peak(device: str) -> None:
     else:
         import torch
 
-        torch.cuda.reset_peak_memory_stats(device)
+        if torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats(device)
 
 
 def _peak(device: str) -> dict[str, int]:
