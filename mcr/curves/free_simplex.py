@@ -15,9 +15,10 @@ from mcr.errors import InputError
 class FreeSimplex(Barycentric):
     """theta(u) = sum of shares times vertices: the N networks and some free ones, all of one flat simplex.
 
-    Benton et al. (2021, SPRO) join networks by such simplexes: every point of it has a low loss once the free vertices
-    are fitted, and ``penalty=volume`` makes it large. With two networks and one free vertex the two edges from one
-    network to the other over that vertex are a polygonal chain, and what lies between is fitted as well.
+    Benton et al. (2021, SPRO) widen such simplexes, and ``penalty=volume`` makes them large. With two networks and one
+    free vertex the two edges from one network to the other over that vertex are a polygonal chain. The straight edge
+    between the networks belongs to the simplex as well, and nothing can fit its barrier away: it is for networks that
+    are joined straight (aligned ones, snapshots). Benton's complexes of several simplexes leave that edge out.
 
     Attributes:
         ends: N, at least 2.
