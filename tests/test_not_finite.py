@@ -20,6 +20,15 @@ from mcr.stages import claimable
 from mcr.stages.scorecard import Answers, measured
 
 
+@pytest.mark.parametrize(("relation", "held"), [("<=", True), (">=", True), ("<", False), (">", False)])
+def test_a_difference_of_shares_that_equals_a_bound_is_on_it(relation: str, held: bool) -> None:
+    claim = {"source": "S", "quantity": "error.interior", "relation": relation, "value": 0.02, "standard_errors": 0}
+    for share in (0.265 - 0.245, 0.285 - 0.265):
+        assert share != 0.02
+        assert judge(claim, {"error": {"interior": share}}).held is held
+    assert judge(claim, {"error": {"interior": 0.02001}}).held is relation.startswith(">")
+
+
 def test_a_claim_about_what_is_not_finite_or_not_known_is_not_tested() -> None:
     claim = {"source": "E1", "quantity": "loss.max", "relation": "<", "value": 1.0, "standard_errors": 0}
     (unknown, infinite) = (

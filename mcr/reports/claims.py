@@ -11,6 +11,7 @@ from typing import Any
 
 from mcr.errors import InputError
 
+ROUNDING = 1e-9  # a difference of two shares (0.265 - 0.245) may miss by less the bound (0.02) that it equals
 RELATIONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
@@ -95,7 +96,8 @@ def judge(claim: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]], 
     text += f" by {claim['standard_errors']} standard errors over {over} ({margin:.3f})" if margin else ""
     if not isfinite(measured):
         return Verdict(claim["source"], text, None, held=False, untested=f"{metric} {statistic} is not finite")
-    return Verdict(claim["source"], text, measured, bool(RELATIONS[claim["relation"]](measured, bound)))
+    compared = bound if abs(measured - bound) < ROUNDING else measured
+    return Verdict(claim["source"], text, measured, bool(RELATIONS[claim["relation"]](compared, bound)))
 
 
 def told(verdicts: Sequence[tuple[str, Verdict]]) -> list[tuple[str, str]]:
