@@ -525,10 +525,10 @@ SETTINGS = rows(
     ("ends", "backdoor", "objective", "optimizer", "schedule", "logger", "evaluation", "normalization", "report"),
     ("backdoor=none",),
 )
-# Made of networks that lie in files, or all at once: tested in test_cli.py and above.
+# Made of networks that lie in files, or of all networks at once: tested in test_cli.py, and above by ends=.
 PARTS = rows(
     ("curve", "endpoint", "edit", "attack", "injection", "probe", "transform"),
-    ("endpoint=checkpoint", "edit=path_aware", "edit=together", "injection=none", "attack=none"),
+    ("endpoint=checkpoint", "edit=path_aware", "edit=together", "edit=match_jointly", "injection=none", "attack=none"),
 )
 
 
@@ -556,11 +556,9 @@ def test_every_part_runs_from_training_to_report(chosen: dict[str, str], make_sh
         "backdoor=badnets",
         "backdoor.size=2",
     ]
-    # A network is not aligned with itself, and all of them are aligned jointly.
-    names = ("start", "end", "third", "fourth")[: 3 if chosen["curve"] == "simplex" else joins]
-    edited = {"match_jointly": names, "match_weights": ("end",), "match_activations": ("end",)}
+    edited = "end" if chosen["edit"].startswith("match_") else "start"  # a network is not aligned with itself
     words += [f"endpoint@endpoints.end={chosen['endpoint']}"]
-    words += [f"+edit@endpoints.{name}.edits.added={chosen['edit']}" for name in edited.get(chosen["edit"], ("start",))]
+    words += [f"+edit@endpoints.{edited}.edits.added={chosen['edit']}"]
     words += ["reference@references.straight=simplex"] if chosen["curve"] != "simplex" else []
     words += [f"transform={chosen['transform']}", f"injection={chosen['injection']}", "attack.steps=2"]
     words += [*SNEAKING, "training.epochs=40"] if "sneaking" in chosen["injection"] else []
