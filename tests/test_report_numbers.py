@@ -202,6 +202,15 @@ def test_tables_hold_means_over_images_and_distances_of_weights(desk: Desk) -> N
             assert float(row[column]) == pytest.approx(share * dist(*ends), rel=1e-5, abs=1e-6)
 
 
+def test_half_of_the_places_lie_nearer_to_a_network_than_the_report_says(desk: Desk) -> None:
+    for name, label in (("path", "curve"), ("straight", "straight line")):
+        rows = desk.table(name)
+        norm = (float(rows[0]["norm"]) + float(rows[-1]["norm"])) / 2
+        shares = sorted(min(float(row["distance_to_start"]), float(row["distance_to_end"])) / norm for row in rows[1:4])
+        assert desk.summary["subspaces"][name]["nearest"] == pytest.approx(shares[1], rel=1e-6)
+        assert f"{100 * shares[1]:.3g} % ({label})" in (desk.folders["report"] / "report.md").read_text()
+
+
 def test_the_table_of_barriers_says_what_the_summary_says(desk: Desk) -> None:
     rows = {(row["path"], row["metric"]): row for row in desk.table("barriers")}
     for name, label in (("path", "curve"), ("straight", "straight line")):

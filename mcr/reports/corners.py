@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, median
 
 from mcr.evaluation.measured import Measured
 from mcr.evaluation.routes import Route
@@ -46,7 +47,17 @@ def networks(one: Measured) -> list[Network]:
 def apart(found: Sequence[Network]) -> float:
     """The largest distance between two networks, as a share of their mean norm."""
     largest = max(distance for one in found for distance in one.distances.values())
-    return largest / (sum(one.norm for one in found) / len(found))
+    return largest / fmean(one.norm for one in found)
+
+
+def nearest(one: Measured) -> float:
+    """How far the places between the networks lie from the nearest of these, the median, as a share of the mean norm.
+
+    On a straight line between two networks a quarter of what these are apart: what lies nearer tells less that is new.
+    """
+    rows, found = one.table().rows, networks(one)
+    between = [min(rows[index][f"distance_to_{network.name}"] for network in found) for index in one.grid.inner]
+    return median(between) / fmean(network.norm for network in found)
 
 
 def near(found: Sequence[Network], least: float) -> list[str]:
@@ -62,6 +73,12 @@ def near(found: Sequence[Network], least: float) -> list[str]:
     return [
         f"the networks lie at most {100 * share:.3g} % of their norm apart: that no loss rises between them says little"
     ]
+
+
+def nearest_line(spaces: Sequence[Measured]) -> str:
+    """How far from the networks the subspaces go."""
+    said = ", ".join(f"{100 * nearest(one):.3g} % ({markdown_cell(one.label)})" for one in spaces)
+    return f"Of the places between them half lie nearer to a network than: {said}.\n"
 
 
 def distances_section(found: Sequence[Network]) -> str:

@@ -91,5 +91,6 @@ class Space:
             "correlations": self.related,
             "images": self.measured.counts,
             "distances": [asdict(one) for one in corners.networks(self.measured)],
+            "nearest": corners.nearest(self.measured),
             "routes": {cost: [asdict(route) for route in found] for cost, found in self.routes.items()},
         }

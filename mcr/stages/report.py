@@ -123,7 +123,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     sections += [robustness.together_section(probe, one) for probe, one in asked.items()]
     sections += ["![points of the path together](together.png)\n"] if asked else []
     sections += [merged.section(merges)] if merges else []
-    sections += [corners.distances_section(networks_joined), *tables, document.ends_section(given, fitted.counts)]
+    sections += [corners.distances_section(networks_joined), corners.nearest_line(list(measured.values()))]
+    sections += [*tables, document.ends_section(given, fitted.counts)]
     (folder / "report.md").write_text("\n".join(sections), encoding="utf-8")
     summary = {
         "title": config["title"],
