@@ -30,6 +30,13 @@ def folder(tmp_path: Path) -> Path:
             place = tmp_path / "images" / part / f"class{index % 3}"
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((16, 16, 3), 80 * (index % 3) + index, np.uint8)).save(place / f"{index}.png")
+    for index in range(2):
+        for place in ("train/n0{}/images", "val/images"):
+            found = tmp_path / "tiny-imagenet-200" / place.format(index)
+            found.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (64, 64)).save(found / f"{index}.JPEG")
+    said = "".join(f"{index}.JPEG\tn0{index}\t0\t0\t62\t62\n" for index in range(2))
+    (tmp_path / "tiny-imagenet-200" / "val" / "val_annotations.txt").write_text(said)
     return tmp_path / "images"
 
 
@@ -90,6 +97,7 @@ def test_an_experiment_asks_at_full_size_for_nothing_that_is_refused(path: Path,
     """Settings out of range, keys that nothing reads, and claims about what will not be measured."""
     words = [f"experiment={path.stem}", "replicate=0"]
     words += [f"dataset.root={folder}"] if chosen(path, "dataset") == "imagefolder" else []
+    words += [f"paths.data={folder.parent}"] if chosen(path, "dataset") == "tiny_imagenet" else []
     checked: set[str] = set()
     for job in jobs_of(path, request_for, *words):
         stages = pipeline.ordered(pipeline.plan(job.config, run.title(job.config))[job.config["verb"]])
