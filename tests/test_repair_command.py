@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -266,10 +269,35 @@ def test_a_name_with_an_equals_sign_is_a_file(desk: Path) -> None:
     assert (run_folder(desk) / "cleaned.safetensors").is_file()
 
 
-def test_one_network_is_repaired_with_a_permuted_copy_and_the_card_warns(desk: Path) -> None:
+@pytest.fixture
+def repaired(desk: Path) -> Path:
     done = mcr(*WORDS, "a.pt", folder=desk)
     assert done.returncode == 0, done.stderr
-    card = json.loads((run_folder(desk) / "card.json").read_text())
+    return desk
+
+
+def test_a_run_is_signed_and_verified_as_the_documentation_says(repaired: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (repaired / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
+    public = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    (repaired / "key.pub").write_bytes(key.public_key().public_bytes(*public))
+    lines = re.findall(r"^model_signing .*", (Path(__file__).parents[1] / "docs" / "repair.md").read_text(), re.M)
+
+    def says(line: str) -> int:
+        program, *words = line.replace("TIME", run_folder(repaired).name).split()
+        return subprocess.run([Path(sys.executable).with_name(program), *words], cwd=repaired, check=False).returncode
+
+    assert [says(line) for line in lines] == [0, 0]
+    cleaned = run_folder(repaired) / "cleaned.safetensors"
+    content = bytearray(cleaned.read_bytes())
+    content[-1] ^= 1
+    cleaned.write_bytes(content)
+    assert says(lines[1]) != 0
+
+
+def test_one_network_is_repaired_with_a_permuted_copy_and_the_card_warns(repaired: Path) -> None:
+    card = json.loads((run_folder(repaired) / "card.json").read_text())
     assert card["settings"]["one_model"]
     assert any("made from the first" in line for line in card["warnings"])
     assert any("no trigger is known" in line for line in card["warnings"])
