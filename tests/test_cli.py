@@ -542,7 +542,7 @@ def test_a_script_that_ends_the_program_when_it_is_imported_is_refused(tmp_path:
 def replicates(count: int) -> Request:
     """A sweep over replicates."""
     cfg = {"verb": "report", "logger": {"kind": "none"}}
-    return Request((), tuple(Job((f"replicate={number}",), cfg) for number in range(count)), True, False, {})
+    return Request((), (), tuple(Job((f"replicate={number}",), cfg) for number in range(count)), True, False, {})
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,40 @@ def test_jobs_of_a_sweep_have_the_same_tables_under_every_launcher(launcher: str
     assert found == alone
 
 
+SWEPT = ("ends=aligned,robust_aligned", "replicate=0")
+
+
+@pytest.mark.parametrize(
+    ("words", "varied"),
+    [
+        ((*SWEPT, "curve=linear", "endpoints.start.epochs=1"), {}),
+        (
+            (*SWEPT, "endpoints.end.edits.align.tries=2", "edit@endpoints.end.edits.align=match_weights"),
+            {
+                "endpoints.end.edits.align.tries=2": "endpoints.end.edits.align.tries=choice(2)",
+                "edit@endpoints.end.edits.align=match_weights": "edit@endpoints.end.edits.align=choice(match_weights)",
+            },
+        ),
+        (("ends=aligned", "endpoints.end.edits.align.tries=2", "replicate=0,1"), {}),
+    ],
+    ids=["all fit", "an edit of swept ends", "an edit of the only ends"],
+)
+def test_words_that_fit_only_beside_a_swept_value_are_swept_as_well(words, varied, request_for) -> None:
+    request = request_for("-m", *words)
+    assert request.swept
+    assert list(request.given) == [varied.get(word, word) for word in words]
+    assert request.words == words
+
+
+@pytest.mark.slow
+def test_a_sweep_over_ends_takes_an_edit_that_not_all_ends_have(tmp_path: Path) -> None:
+    words = ["ends=aligned,robust_aligned", "endpoints.end.edits.align.tries=2", "debug=default", "logger=none"]
+    done = fresh("-m", "train", *words, "paths.root=tmp", folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (sweep,) = (tmp_path / "tmp" / "sweeps").iterdir()
+    assert [(sweep / job / ".hydra" / "overrides.yaml").is_file() for job in "012"] == [True, True, False]
+
+
 KILLER = """
 import os
 import signal

@@ -130,7 +130,7 @@ def dispatch(words: list[str]) -> int:
             f"hydra.sweep.dir={place} holds jobs already, which a search would mix with its own: name another"
         )
     folder = place if given else _new_folder(parent)
-    words = [*flags, *args.overrides, f"{key}={shorthands.quoted(str(folder))}", f"verb={verb}"]
+    words = [*flags, *request.given, f"{key}={shorthands.quoted(str(folder))}", f"verb={verb}"]
     if not request.swept:
         _start_hydra(words)
         return run.finish(folder)

@@ -183,7 +183,7 @@ class Composer:
     def compose(self, words: Sequence[str]) -> Composed:
         """The configuration of a line of overrides."""
         overrides = self.parser.parse_overrides([*self.extra, *words])
-        values = [override for override in overrides if self._is_value(override)]
+        values = [override for override in overrides if self.is_value(override)]
         words = tuple(str(override.input_line) for override in overrides if override not in values)
         if words not in self.known:
             self.known[words] = self._choose(words)
@@ -211,7 +211,7 @@ class Composer:
             self.trees[chosen.words] = OmegaConf.to_container(tree, resolve=False), identity.numbers(_resolved(tree))
         return self.trees[chosen.words]
 
-    def _is_value(self, override: Override) -> bool:
+    def is_value(self, override: Override) -> bool:
         """Whether an override only sets a plain value outside of Hydra's part: it chooses, adds and removes nothing."""
         key = override.key_or_group
         plain = not (override.is_add() or override.is_force_add() or override.is_delete() or override.package)

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mcr.app import differences, hints, trust
 from mcr.app.composition import UNKNOWN, Composed, Composer
+from mcr.app.given import given
 from mcr.app.sweepers import searches
 from mcr.datasets import folder
 from mcr.errors import InputError
@@ -94,10 +95,11 @@ class Job:
 class Request:
     """What a command line asks for: its overrides and its jobs; ``swept`` where Hydra's ``launcher`` starts several.
 
-    Where a sweeper searches (``searched``), the jobs are some that it may make.
+    Where a sweeper searches (``searched``), the jobs are some that it may make. Hydra gets the words ``given``.
     """
 
     words: tuple[str, ...]
+    given: tuple[str, ...]
     jobs: tuple[Job, ...]
     swept: bool
     searched: bool
@@ -135,15 +137,12 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
                 raise InputError(SEARCHES)
             found.append(Job(tuple(line), with_choices(config, composed.chosen.choices)))
         launcher = cast(dict[str, Any], OmegaConf.to_container(whole.chosen.hydra.launcher, resolve=False))
-        return Request(tuple(args.overrides), tuple(found), bool(swept), searched, launcher)
+        taken = given(composer, args.overrides) if swept else args.overrides
+        return Request(tuple(args.overrides), tuple(taken), tuple(found), bool(swept), searched, launcher)
 
 
 def check_names(conf: Path, args: argparse.Namespace) -> DictConfig:
-    """Hydra's own part of the configuration; values of the rest may still be missing.
-
-    Raises:
-        InputError: For an unknown key, group or option.
-    """
+    """Hydra's own part; of the rest values may still be missing. Raises InputError for an unknown name."""
     with Composer(conf, args) as composer, hints.explained(conf, args.overrides):
         own = composer.first(args.overrides).chosen.hydra
         trust.check(own)

@@ -39,7 +39,7 @@ FLOORS = {
         {"experiments"},
         {"run"},
         {"launching", "logged", "overrides", "terminal"},
-        {"published"},
+        {"given", "published"},
         {"titles"},
         {"composition", "hints", "trust"},
         {"differences", "synonyms"},
