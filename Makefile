@@ -53,6 +53,7 @@ reproduce-small: install
 	$(BIN)/mcr experiment=ren2025_robust_surface_digits
 	$(BIN)/mcr experiment=wortsman2021_simplex_digits
 	$(BIN)/mcr experiment=benton2021_simplex_digits
+	$(BIN)/mcr experiment=jafarpour2022_certified_digits
 
 bench: install
 	$(BIN)/python -m benchmarks

@@ -24,7 +24,7 @@ ROWS = [
     {"evaluation", "objectives", "sampling", "weightspace"},
     {"store"},
     {"architectures", "attacks", "backdoors", "curves", "datasets", "injections", "schedules", "selection"},
-    {"numerics", "passes", "progress", "metric"},
+    {"bounds", "numerics", "passes", "progress", "metric"},
     {"types", "digests", "spawning", "text"},
     {"digest_memory", "modules"},
     {"errors"},
