@@ -139,7 +139,7 @@ def test_an_experiment_runs_in_its_tiny_form(
     if "injection" in path.stem:
         words += TINY_INJECTION
         words += [] if chosen(path, "dataset") == "imagefolder" else ["dataset.split.validation=60"]
-    words += ["training.epochs=40"] if "snapshots" in path.stem else []
+    words += ["training.epochs=40"] if chosen(path, "endpoint@endpoints.end") == "snapshot" else []
     for job in covering(jobs_of(path, request_for, *words)):
         made = carried_out(job.config, job.config["verb"], tmp_path)
         goal = "card" if job.config["verb"] == "repair" else "report"
