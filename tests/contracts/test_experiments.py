@@ -139,6 +139,8 @@ def test_an_experiment_runs_in_its_tiny_form(
     if "injection" in path.stem:
         words += TINY_INJECTION
         words += [] if chosen(path, "dataset") == "imagefolder" else ["dataset.split.validation=60"]
+    # Networks of many layers on a dozen images.
+    words += ["optimizer.lr=1e-4", "fit.optimizer.lr=1e-4"] if chosen(path, "architecture") == "imported" else []
     words += ["training.epochs=40"] if chosen(path, "endpoint@endpoints.end") == "snapshot" else []
     for job in covering(jobs_of(path, request_for, *words)):
         made = carried_out(job.config, job.config["verb"], tmp_path)
