@@ -143,17 +143,21 @@ def test_differences_of_the_last_layer_are_bounded_more_tightly_than_two_logits(
     [
         (VitTiny(4, 1, 16, 2, 0.0, CLASSES, 1, (SIDE, SIDE)), "bounds: "),
         (nn.Sequential(nn.Flatten(), nn.Softmax(1)), "no bound is known for Softmax 1"),
+        (nn.Sequential(nn.Flatten(), nn.LeakyReLU(-0.5)), "no bound is known for LeakyReLU 1"),
         (nn.Sequential(nn.Conv2d(1, 3, SIDE), nn.BatchNorm2d(3), nn.Flatten()), "BatchNorm2d 1 in training mode"),
     ],
-    ids=["attention", "softmax", "batch statistics"],
+    ids=["attention", "softmax", "a slope that falls", "batch statistics"],
 )
 def test_what_has_no_bound_is_refused(network: nn.Module, said: str) -> None:
     with pytest.raises(InputError, match=said):
         margins(network.double(), IMAGES, LABELS, 0.1)
 
 
-def test_a_graph_follows_the_weights_of_its_network() -> None:
+def test_a_graph_follows_the_weights_and_the_mode_of_its_network() -> None:
     network = network_of("small_vgg")
+    with pytest.raises(InputError, match="in training mode"):
+        margins(network.train(), IMAGES, LABELS, 0.0)
+    network.eval()
     before = margins(network, IMAGES, LABELS, 0.0)
     for parameter in network.parameters():
         parameter.data *= 1.5

@@ -30,8 +30,9 @@ FUNCTIONS = {
 METHODS = {"relu", "sigmoid", "tanh", "flatten", "view", "reshape", "mean", "contiguous"}
 SUMS = {operator.add, operator.iadd, torch.add}
 DIFFERENCES = {operator.sub, operator.isub, torch.sub}
-# The networks whose graph is known; their layers are shared with it, so that it follows their weights.
-TRACED: WeakKeyDictionary[nn.Module, fx.GraphModule] = WeakKeyDictionary()
+SLOPES = ("negative_slope", "alpha")  # of those, where they fall if it is negative
+# The graphs of networks that are known, in evaluation and in training mode; they name layers and hold no weights.
+TRACED: WeakKeyDictionary[nn.Module, dict[bool, fx.Graph]] = WeakKeyDictionary()
 
 
 def margins(network: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
@@ -50,16 +51,17 @@ def margins(network: nn.Module, images: Tensor, labels: Tensor, eps: float) -> T
     Raises:
         InputError: For a network that cannot be traced, or one with a layer for which no bound is known.
     """
-    if network not in TRACED:
-        TRACED[network] = traced(network)
-    found = Intervals(TRACED[network], labels).run(around(images, eps))
+    graphs = TRACED.setdefault(network, {})
+    if network.training not in graphs:
+        graphs[network.training] = traced(network)
+    found = Intervals(network, graphs[network.training], labels).run(around(images, eps))
     if isinstance(found, Box):
         return _differences(found, labels)
     margin: Tensor = found
     return margin
 
 
-def traced(network: nn.Module) -> fx.GraphModule:
+def traced(network: nn.Module) -> fx.Graph:
     """The network's graph, a module with bounds of its own being one node of it."""
 
     class Tracer(fx.Tracer):
@@ -67,23 +69,23 @@ def traced(network: nn.Module) -> fx.GraphModule:
             return hasattr(m, "enclose") or super().is_leaf_module(m, module_qualified_name)
 
     try:
-        return fx.GraphModule(network, Tracer().trace(network))
+        return Tracer().trace(network)
     except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError) as error:
         line = str(error).splitlines()[0]
         raise InputError(f"bounds: torch.fx cannot trace this network, {line}") from error
 
 
 class Intervals(fx.Interpreter):
-    """Runs a graph on boxes.
+    """Runs the graph of a network on boxes.
 
     Attributes:
         labels: Of the images (B,).
     """
 
-    def __init__(self, graph: fx.GraphModule, labels: Tensor) -> None:
-        super().__init__(graph, garbage_collect_values=False)
+    def __init__(self, network: nn.Module, graph: fx.Graph, labels: Tensor) -> None:
+        super().__init__(network, garbage_collect_values=False, graph=graph)
         self.labels = labels
-        (end,) = (node for node in graph.graph.nodes if node.op == "output")
+        (end,) = (node for node in graph.nodes if node.op == "output")
         self.last = end.args[0]
 
     def run_node(self, n: fx.Node) -> Any:
@@ -107,7 +109,7 @@ class Intervals(fx.Interpreter):
             return _normalised(layer, args[0])
         if isinstance(layer, (nn.Dropout, nn.Dropout2d)) and not layer.training:
             return args[0]
-        if isinstance(layer, MONOTONE):
+        if isinstance(layer, MONOTONE) and all(getattr(layer, name, 0) >= 0 for name in SLOPES):
             return Box(layer(args[0].lower), layer(args[0].upper))
         raise _unknown(f"{type(layer).__name__} {target}" + (" in training mode" if layer.training else ""))
 
