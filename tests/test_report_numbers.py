@@ -265,6 +265,16 @@ def test_correlations_are_those_of_means_over_the_places(desk: Desk) -> None:
         assert not isnan(told["spearman_low"])
 
 
+def test_the_attack_of_a_figure_is_the_one_that_was_measured(desk: Desk, root: Path, request_for) -> None:
+    """On the same networks: an attack that the run has and no probe carries out is none."""
+    assert desk.summary["attack"] == {"norm": "linf", "eps": 0.06}
+    words = [word for word in WORDS if not word.startswith(("probes.", "claims="))]
+    nobody = ["probes.robust.images=0", "probes.stronger.images=0", "evaluation.hessian_images=0"]
+    cfg = request_for(*words, *nobody, f"paths.root={root}").jobs[0].config
+    folder, _ = carried_out(cfg, "report", root)["report"]
+    assert json.loads((folder / "summary.json").read_text())["attack"] == {}
+
+
 def test_a_stronger_attack_is_compared_on_its_own_images(desk: Desk) -> None:
     """At the ends and the worst place between them, on the 24 images that both attacks saw."""
     robust = desk.images("robust", "robust_accuracy")

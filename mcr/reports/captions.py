@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+BALL = ("norm", "eps")  # of an attack's settings
+
 
 def settings(titles: Sequence[str], attacks: Sequence[Mapping[str, Any]], said: str) -> str:
     """Data set and architecture, the attack's ball, and the number of images, as far as they are the same everywhere.
 
     Args:
         titles: Of the runs, which begin with data set and architecture, before a colon.
-        attacks: Settings of each run's attack; empty where nobody attacks.
+        attacks: Norm and radius of each run's attack; empty where nobody attacks.
         said: Of how many images of which split; "" where runs differ.
 
     >>> settings(["digits, mlp: a to b", "digits, mlp: c to d"], [{"eps": "8/255", "norm": "linf"}] * 2, "test 450")

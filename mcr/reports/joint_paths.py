@@ -69,9 +69,8 @@ def write(folder: Path, done: Sequence[joint.Finished], failures: joint.Failures
         images.spoken(fitted["images"], [metric.name for metric in metrics_of(fitted) if metric.label])
         for fitted in (summary["subspaces"][FITTED] for summary in summaries)
     }
-    settings = captions.settings(
-        titles, [job.config["attack"] for job in done], "".join(counted) if len(counted) == 1 else ""
-    )
+    attacks = [summary["attack"] for summary in summaries]
+    settings = captions.settings(titles, attacks, "".join(counted) if len(counted) == 1 else "")
     drawn = _figures(groups, panels, by_factor.design, settings)
     sheets = save_sheets(drawn, folder, config["report"]["formats"], config["report"]["dpi"])
     rows, records, counts = [], [], []

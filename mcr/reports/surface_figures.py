@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
+from textwrap import fill
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ MOST_METRICS = 6
 DISTANCE = "distance_to_"
 CONTOURS = 4  # about so many lines, labelled with what they stand for
 INCHES = 3.1  # of a map with its margins
+WIDE = 48  # letters of a title above one
 EDGE = withStroke(linewidth=2.2, foreground="white")  # dark text is read on any colour
 HALO = withStroke(linewidth=1.4, foreground="white", alpha=0.6)  # and so are dark lines
 
@@ -102,7 +104,7 @@ def _drawn(cells: Sequence[Sequence[Cell]], settings: str, titles: Sequence[str]
             figure.colorbar(bar, ax=[axis for _, axis in own], shrink=0.8)
     for line, title in zip(axes, titles, strict=False):
         # Above the titles of the maps, across all of them.
-        line[0].set_title(f"{figure_text(title)}\n\n", loc="left", fontsize=9)
+        line[0].set_title(f"{fill(figure_text(title), WIDE)}\n\n", loc="left", fontsize=9)
     head(figure, settings)
     return figure
 

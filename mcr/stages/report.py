@@ -86,7 +86,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     references = [figures.Line(one.measured.label, one.tables[""]) for name, one in spaces.items() if name != FITTED]
     panel = figures.Panel(config["title"], table, references, notes, errors=fitted.errors())
     said = images.spoken(fitted.counts, [metric.name for metric in table.metrics if metric.label])
-    drawn = {"figure": _drawn(panel, captions.settings([config["title"]], [_attack(stage)], said), spaces[FITTED])}
+    attack = _attack(stage)
+    drawn = {"figure": _drawn(panel, captions.settings([config["title"]], [attack], said), spaces[FITTED])}
     if asked:
         drawn["together"] = together.together_figure(asked)
     for name, figure in drawn.items():
@@ -137,6 +138,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "subspaces": {name: one.describe() for name, one in spaces.items()},
         "together": statistics,
         "stronger": stronger,
+        "attack": attack,
     }
     jsonfile.write(folder / SUMMARY, summary)
 
@@ -169,9 +171,10 @@ def _drawn(panel: figures.Panel, settings: str, space: Space) -> Any:
 
 
 def _attack(stage: Stage) -> Mapping[str, Any]:
-    """Settings of the attack that the path was measured under; empty where nobody attacks."""
+    """The ball of the attack that the path was measured under; empty where nobody attacks."""
     probes = [need.config["probe"] for role, need in stage.needs.items() if role.startswith(f"{FITTED}/")]
-    return next((probe["attack"] for probe in probes if "attack" in probe), {})
+    found: Mapping[str, Any] = next((probe["attack"] for probe in probes if "attack" in probe), {})
+    return {name: found[name] for name in captions.BALL if name in found}
 
 
 def _given(inputs: Mapping[str, Path]) -> list[str]:
