@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mcr.app import cli
 from mcr.architectures.mlp import Mlp
 from mcr.architectures.nemon import Implicit, Nemon
 from mcr.architectures.normalization import Normalized
@@ -25,6 +27,7 @@ from mcr.numerics.seeding import generator
 from mcr.objectives.certified import Certified
 from mcr.probes.certified_risk import CertifiedRisk
 from mcr.weightspace.batchnorm import refresh
+from tests.conftest import TINY
 
 CLASSES, SIDE = 3, 8
 
@@ -294,6 +297,22 @@ def test_radius_and_weight_grow_from_nothing() -> None:
     assert [one.weight for one in at] == pytest.approx([0, 0, 0.4, 0.8, 0.8])
     assert Certified(0.2, 0.8, 0.5, 0.5).at(0.5).eps == 0.2
     assert Certified(0.2, 0.8, 0.5, 0.5).at(0.49).eps == 0.0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("endpoint@endpoints.start=certified", "architecture=small_vgg"), "BatchNorm2d network.* in training mode"),
+        (("objective=certified", "architecture=small_vgg"), "BatchNorm2d network.* in training mode"),
+        (("+probe@probes.certified=certified_risk", "architecture=vit_tiny"), "bounds: "),
+    ],
+    ids=["an end", "a path", "a probe"],
+)
+def test_networks_without_bounds_are_refused_before_the_work(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    small = [word for word in TINY if not word.startswith("architecture")]
+    with pytest.raises(InputError, match=said):
+        cli.dispatch([*small, f"paths.root={tmp_path}", *words])
+    assert not list(tmp_path.rglob("network.safetensors"))
 
 
 @pytest.mark.parametrize("change", [{"eps": -0.1}, {"weight": 1.1}, {"begin": 0.6}, {"full": 1.1}])
