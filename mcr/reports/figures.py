@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -53,6 +54,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STYLES = ("--", "-.", ":")
 DARK = "#4d4d4d"
 MOST_COLUMNS = 6
+WIDE = 44  # letters of a line above a column
 FAR = 2.5  # a reference that rises to more than so many times the path would leave nothing to see of the path
 ROOM = 1.35  # above the path where such a reference leaves the panel
 
@@ -99,7 +101,7 @@ def path_figure(panels: Sequence[Panel], settings: str = "") -> Figure:
                 axis.set_ylabel(axis_title(metrics))
             if panel.notes.get(label):
                 axis.set_title(figure_text(panel.notes[label]), fontsize=8, color=GREY)
-        axes[0, column].set_title(figure_text(panel.title), fontsize=10)
+        axes[0, column].set_title(fill(figure_text(panel.title), WIDE), fontsize=10)
         axes[-1, column].set_xlabel("t")
     head(figure, settings)
     for metrics, line in zip(rows.values(), axes, strict=True):
