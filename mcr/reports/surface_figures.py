@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from mcr.evaluation.table import Table
 from mcr.metric import Metric
 from mcr.numerics.statistics import Values
-from mcr.reports.figures import BLUE, COLOURS, DARK, MARKERS, WIDE, Panel, plain
+from mcr.reports.figures import BLUE, COLOURS, DARK, MARKERS, Panel, plain
 from mcr.reports.headings import head
 from mcr.text import figure_text
 
@@ -25,6 +25,7 @@ MOST_METRICS = 6
 DISTANCE = "distance_to_"
 CONTOURS = 4  # about so many lines, labelled with what they stand for
 INCHES = 3.1  # of a map with its margins
+WIDE = 28  # letters of a line above one
 EDGE = withStroke(linewidth=2.2, foreground="white")  # dark text is read on any colour
 HALO = withStroke(linewidth=1.4, foreground="white", alpha=0.6)  # and so are dark lines
 
