@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from hydra._internal.hydra import Hydra
 from hydra.plugins.sweeper import Sweeper
-from hydra.types import RunMode
 
 from mcr.progress import of_job
 from mcr.text import CELL, printable
@@ -110,14 +108,13 @@ def _launch(start: Start, unfinished: Callable[[], tuple[set[int], set[int]]], j
 
 @contextmanager
 def _composed() -> Iterator[None]:
-    """Within it Hydra composes nothing to see whether it can, or whether this is a sweep: the plan knows."""
-    legal, mode = Sweeper.validate_batch_is_legal, Hydra.get_mode
+    """Within it Hydra does not compose every job just to see whether it can: the plan has, and a launcher will."""
+    before = Sweeper.validate_batch_is_legal
     Sweeper.validate_batch_is_legal = lambda *_: None  # type: ignore[method-assign]
-    Hydra.get_mode = lambda *_, **__: RunMode.MULTIRUN  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Sweeper.validate_batch_is_legal, Hydra.get_mode = legal, mode  # type: ignore[method-assign]
+        Sweeper.validate_batch_is_legal = before  # type: ignore[method-assign]
 
 
 def search(start: Start) -> None:
