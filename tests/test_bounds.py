@@ -26,6 +26,9 @@ from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 from mcr.objectives.certified import Certified
 from mcr.probes.certified_risk import CertifiedRisk
+from mcr.stages import suited
+from mcr.stages.artifacts import DataSpec
+from mcr.store.stage import Stage
 from mcr.weightspace.batchnorm import refresh
 from tests.conftest import TINY
 
@@ -60,7 +63,7 @@ class Odd(nn.Module):
         found = -2.0 * functional.relu(self.conv(images)) + 1
         found = (found - images) / -3.0 + torch.sigmoid(found)
         found = functional.max_pool2d(found, 2).mean(3)
-        return self.last(found.relu().mean(2).view(images.size(0), -1))
+        return self.last(found.relu().mean(2).view(images.size(0), found.shape[1]))
 
 
 def convolutional() -> nn.Module:
@@ -313,6 +316,25 @@ def test_networks_without_bounds_are_refused_before_the_work(words: tuple[str, .
     with pytest.raises(InputError, match=said):
         cli.dispatch([*small, f"paths.root={tmp_path}", *words])
     assert not list(tmp_path.rglob("network.safetensors"))
+
+
+class Picky:
+    """A probe of a user's own that not every network suits."""
+
+    def refuse(self, network: nn.Module, image: Tensor) -> None:
+        raise InputError(f"no network of images {tuple(image.shape)} suits")
+
+
+def test_whatever_can_refuse_a_network_is_asked_before_the_work() -> None:
+    certified = {"_target_": "mcr.probes.certified_risk.CertifiedRisk", "eps": 0.1, "least": 0.0}
+    assert suited.demanding({"probe": certified}) == [CertifiedRisk(0.1, 0.0)]
+    assert suited.demanding({"probe": {"_target_": "mcr.probes.risk.Risk", "precision": "fp32"}, "recipe": {}}) == []
+    architecture = {"_target_": "mcr.architectures.mlp.Mlp", "hidden": [4]}
+    normalization = {"_target_": "mcr.architectures.normalization.from_dataset"}
+    stage = Stage("measure", 1, {"architecture": architecture, "normalization": normalization}, {}, "")
+    spec = DataSpec(("a", "b"), 1, (SIDE, SIDE), [0.5], [0.5], {"all": 9}, (), ())
+    with pytest.raises(InputError, match=r"no network of images \(1, 1, 8, 8\) suits"):
+        suited.refuse_unsuited([Picky()], stage, spec)
 
 
 @pytest.mark.parametrize("change", [{"eps": -0.1}, {"weight": 1.1}, {"begin": 0.6}, {"full": 1.1}])

@@ -10,12 +10,14 @@ from pathlib import Path
 import cloudpickle
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.core.singleton import Singleton
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import OmegaConf
 
 from mcr.app import launching
-from mcr.app.overrides import register_resolvers
+from mcr.app.composition import Composer
+from mcr.app.overrides import parse_arguments, register_resolvers
 from tests.conftest import TINY
 from tests.processes import fresh
 
@@ -85,6 +87,26 @@ def test_words_that_fit_only_beside_a_swept_value_are_swept_as_well(words, varie
     assert request.swept
     assert list(request.given) == [varied.get(word, word) for word in words]
     assert request.words == words
+
+
+def test_an_interpolation_in_a_defaults_list_is_composed_as_hydra_does(tmp_path: Path) -> None:
+    files = {
+        "config": "defaults: [db: a, server: x, pair: '${db}_${server}', _self_]",
+        "db/a": "n: 1",
+        "db/b": "n: 2",
+        "server/x": "m: 3",
+        "pair/a_x": "both: 4",
+        "pair/b_x": "both: 5",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text(text)
+    for words, both in (([], 4), (["db=b"], 5)):
+        with Composer(tmp_path, parse_arguments([])) as composer:
+            found = composer.compose(words).config
+        with initialize_config_dir(str(tmp_path), version_base="1.3"):
+            assert found == compose("config", overrides=words)
+        assert found.pair.both == both
 
 
 @pytest.mark.slow

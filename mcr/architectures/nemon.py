@@ -12,7 +12,14 @@ from mcr.errors import InputError
 
 
 class Nemon(nn.Module):
-    """An implicit layer on the flattened image, then a linear one (Jafarpour et al. 2021, 2022, NEMON)."""
+    """An implicit layer on the flattened image, then a linear one (Jafarpour et al. 2021, 2022, NEMON).
+
+    Args:
+        units: Of the implicit layer; see ``Implicit``, as for the next three.
+        num_classes: C.
+        in_channels: D.
+        image_size: H and W.
+    """
 
     def __init__(
         self,
@@ -123,7 +130,7 @@ class Solution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, drive: Tensor, scale: Tensor, tolerance: float, iterations: int) -> Tensor:
         """Matrix K (n, n), drive d (B, n) and logarithms of the norm's weights (n,) to z (B, n)."""
-        # The largest step that is known to contract (Jafarpour et al. 2021, theorem 1).
+        # The largest step that is known to contract (Jafarpour et al. 2021).
         step = 1 / (1 - min(0.0, float(matrix.diagonal().min())))
         weights, found = scale.exp(), torch.zeros_like(drive)
         for _ in range(iterations):

@@ -22,6 +22,7 @@ class Box:
 
     @property
     def centre(self) -> Tensor:
+        """The middle of each side."""
         return (self.upper + self.lower) / 2
 
     @property

@@ -17,7 +17,7 @@ from mcr.objectives.objective import Objective
 class Certified(Objective):
     """(1 - weight) times the cross-entropy, plus weight times that of the lowest margins of all images in a box.
 
-    Gowal et al. (2018, eq. 12); Jafarpour et al. (2022). Radius and weight are 0 for a while, then grow linearly.
+    Gowal et al. (2018); Jafarpour et al. (2022). Radius and weight are 0 for a while, then grow linearly.
 
     Attributes:
         eps: Radius of the box in the maximum norm, in [0, 1] pixel units.
@@ -52,6 +52,10 @@ class Certified(Objective):
             return self
         share = (progress - self.begin) / (self.full - self.begin) if progress > self.begin else 0.0
         return replace(self, eps=share * self.eps, weight=share * self.weight)
+
+    def refuse(self, network: nn.Module, image: Tensor) -> None:
+        """Raises InputError for a network without bounds in training mode; from an image (1, D, H, W)."""
+        margins(network.train(), image, torch.zeros(1, dtype=torch.long), self.eps)
 
     def __call__(
         self, network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator

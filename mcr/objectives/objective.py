@@ -11,7 +11,11 @@ from mcr.attacks.evasion import Evasion
 
 
 class Objective(ABC):
-    """What training minimises at one network; one that attacks has an ``attack``."""
+    """What training minimises at one network; one that attacks has an ``attack``.
+
+    One that not every network suits has a method ``refuse``, of a network and an image (1, D, H, W), which raises
+    InputError before the work.
+    """
 
     attack: Evasion
 

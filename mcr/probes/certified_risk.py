@@ -41,6 +41,11 @@ class CertifiedRisk:
             raise InputError(f"probe=certified_risk: eps={self.eps} >= 0 and least={self.least} >= 0 needed")
 
     @torch.no_grad()
+    def refuse(self, network: nn.Module, image: Tensor) -> None:
+        """Raises InputError for a network without bounds; from an image (1, D, H, W)."""
+        margins(network.eval(), image, torch.zeros(1, dtype=torch.long), self.eps)
+
+    @torch.no_grad()
     def __call__(self, network: nn.Module, data: EvaluationBatches, draw: torch.Generator) -> dict[str, Tensor]:
         """Whether each image is certainly right, and by which margin of logits at least; each (N,)."""
         exact = copy.deepcopy(network).double().eval()

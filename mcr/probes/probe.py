@@ -13,7 +13,7 @@ from mcr.metric import Metric
 
 
 class Probe(Protocol):
-    """A question to one network.
+    """A question to one network. One that not every network suits has a ``refuse``, see ``Objective``.
 
     Attributes:
         metrics: What it measures.

@@ -15,7 +15,7 @@ from mcr.errors import InputError
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.merges.judge import Judge, Score
 from mcr.numerics.precision import ATTACK_PRECISIONS, PRECISIONS
-from mcr.stages import bounded, claimable, model, recipes
+from mcr.stages import claimable, model, recipes, suited
 from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
 from mcr.stages.load import take
 from mcr.store import build
@@ -143,8 +143,8 @@ def check_with_data(missing: list[Stage], store: Store) -> None:
             if part["cover"] and part["labels"] == "dirty":
                 check_share("poisoning: ratio, and cover from the same images, together", part["ratio"] + part["cover"])
         demanding = [attack for attack in map(build.build, _attacks(config)) if attack.least_classes > 2]
-        backdoors, bounds = _backdoors(config), bounded.asks(config)
-        if data is None or not (demanding or stage.name == "load" or backdoors or bounds or "material" in config):
+        backdoors, demands = _backdoors(config), suited.demanding(config)
+        if data is None or not (demanding or stage.name == "load" or backdoors or demands or "material" in config):
             continue
         if data.key not in specs:
             # A large folder is read twice for a user's files, which are to be refused at once, but not for less.
@@ -161,8 +161,8 @@ def check_with_data(missing: list[Stage], store: Store) -> None:
                 )
         if stage.name == "load":
             take(stage, spec)
-        if bounds:
-            bounded.refuse_unbounded(stage, spec)
+        if demands:
+            suited.refuse_unsuited(demands, stage, spec)
         for chosen, sources in backdoors:
             backdoor = build.build(chosen)
             backdoor.aim(torch.arange(len(spec.classes)), len(spec.classes))
