@@ -304,6 +304,43 @@ def test_what_may_be_meant_is_warned_of(name: str, words: list[str], caplog) -> 
     assert all(part in line and line in caplog.text for part, line in zip(words, lines, strict=True))
 
 
+class SlowStatistics(Sound):
+    """As torchvision's MnasNet, whose BatchNorm is made for a training of a million steps."""
+
+    def __init__(self, num_classes: int, momentum: float | None = 3e-4) -> None:
+        super().__init__(num_classes)
+        self.norm.momentum = momentum
+
+
+@pytest.mark.parametrize(
+    ("momentum", "steps", "left"),
+    [(3e-4, 1170, 70), (3e-4, 7600, 10), (0.01, 100, 37), (0.01, 230, None), (0.1, 1, None), (None, 1, None)],
+)
+def test_statistics_that_lag_behind_a_training_are_warned_of(momentum, steps: int, left: int | None, caplog) -> None:
+    found = made("SlowStatistics", spec(), momentum=momentum)
+    lines = trial.warned(found, spec(), "net", "train end", steps)
+    assert len(lines) == (left is not None)
+    assert all(f"after {steps} steps {left} % of its running statistics" in line for line in lines)
+    assert all(line in caplog.text for line in lines)
+    assert trial.warned(found, spec(), "net", "load end") == []
+    running = nn.BatchNorm1d(1, momentum=momentum)
+    for _ in range(steps):
+        running(torch.tensor([[4.0], [6.0]]))
+    kept = 100 * (1 - float(running.running_mean) / 5)
+    assert kept == pytest.approx(left, abs=0.5) if left is not None else kept <= 100 * max(trial.STALE, 0.9**steps)
+
+
+def test_a_report_says_that_the_statistics_lag_behind(make) -> None:
+    usual = [word for word in TINY if not word.startswith("architecture")]
+    target = f"architecture._target_={__name__}.SlowStatistics"
+    words = ("training.epochs=3", "evaluation.hessian_images=0", "probes.stronger.images=0")
+    folders = make(*usual, *words, target, "+edit@endpoints.end.edits.later=tune", tiny=False)
+    warned = json.loads((folders["report"][0] / "summary.json").read_text())["warnings"]
+    (line,) = [line for line in warned if "of its running statistics" in line]
+    # Three epochs of 32 images in batches of 16; the tuning that follows begins from statistics that were trained.
+    assert "has momentum 0.0003: after 6 steps 100 % of its" in line
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["squeezenet1_1", "mobilenet_v3_small", "shufflenet_v2_x1_0", "densenet121", "swin_t", "convnext_tiny"]

@@ -57,7 +57,6 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         load_state(network, read_network(inputs["init"]))
     name = config["architecture"]["_target_"]
     trial.refuse_untrainable(network, spec, name)
-    warnings = trial.warned(network, spec, name, stage.label)
     device = context.training_data_device
     train = session.images_to_fit_on(config, inputs, context, "all", device)
     if config["material"]["held_out"]:
@@ -73,10 +72,13 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         **_suspects(network, inputs),
         **parts(recipe),
     )
+    shown = batches(config, train, inputs)
+    steps = None if "init" in inputs else len(shown) * epochs(recipe)[0]
+    warnings = trial.warned(network, spec, name, stage.label, steps)
     with training_loggers(stage, context.place) as loggers:
         fitted = fit(
             module,
-            batches(config, train, inputs),
+            shown,
             watched,
             folder,
             label=stage.label,

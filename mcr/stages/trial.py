@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import is_lazy
 
@@ -21,6 +22,8 @@ from mcr.stages.artifacts import DataSpec
 log = logging.getLogger("mcr")
 IMAGES = 2  # BatchNorm in training mode needs two
 PASSES = 4  # in training mode: a block may be left out of one of them at random
+USUAL = 0.1  # torch's momentum of BatchNorm
+STALE = 0.1  # share of the first statistics, 0 and 1, that a training may leave in the running ones
 SAME = 1e-3  # of the logits' norm: more than rounding, which two ways of computing attention differ by
 FAULTS = {  # of a gradient, see ``slope.fault``
     "wrong": "is not the slope of its logits (a part is detached, or has a backward of its own)",
@@ -91,12 +94,19 @@ def refuse_untrainable(model: nn.Module, spec: DataSpec, name: str) -> None:
             )
 
 
-def warned(model: nn.Module, spec: DataSpec, name: str, label: str) -> list[str]:
+def warned(model: nn.Module, spec: DataSpec, name: str, label: str, steps: int | None = None) -> list[str]:
     """What may be meant so, but changes results: probabilities for logits, wrong gradients, parameters not trained.
 
     It is logged, under the label of a stage, and returned for a report.
+
+    Args:
+        model: Of the user.
+        spec: The data's facts.
+        name: What a line calls it.
+        label: Of the stage.
+        steps: Of a training from fresh weights that is about to begin: whether BatchNorm's statistics keep up with it.
     """
-    found = []
+    found = [] if steps is None else _stale(model, name, steps)
     logits = _answer(model, _images(spec), spec, name, training=False)
     if (logits >= 0).all() and ((logits.sum(1) - 1).abs() < SAME).all():
         found.append(
@@ -117,6 +127,20 @@ def warned(model: nn.Module, spec: DataSpec, name: str, label: str) -> list[str]
     for line in found:
         log.warning("  %-22s %s", label, line)
     return found
+
+
+def _stale(model: nn.Module, name: str, steps: int) -> list[str]:
+    """Some families set a momentum for trainings of a million steps: torchvision's MnasNet 3e-4."""
+    momenta = [m.momentum for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    least = min((momentum for momentum in momenta if momentum is not None), default=1.0)
+    left = (1 - least) ** steps
+    if least >= USUAL or left <= STALE:
+        return []
+    return [
+        f"BatchNorm of {name} has momentum {least:g}: after {steps} steps {100 * left:.0f} % of its running statistics "
+        "are still the first ones, so that it may know little in evaluation mode; train longer, or take a network "
+        f"with a greater momentum (torch's own is {USUAL:g})"
+    ]
 
 
 def _gradients(model: nn.Module, spec: DataSpec, name: str) -> dict[str, Tensor | None]:
