@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mcr.attacks import foolbox_adapter
 from mcr.attacks.evasion import Evasion
+from mcr.errors import InputError
 from mcr.types import Classifier
 
 
@@ -25,6 +26,7 @@ class CarliniWagner(Evasion):
         steps: Steps for each weight.
         searches: Steps of the bisection.
         step_size: Of the optimiser (Adam).
+        confidence: Margin of logits by which a point has to be misclassified: the larger, the farther it lies.
     """
 
     eps: float
@@ -32,8 +34,11 @@ class CarliniWagner(Evasion):
     steps: int
     searches: int
     step_size: float
+    confidence: float
 
     def __post_init__(self) -> None:
+        if self.confidence < 0:
+            raise InputError(f"carlini_wagner: confidence={self.confidence} must not be negative")
         foolbox_adapter.check("carlini_wagner", self.eps, self.norm, ("l2",))
 
     def candidates(
@@ -42,7 +47,10 @@ class CarliniWagner(Evasion):
         """The points found (B, D, H, W), clipped to the ball."""
         return foolbox_adapter.nearest(
             lambda attacks: attacks.L2CarliniWagnerAttack(
-                steps=self.steps, binary_search_steps=self.searches, stepsize=self.step_size
+                steps=self.steps,
+                binary_search_steps=self.searches,
+                stepsize=self.step_size,
+                confidence=self.confidence,
             ),
             *(classifier, images, labels, self.eps, generator),
         )

@@ -22,6 +22,7 @@ ROOMS = (  # of this package, that have what a configuration names
         "backdoors",
         "curves",
         "datasets",
+        "detectors",
         "edits",
         "injections",
         "merges",

@@ -41,6 +41,7 @@ SHIPPED = {
     "curve": "bezier bezier_surface bezier_surface_4x4 bezier_triangle bilinear free_simplex linear polychain simplex",
     "dataset": "cifar10 cifar100 digits fashion_mnist imagefolder imagefolder_clean mnist svhn synthetic tiny_imagenet",
     "debug": "default",
+    "detector": "local_tangent nearest_neighbours",
     "edit": "inject match_activations match_jointly match_weights path_aware permute poison_tune prune together tune",
     "endpoint": "adversarial certified checkpoint copy fgsm_rs fresh permuted_copy poisoned snapshot standard swa "
     "trades tuned_copy",
@@ -62,8 +63,8 @@ SHIPPED = {
     "normalization": "dataset fixed",
     "objective": "adversarial adversarial_warmup certified cross_entropy disturbed fgsm_rs trades",
     "optimizer": "adamw sgd",
-    "probe": "accuracy alignment answer answer_attacked attack_success calibration certified_risk ensemble "
-    "gradient_similarity input_curvature recovered risk risk_fitted robust_risk stronger_attacks success transfer "
+    "probe": "accuracy alignment answer answer_attacked attack_success calibration certified_risk detection "
+    "ensemble gradient_similarity input_curvature recovered risk risk_fitted robust_risk stronger_attacks success transfer "
     "triggered_similarity",
     "reference": "bilinear regular simplex straight",
     "repair": "anp augmented average clp finetune fst ft_sam i_bau nad noise path_augmented path_point portfolio prune "
@@ -80,7 +81,7 @@ SHIPPED = {
 }
 OPTIONS = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
 OVERLAYS = ("ends", "experiment", "hparams_search", "debug")  # they only override others
-# Where an option of a group stands in a configuration, and the word that puts it there.
+# Where an option of a group stands in a configuration, and the words that put it there.
 PLACES = {
     "endpoint": ("endpoints.end", "endpoint@endpoints.end"),
     "merge": ("merges.added", "+merge@merges.added"),
@@ -88,6 +89,7 @@ PLACES = {
     "probe": ("probes.added", "+probe@probes.added"),
     "edit": ("endpoints.end.edits.added", "+edit@endpoints.end.edits.added"),
     "signal": ("suspicion.signals.masks", "signal@suspicion.signals.masks"),
+    "detector": ("probes.seen.detector", "+probe@probes.seen=detection detector@probes.seen.detector"),
 }
 # What only the program knows, by group: constructor arguments that no YAML holds.
 TRAINING = {"network", "objective", "optimizer", "schedule", "num_classes", "seed", "training", "suspects"}
@@ -116,6 +118,7 @@ HOMES = {
     "backdoor": "backdoors",
     "curve": "curves",
     "dataset": "datasets",
+    "detector": "detectors",
     "edit": "edits",
     "injection": "injections",
     "merge": "merges",
@@ -147,6 +150,7 @@ SHARED = {
         "split",
         "torchvision_source",
     },
+    "detector": set(),
     "injection": {"injected"},
     "merge": {"judge"},
     "probe": {"answers", "divergence", "input_gradient", "input_hessian", "hessian_product", "piecewise", "triggered"},
@@ -215,7 +219,9 @@ def composed(files: Path) -> Composed:
                 tuple(group for group in OPTIONS if group not in (*OVERLAYS, "hydra")),
                 OPTIONS[group].index(option),
             )
-        words = [f"{PLACES.get(name, (name, name))[1]}={value}" for name, value in chosen.items()]
+        words = [
+            word for name, value in chosen.items() for word in f"{PLACES.get(name, (name, name))[1]}={value}".split()
+        ]
         words += [needed[value] for value in chosen.values() if value in needed]
         words += more
         if tuple(words) not in known:
