@@ -170,7 +170,7 @@ def test_a_great_change_is_seen_and_a_small_one_that_breaks_the_network_is_not()
     broken = images[:, 0, 0, 0].double() / 255 > 0.35
     assert 0 < int(broken.sum()) < 40
     assert torch.equal(small["undetected_success"], (broken & (small["detected"] == 0)).double())
-    assert 0 < int(small["undetected_success"].sum())
+    assert int(small["undetected_success"].sum()) > 0
     assert torch.equal(small["noise_excess"], small["noise_auc"] - small["auc"])
     assert float(small["noise_excess"].abs().max()) > 0
     assert all(value.shape == (40,) and value.dtype == torch.float64 for value in small.values())

@@ -58,8 +58,8 @@ class Detection:
 
         ``auc`` is the share of clean images that lie nearer than the attacked image, one as far counting half, so that
         the mean is the area under the detector's curve; ``noise_auc`` the same of the image with noise of the attack's
-        l2 size, ``noise_excess`` how much it is above ``auc``; ``detected`` whether the attacked image lies beyond the threshold; ``undetected_success`` whether it
-        does not and breaks the network.
+        l2 size; ``noise_excess`` how much that is above ``auc``; ``detected`` whether the attacked image lies beyond
+        the threshold; ``undetected_success`` whether it does not and breaks the network.
         """
         found = robust_risk(network, data, self.attack, draw, self.precision, len(data.images))
         clean = torch.cat([images for images, _ in data]).cpu().double()

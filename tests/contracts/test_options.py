@@ -64,8 +64,8 @@ SHIPPED = {
     "objective": "adversarial adversarial_warmup certified cross_entropy disturbed fgsm_rs trades",
     "optimizer": "adamw sgd",
     "probe": "accuracy alignment answer answer_attacked attack_success calibration certified_risk detection "
-    "ensemble gradient_similarity input_curvature recovered risk risk_fitted robust_risk stronger_attacks success transfer "
-    "triggered_similarity",
+    "ensemble gradient_similarity input_curvature recovered risk risk_fitted robust_risk stronger_attacks success "
+    "transfer triggered_similarity",
     "reference": "bilinear regular simplex straight",
     "repair": "anp augmented average clp finetune fst ft_sam i_bau nad noise path_augmented path_point portfolio prune "
     "rebn scratch shared_perturbation swap",
