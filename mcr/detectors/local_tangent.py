@@ -47,4 +47,5 @@ class LocalTangent:
         plane = torch.linalg.svd(near - centre[:, None], full_matrices=False).Vh[:, : self.directions]
         away = points - centre
         along = torch.einsum("mdp,mp->md", plane, away)
-        return (away - torch.einsum("mdp,md->mp", plane, along)).norm(dim=1)
+        left: Tensor = (away - torch.einsum("mdp,md->mp", plane, along)).norm(dim=1)
+        return left

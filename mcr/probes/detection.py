@@ -109,4 +109,5 @@ def disturbed(clean: Tensor, attacked: Tensor, draw: torch.Generator) -> Tensor:
     """
     signs = torch.randint(0, 2, clean.shape, generator=draw).to(clean) * 2 - 1
     size = (attacked - clean).flatten(1).norm(dim=1) / clean[0].numel() ** 0.5
-    return (clean + signs * size[:, None, None, None]).clamp(0, 1)
+    noisy: Tensor = clean + signs * size[:, None, None, None]
+    return noisy.clamp(0, 1)
