@@ -144,6 +144,23 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["repair", "card.reactivation.steps=[]"], "must be not empty"),
         (["+attack@probes.strnger.attacks.square=square"], "did you mean probes.stronger"),
         (["+attack@evaluation.guard.attacks.square=square"], "nothing reads"),
+        (
+            ["+attack@probes.robust.attack=fgsm", "probes.robust.attack.eps=0.3"],
+            "probes.robust.attack.eps=0.3: nothing",
+        ),
+        (
+            ["+attack@probes.stronger.attacks.l2=pgd", "probes.stronger.attacks.l2.norm=l2"],
+            "attack.norm=linf is for all",
+        ),
+        (["+probe@probes.a=attack_convergence", "attack.start=zero"], "compares random starts"),
+        (
+            [
+                "+probe@probes.a=detection",
+                "detector@probes.a.detector=local_tangent",
+                "probes.a.detector.directions=99",
+            ],
+            "less than neighbours=15",
+        ),
         (["+edit@endpoints.strat.edits.tune=tune"], "did you mean endpoints.start"),
         (["+probe@probe.mine=calibration"], "nothing reads"),
         (["pair=robust_robust"], "there is no pair"),

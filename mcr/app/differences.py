@@ -51,6 +51,18 @@ def changes(before: Any, after: Any, root: Any, where: str = "") -> Iterator[tup
             yield path, ABSENT, new
 
 
+def unheard(config: Mapping[str, Any], key: str) -> str | None:
+    """What to say of a radius or norm that is given to another attack than the run's: that stays in the run's ball."""
+    where, _, name = key.rpartition(".")
+    nested = where.endswith(".attack") or where.rpartition(".")[0].endswith(".attacks")
+    if name not in ("eps", "norm") or not nested or "_target_" not in at(config, where):
+        return None
+    value, own = at(config, key), config["attack"].get(name)
+    if own is None or value == own:
+        return None
+    return f"{key}={value}: nothing reads it, another attack stays in the run's ball; attack.{name}={own} is for all"
+
+
 def at(tree: Any, key: str) -> Any:
     """The value at a dotted key; an empty mapping holds what differs from the root's choice of its name."""
     found, before = tree, ""

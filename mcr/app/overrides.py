@@ -208,6 +208,8 @@ class _Checker:
         config = plain(composed.config)
         _check_known(config)
         for key, _, _ in changed:
+            if unheard := differences.unheard(config, key):
+                raise InputError(unheard)
             # A value that is an interpolation may be a whole mapping.
             found = differences.changes(differences.at(meant, key), differences.at(config, key), meant, key)
             for name, old, value in _read(found, meant):
