@@ -37,7 +37,7 @@ class Detection:
 
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("auc", "share", "higher", "AUC of the detector"),
-        Metric("noise_auc", "share", "neither", "AUC of the detector"),
+        Metric("noise_auc", "share", "neither", "the same of harmless noise"),
         Metric("noise_excess", "share", "lower", ""),
         Metric("detected", "share", "higher", ""),
         Metric("undetected_success", "share", "lower", ""),
