@@ -172,6 +172,117 @@ def test_a_graph_follows_the_weights_and_the_mode_of_its_network() -> None:
     assert torch.allclose(after, differences(network(IMAGES)))
 
 
+class Branched(nn.Module):
+    """Two layers, and in between what a subclass does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(6)
+        self.flat, self.a, self.b = nn.Flatten(), nn.Linear(SIDE * SIDE, 6), nn.Linear(6, 6)
+        self.norm, self.rest, self.last = nn.Identity(), nn.ReLU(inplace=True), nn.Linear(6, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.between(self.a(self.flat(images))))
+
+
+class Kept(Branched):
+    def between(self, h: Tensor) -> Tensor:
+        out = self.b(h)
+        out += h  # as residual networks do: what changes is not read again
+        return out
+
+
+class Twice(Branched):
+    def between(self, h: Tensor) -> Tensor:
+        skip = h
+        h += self.b(h)
+        return h + skip
+
+
+class ThroughViews(Branched):
+    def between(self, h: Tensor) -> Tensor:
+        view = self.norm(h.view(-1, 2, 3))
+        flat = h[:, :4]
+        flat *= 2.0
+        return view.flatten(1) + 1.0
+
+
+class Rectified(Branched):
+    def between(self, h: Tensor) -> Tensor:
+        return self.rest(h) + h  # both are the rectified one
+
+
+class Listed(Branched):
+    def between(self, h: Tensor) -> Tensor:
+        return torch.cat([h.relu(), h], 1)[:, :6]
+
+
+class Named(Branched):
+    def between(self, h: Tensor) -> Tensor:
+        return self.b(input=h).view(h.size(dim=0), -1).to(h.dtype)
+
+
+class Facts(Branched):
+    def between(self, h: Tensor) -> Tensor:
+        return h + torch.ones(6, dtype=h.dtype, device=h.device)
+
+
+class Pair(Branched):
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.a(self.flat(images))
+        return self.last(h), h
+
+
+class Deaf(Branched):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last.bias.expand(5, -1)
+
+
+@pytest.mark.parametrize("kind", [Kept, Rectified, Facts])
+def test_what_is_changed_in_place_and_not_read_again_has_its_bounds(kind: type[nn.Module]) -> None:
+    network = kind().double().eval()
+    assert torch.allclose(margins(network, IMAGES, LABELS, 0.0), differences(network(IMAGES)), atol=1e-9)
+    least = margins(network, IMAGES, LABELS, 0.03)
+    draw = torch.Generator().manual_seed(8)
+    for _ in range(30):
+        moved = (IMAGES + 0.03 * (2 * torch.rand(IMAGES.shape, generator=draw, dtype=torch.float64) - 1)).clamp(0, 1)
+        assert bool((differences(network(moved)) >= least - 1e-9).all())
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (Twice(), "torch.fx traces another network than this"),
+        (ThroughViews(), "torch.fx traces another network than this"),
+        (Listed(), "no bound is known for cat"),
+        (Named(), "no bound is known for to"),
+        (Pair(), "must answer with one tensor of logits"),
+        (Deaf(), "must answer with one tensor of logits"),
+        (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(SIDE**2, track_running_stats=False)), "without running statistics"),
+        (nn.Sequential(nn.Flatten(), nn.Softmax(1)).train(), "Softmax 1; probe="),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_a_refusal_is_one_line_that_says_why(network: nn.Module, said: str) -> None:
+    mode = network.training
+    with pytest.raises(InputError, match=said) as caught:
+        margins(network.double().train(mode and "Softmax" in said), IMAGES, LABELS, 0.1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_graph_follows_the_layers_of_its_network() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, CLASSES)).double().eval()
+    margins(network, IMAGES, LABELS, 0.0)
+    network.append(nn.Linear(CLASSES, CLASSES).double())
+    assert torch.allclose(margins(network, IMAGES, LABELS, 0.0), differences(network(IMAGES)))
+    network.append(nn.Dropout()).eval()
+    assert torch.allclose(margins(network, IMAGES, LABELS, 0.0), differences(network(IMAGES)))
+    network[3].train()
+    with pytest.raises(InputError, match="Dropout 3 in training mode"):
+        margins(network, IMAGES, LABELS, 0.0)
+
+
 # The implicit layer
 
 
