@@ -94,6 +94,12 @@ def test_costs_are_summed_by_repair_and_a_shared_stage_counts_once(tmp_path: Pat
         "this card": {"stages": 1, "seconds": 16.0, "forward_passes": 80, "peak_megabytes": 6},
         "in all": {"stages": 6},
     }
+    record(tmp_path, "choose", "f", {}, seconds=8.0, forward_passes=40, peak_megabytes=9, resumed=True)
+    again = record(tmp_path, "card", "g", {"choose": ("choose", "f")}, seconds=1.0)
+    assert {row["of"]: row for row in costs.of(again)}["signals and choice"] == {
+        "of": "signals and choice",
+        "stages": 1,
+    }
     (tmp_path / "card.md").write_text("# Card\n")
     (tmp_path / "card.json").write_text("{}")
     costs.add(tmp_path, last)

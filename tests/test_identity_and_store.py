@@ -124,6 +124,10 @@ def test_a_failed_computation_publishes_nothing_and_can_go_on(tmp_path: Path, er
     assert not store.has(stage)
     assert not store.folder(stage).exists()
     found = store.fetch(stage, lambda folder: (folder / "rest").write_text((folder / "half").read_text()), cpu)
+    # What the first try took is not in its numbers, and the record says so.
+    assert json.loads((found / "stage.json").read_text())["provenance"]["resumed"] is True
+    other = store.fetch(Stage("whole", 1, {}), lambda folder: (folder / "all").write_text("x"), cpu)
+    assert "resumed" not in json.loads((other / "stage.json").read_text())["provenance"]
     assert (found / "rest").read_text() == "h"
 
 

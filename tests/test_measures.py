@@ -21,8 +21,7 @@ from mcr.numerics.seeding import generator
 from mcr.plans import pipeline
 from mcr.probes.calibration import Calibration
 from mcr.probes.risk import risk
-from mcr.stages import artifacts, checks, model
-from mcr.stages import measure as stage_of_measures
+from mcr.stages import artifacts, checks, model, worst
 from mcr.stages.artifacts import spec_of
 from mcr.stages.report import _unknown
 from mcr.store import jsonfile
@@ -482,7 +481,10 @@ def test_a_quiet_report_warns_of_nothing(make, config: Callable[..., dict[str, A
 
 
 def test_the_worst_place_inside_is_found_though_an_end_is_worse(tmp_path: Path) -> None:
-    (tmp_path / "measure.json").write_text(json.dumps({"means": {"robust_loss": [9.0, 1.0, 3.0, 2.0, 5.0]}}))
-    placed = {"shares": [[1, 0], [0.75, 0.25], [0.5, 0.5], [0.25, 0.75], [0, 1]]}
-    config = {"at": "worst", "worst": "robust_loss"}
-    assert stage_of_measures._asked(config, placed, {"worst": tmp_path}) == [0, 2, 4]
+    metrics = [{"name": "robust_loss", "better": "lower"}, {"name": "robust_accuracy", "better": "higher"}]
+    means = {"robust_loss": [9.0, 1.0, 3.0, 2.0, 5.0], "robust_accuracy": [0.1, 0.9, 0.5, 0.3, 0.2]}
+    (tmp_path / "measure.json").write_text(json.dumps({"metrics": metrics, "means": means}))
+    shares = [[1, 0], [0.75, 0.25], [0.5, 0.5], [0.25, 0.75], [0, 1]]
+    # Of a loss the highest value inside, of an accuracy the lowest.
+    for metric, place in (("robust_loss", 2), ("robust_accuracy", 3)):
+        assert worst.asked({"at": "worst", "worst": metric}, shares, {"worst": tmp_path}) == [0, place, 4]

@@ -13,6 +13,7 @@ from mcr.errors import InputError
 from mcr.metric import Metric
 from mcr.reports import card_document, cards, repair_dots, repair_figures, repairs
 from mcr.reports.claims import Verdict
+from mcr.stages.candidates import _name
 from mcr.stages.scorecard import effect
 
 # Cards
@@ -48,6 +49,7 @@ def card(**changes: Any) -> dict[str, Any]:
         "measured_on": {
             "images": 321,
             "which": "test images",
+            "chose": False,
             "metrics": {"clean_accuracy": 321, "attack_success": 290, "injection_success": 4},
             "classes": {"cat": 170},
         },
@@ -106,16 +108,22 @@ WARNED = {
     "a narrow margin": ({"selection__margin": 0.01}, "the margin is 1.0"),
     "near the start": ({"chosen": {"t": 0.1}}, "t = 0.10 lies near an end"),
     "near the end": ({"chosen": {"t": 0.9}}, "t = 0.90 lies near an end"),
+    "near a corner": ({"chosen": {"u": 0.95, "v": 0.04}}, "u = 0.95, v = 0.04 lies near an end"),
     "accuracy lost": ({"metrics__clean_accuracy__lost": 0.06}, "6.0 points of clean accuracy are lost"),
-    "an empty class": ({"of_each_class": {"cat": 3, "dog": 0, "cow": 0}}, "no clean image of dog, cow"),
+    "an empty class": ({"of_each_class": {"cat": 3, "dog": 0, "cow": 0}}, "no clean image of the classes dog, cow"),
     "no trigger": ({"metrics": UNKNOWN}, "no trigger is known"),
     "backdoor left": ({"metrics__attack_success__after": 0.11}, "still there"),
+    "all of it left where half would have that label anyway": (
+        {"metrics": card()["metrics"] | {"attack_without_trigger": INJECTED | {"after": 0.5}}}
+        | {"metrics__attack_success__after": 1.0},
+        "attack success 100.0 %",
+    ),
     "errors left": (
         {"metrics": UNKNOWN | {"injection_success": INJECTED | {"after": 0.2}}},
         "still there",
     ),
     "no test images": (
-        {"measured_on__which": "the held-out clean images, which also chose the repair"},
+        {"measured_on__chose": True},
         "no test images",
     ),
     "one model": ({"settings__one_model": True}, "made from the first"),
@@ -136,6 +144,12 @@ SILENT = {
     "just enough held-out images": {"held_out__images": 380},  # 0.91 * 0.09 / 0.015^2 is 364
     "off the ends": {"chosen": {"t": 0.11}},
     "off the other end": {"chosen": {"t": 0.89}},
+    "on an edge of a surface": {"chosen": {"u": 0.95, "v": 0.5}},
+    "a threshold that is called u": {"chosen": {"u": 0.05}},
+    "what the trigger adds to chance": {
+        "metrics": card()["metrics"] | {"attack_without_trigger": INJECTED | {"after": 0.5}},
+        "metrics__attack_success__after": 0.54,
+    },
     "on no path": {"chosen": {"draw": 3}},
     "little lost": {"metrics__clean_accuracy__lost": 0.05},
     "more accurate than before": {"metrics__clean_accuracy__lost": -0.3},
@@ -154,6 +168,25 @@ def test_a_warning_appears_for_its_reason_and_alone(name: str) -> None:
     changes, words = WARNED[name]
     (found,) = cards.warnings(card(**changes))
     assert words in found
+
+
+def test_places_of_three_dimensions_are_told_apart() -> None:
+    rows = [{"rate": 0.1, "u1": 0.2, "u2": 0.3, "u3": last, "accuracy": 0.5} for last in (0.1, 0.4)]
+    assert [cards.candidate(row) for row in rows] == [f"rate 0.1 u1 0.2 u2 0.3 u3 {last}" for last in (0.1, 0.4)]
+    assert len({_name(row) for row in rows}) == 2
+    assert cards.candidate({"accuracy": 0.5, "off_centre": 0.2}) == cards.ONLY
+
+
+def test_what_is_not_known_is_said_so() -> None:
+    assert cards.percent(float("nan")) == "not known"
+    chosen = {"t": 0.5, "estimated_success": 0.0, "signal_masks": 0.2}
+    for tells, said in (
+        (True, "Estimated share of a hidden attack that is left: **0.0 %**"),
+        (False, "No estimate: no"),
+    ):
+        text = card_document._suspicion(card(suspicion={"masks": SIGNALS["masks"] | {"tells": tells}}, chosen=chosen))
+        assert said in text
+        assert ("0.0 %" in text) == tells
 
 
 @pytest.mark.parametrize("name", SILENT)

@@ -444,6 +444,10 @@ def test_the_estimate_is_the_mean_of_clipped_shares(found: dict[str, tuple[float
     assert estimate == pytest.approx(sum(shares) / len(shares))
     assert s_hat(suspect, scratch, suspect, least) == pytest.approx(1)
     assert s_hat(scratch, scratch, suspect, least) == 0
+    # A network whose outputs are no numbers clears nobody.
+    broken = s_hat({**scratch, next(iter(scratch)): float("nan")}, scratch, suspect, least)
+    telling = [name for name in scratch if suspect[name] - scratch[name] > least]
+    assert broken == pytest.approx(1 / len(telling) if next(iter(scratch)) in telling else 0)
     assert contrast(suspect, scratch) == {name: high - low for name, (_, low, high) in found.items()}
 
 

@@ -161,6 +161,17 @@ def test_theta_is_the_sum_that_the_docstring_says(curve: Any, memory_format: str
         torch.testing.assert_close(space.theta(u).double(), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_weights_that_were_given_keep_their_numbers() -> None:
+    space = subspace(Bezier(3))
+    theta = space.theta(torch.tensor([0.3], dtype=torch.float64))
+    before = theta.clone()
+    space.end_as_given(0)
+    assert torch.equal(theta, before)
+    space.at(torch.tensor([0.8], dtype=torch.float64))
+    space.end_as_given(1)
+    assert torch.equal(theta, before)
+
+
 def test_negative_coefficients_are_used() -> None:
     space, u = subspace(Outward()), torch.tensor([0.2], dtype=torch.float64)
     assert Outward().coefficients(u)[2] < 0

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -15,7 +14,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mcr.app import differences, hints, trust
+from mcr.app import added, differences, hints, trust
 from mcr.app.composition import UNKNOWN, Composed, Composer
 from mcr.app.given import given
 from mcr.app.sweepers import searches
@@ -24,12 +23,6 @@ from mcr.errors import InputError
 from mcr.foreign import shards
 from mcr.store import build, identity
 
-# Places for choices beside those of the defaults list.
-ADDED = (
-    *("endpoint@endpoints.*", "probe@probes.*", "reference@references.*", "edit@endpoints.*.edits.*"),
-    *("merge@merges.*", "signal@suspicion.signals.*", "repair@repair.members.*"),
-    *("attack@probes.*.attack", "attack@probes.*.attacks.*"),
-)
 # Sections where a value that only the job knows may stand: no number depends on them, nor where results are looked for.
 LATE = ("logger.", "report.")
 SEARCHES = (
@@ -194,8 +187,10 @@ class _Checker:
         """The resolved configuration. Raises InputError for a key that nothing reads, or a value of another type."""
         chosen = composed.chosen
         for word in line:
-            if word.startswith("+") and "@" in word.partition("=")[0]:
-                _check_added(word[1:].partition("=")[0], chosen.choices)
+            key = word.partition("=")[0]
+            group = key.lstrip("+")
+            if key.startswith("+") and ("@" in group or self.composer.loader.repository.group_exists(group)):
+                added.check(group, chosen.choices)
         written, meant = self.composer.base_trees(chosen)
         if chosen.words not in self.compared or any(isinstance(new, dict) for new in composed.values.values()):
             self.compared.add(chosen.words)
@@ -236,15 +231,3 @@ def _read(changed: Iterable[tuple[str, Any, Any]], tree: Any) -> Iterator[tuple[
         if old is differences.ABSENT:
             raise InputError(f"nothing reads {key}; {build.nearest(key, list(differences.keys(tree)))}")
         yield key, old, new
-
-
-def _check_added(group: str, choices: Mapping[str, Any]) -> None:
-    """Raises InputError for a choice at a place that nothing reads, or within a probe or network that is not there."""
-    if not any(fnmatch(group, place) for place in ADDED):
-        raise InputError(f"nothing reads +{group}; what may be added is {' or '.join(ADDED)}")
-    first, *others = group.partition("@")[2].split(".")
-    whole, kind = f"{first}.{others[0]}", first.removesuffix("s")
-    within = first in ("endpoints", "probes") and len(others) > 1  # a network or a probe, which has a name
-    if within and f"{kind}@{whole}" not in choices:
-        known = [name.partition("@")[2] for name in choices if name.startswith(f"{kind}@{first}.")]
-        raise InputError(f"nothing reads +{group}: there is no {whole}; {build.nearest(whole, known)}")

@@ -184,7 +184,7 @@ def print_repair(summary: Mapping[str, Any], places: Mapping[str, Path | str]) -
     by = "" if repair == summary["repair"] else f"{repair}, "
     again = " (made once more, on all clean images)" if summary["taken"]["how"] == "refitted" else ""
     console.print(f"chosen on held-out clean images: {_shown(by + said)}{again}", highlight=False, soft_wrap=True)
-    if summary["suspicion"]:
+    if cards.told(summary):
         left = cards.percent(summary["taken"][ESTIMATE])
         console.print(f"estimated share of a hidden attack that is left: {left} %", highlight=False, soft_wrap=True)
     for warning in summary["warnings"]:

@@ -11,6 +11,7 @@ from mcr.text import printable
 
 Config = Mapping[str, Any]
 NAME = re.compile(r"\w[\w-]{0,59}")
+ROWS = ("after", "untampered", "scratch", "cleaned", "clean_images")  # of a card, beside the networks that were given
 MOST = 80  # characters of what is no name in a message
 PLANNED = ("kind", "label", "numbers", "use", "data", "joint", "reference")  # of an edit: what only a plan reads
 JOINT = ("rows", "columns")  # settings of a sweep's report, which a report of one run does not read
@@ -24,6 +25,8 @@ def check_names(cfg: Config) -> None:
     named["suspicion.signals"] = cfg["suspicion"]["signals"]
     named |= {f"probes.{name}.attacks": probe.get("attacks", {}) for name, probe in cfg["probes"].items()}
     for group, names in named.items():
+        if group == "endpoints" and (taken := [name for name in names if name in ROWS]):
+            raise InputError(f"endpoints.{taken[0]}: a report calls something else so; another name")
         for name in names:
             if not NAME.fullmatch(str(name)):
                 said = printable(repr(name), MOST)

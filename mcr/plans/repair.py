@@ -37,7 +37,7 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages, trainings: S
     """
     methods, dataset, model = members(cfg["repair"]), networks.dataset, networks.model
     for name, method in methods.items():
-        _check(cfg, name, method)
+        _check(cfg, f"repair {name}", f"repair {name}: rates", method)
     seed = identity.key({"replicate": cfg["replicate"], "use": "repair"})
     material = recipes.material(cfg)
     trained: dict[str, Stage] = {}
@@ -120,7 +120,10 @@ def _reference(cfg: Config, networks: Networks, ends: Stages, seed: str) -> Stag
         return {}
     method = {**part["reference"], "rates": [part["rate"]]}
     recipes.one_of("suspicion.reference.trains", method["trains"], ("network",))
-    _check(cfg, REFERENCE, method)
+    _check(cfg, "suspicion.reference", "suspicion.rate", method)
+    # Else it might hold what the suspects hide, and an estimate of nothing left would be read off it.
+    recipes.one_of("suspicion.reference.begin", method["begin"], ("random",))
+    recipes.one_of("suspicion.reference.shown", method["shown"], ("images",))
     (found,) = _trained(cfg, method["name"], method, networks, ends, seed).values()
     return {REFERENCE: found}
 
@@ -173,17 +176,19 @@ def _trained(cfg: Config, name: str, method: Config, networks: Networks, ends: S
     return found
 
 
-def _check(cfg: Config, name: str, method: Config) -> None:
-    """Raises InputError for a repair that cannot be planned."""
-    recipes.one_of(f"repair {name}: trains", method["trains"], ("path", "network", "nothing"))
+def _check(cfg: Config, name: str, key: str, method: Config) -> None:
+    """Raises InputError for a repair that cannot be planned: its name and the key of its rates are what a line says."""
+    recipes.one_of(f"{name}: trains", method["trains"], ("path", "network", "nothing"))
     if method["trains"] == "network":
-        recipes.one_of(f"repair {name}: begin", method["begin"], ("start", "random"))
-        recipes.one_of(f"repair {name}: shown", method["shown"], ("images", "networks"))
-    rates = method["rates"] if method["trains"] != "nothing" else cfg["repair"]["budget"]["rates"]
-    if not rates or not all(isinstance(rate, int | float) and rate > 0 for rate in rates):
-        raise InputError(f"repair.budget.rates={rates} must be a list of learning rates, each above 0")
-    if len({f"{rate:g}" for rate in rates}) < len(rates):
-        raise InputError(f"repair.budget.rates={rates} names a learning rate twice")
+        recipes.one_of(f"{name}: begin", method["begin"], ("start", "random"))
+        recipes.one_of(f"{name}: shown", method["shown"], ("images", "networks"))
+    if method["trains"] != "nothing":
+        rates = method["rates"]
+        key = "repair.budget.rates" if rates == cfg["repair"]["budget"]["rates"] else key
+        if not rates or not all(isinstance(rate, int | float) and rate > 0 for rate in rates):
+            raise InputError(f"{key}={rates} must be a list of learning rates, each above 0")
+        if len({f"{rate:g}" for rate in rates}) < len(rates):
+            raise InputError(f"{key}={rates} names one twice: results are named by its first six digits")
     if not cfg["repair"]["budget"]["held_out"]:
         raise InputError("repair.budget.held_out=0 leaves no image to choose the repair with: 0.2 holds out a fifth")
     refuse_unwatched(cfg["repair"]["budget"])

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mcr.reports.cards import LABELS, metrics_of, order, percent, spoken
+from mcr.reports.cards import labels, metrics_of, order, percent, spoken, told
 from mcr.selection.choice import ESTIMATE
 from mcr.store import identity, jsonfile
 
@@ -78,9 +78,8 @@ def _property(name: str, value: Any) -> dict[str, str]:
 
 def _settings(card: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """What was chosen, and how it was trained."""
-    for name in LABELS:
-        if name in card["chosen"]:
-            yield _property(f"chosen:{name}", card["chosen"][name])
+    for name, value in labels(card["chosen"]).items():
+        yield _property(f"chosen:{name}", value)
     for name, value in card["settings"].items():
         yield _property(f"setting:{name}", value)
 
@@ -109,7 +108,7 @@ def _performance(card: Mapping[str, Any]) -> Iterator[dict[str, str]]:
             yield {"type": metric.label, "value": repr(card["metrics"][name][network]), "slice": spoken(network)}
     for label, found in card["per_class"].items():
         yield {"type": "accuracy", "value": repr(found["after"]), "slice": f"{REPAIRED}, class {label}"}
-    if card["suspicion"]:
+    if told(card):
         left = repr(card["taken"][ESTIMATE])
         yield {"type": "estimated share of a hidden attack that is left", "value": left, "slice": REPAIRED}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mcr.evaluation.table import markdown
-from mcr.reports.cards import LABELS, ONLY, candidate, metrics_of, order, percent, spoken
+from mcr.reports.cards import ONLY, candidate, labels, metrics_of, order, percent, spoken, told
 from mcr.reports.claims import Verdict
 from mcr.selection.choice import ESTIMATE
 from mcr.text import markdown_cell, markdown_code
@@ -64,7 +64,7 @@ def _before_after(card: Mapping[str, Any]) -> str:
 
 def _choice(card: Mapping[str, Any]) -> str:
     rule = card["selection"]["_target_"].rsplit(".", 2)[1]
-    taken = [f"{name} = {value:g}" for name, value in card["chosen"].items() if name in LABELS]
+    taken = [f"{name} = {value:g}" for name, value in labels(card["chosen"]).items()]
     chosen = ", ".join(
         [*([card["chosen"]["repair"]] if card["chosen"]["repair"] != card["repair"] else []), *(taken or [ONLY])]
     )
@@ -85,7 +85,7 @@ def _choice(card: Mapping[str, Any]) -> str:
             "that network is the repaired one. No clean image is left that could show what it lost."
         )
     columns = ["repair", "rate", "candidates", "allowed", "best held-out acc %"]
-    estimated = ["least estimated success %"] if card["suspicion"] else []
+    estimated = ["least estimated success %"] if told(card) else []
     found = [
         [
             entry["repair"].replace("_", " "),
@@ -111,13 +111,17 @@ def _suspicion(card: Mapping[str, Any]) -> str:
         ]
         for name, found in card["suspicion"].items()
     ]
-    left = card["taken"][ESTIMATE]
+    estimate = (
+        f"Estimated share of a hidden attack that is left: **{percent(card['taken'][ESTIMATE])} %** of what the first "
+        "network has."
+        if told(card)
+        else "No estimate: no signal tells the first network from one that was trained from scratch."
+    )
     text = (
-        f"Estimated share of a hidden attack that is left: **{percent(left)} %** of what the first network has. It is "
-        "the mean over the signals of where the repaired network lies between the first one (100 %) and one that was "
-        "trained from scratch on the same clean images (0 %). An estimate, no guarantee. A contrast of 0.5 or more "
-        "under shared perturbations is evidence that the given networks share something hidden, and a small one "
-        "clears nobody; the other signals contrast as much for networks in which nothing is hidden."
+        f"{estimate} An estimate is the mean over the signals of where the repaired network lies between the first one "
+        "(100 %) and one that was trained from scratch on the same clean images (0 %), and no guarantee. A contrast of "
+        "0.5 or more under shared perturbations is evidence that the given networks share something hidden, and a "
+        "small one clears nobody; the other signals contrast as much for networks in which nothing is hidden."
     )
     first = card["ends"][0]
     table = markdown(["signal", spoken(first), "scratch", "repaired", "contrast"], lines)
@@ -161,7 +165,7 @@ def _reactivation(found: Mapping[str, Mapping[str, float]], images: int) -> str:
 
 def _candidates(card: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     measured = metrics_of(card)
-    estimated = ["estimated success %"] if card["suspicion"] else []
+    estimated = ["estimated success %"] if told(card) else []
     lines = [
         [
             candidate(row),

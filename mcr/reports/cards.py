@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any
 
 from mcr.metric import Metric
 from mcr.selection.choice import ESTIMATE
 
-LABELS = ("rate", "t", "u", "v", "threshold", "draw")  # what tells candidates apart
+LABELS = r"rate|t|u\d*|v|threshold|draw"  # what tells candidates apart: u1, u2, u3 on what has three dimensions
 ONLY = "the only candidate"
 
 
@@ -31,11 +32,16 @@ def order(names: Sequence[str]) -> list[str]:
 
 def candidate(row: Mapping[str, Any]) -> str:
     """What tells a candidate from the others of its repair."""
-    return " ".join(f"{name} {row[name]:g}" for name in LABELS if name in row) or ONLY
+    return " ".join(f"{name} {value:g}" for name, value in labels(row).items()) or ONLY
+
+
+def labels(row: Mapping[str, Any]) -> dict[str, float]:
+    """Name to value of what tells a candidate from the others of its repair."""
+    return {name: row[name] for name in row if re.fullmatch(LABELS, name)}
 
 
 def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+    return f"{100 * value:.1f}" if isfinite(value) else "not known"
 
 
 def intervals(rows: Sequence[Mapping[str, Any]]) -> list[list[float]]:
@@ -54,6 +60,11 @@ def intervals(rows: Sequence[Mapping[str, Any]]) -> list[list[float]]:
     return found
 
 
+def told(card: Mapping[str, Any]) -> bool:
+    """Whether any signal tells the first network from one trained from scratch, so that something is estimated."""
+    return any(signal["tells"] for signal in card["suspicion"].values())
+
+
 def warnings(card: Mapping[str, Any]) -> list[str]:
     """What a reader must know before relying on the repair."""
     found, metrics, held = [], card["metrics"], card["held_out"]["images"]
@@ -67,14 +78,16 @@ def warnings(card: Mapping[str, Any]) -> list[str]:
             f"{held} held-out images know an accuracy to ± {percent(error)} points, the margin is "
             f"{percent(card['selection']['margin'])}: the choice is coarse, more clean images would sharpen it"
         )
-    t = card["chosen"].get("t", 0.5)
-    if min(t, 1 - t) <= card["warn"]["near_end"]:
-        found.append(f"the chosen t = {t:.2f} lies near an end, where tampering seldom fades")
+    names = ("u", "v") if "v" in card["chosen"] else ("t",)  # u alone is the threshold of a repair without a path
+    place = {name: card["chosen"][name] for name in names if name in card["chosen"]}
+    if place and all(min(value, 1 - value) <= card["warn"]["near_end"] for value in place.values()):
+        where = ", ".join(f"{name} = {value:.2f}" for name, value in place.items())
+        found.append(f"the chosen {where} lies near an end, where tampering seldom fades")
     if metrics["clean_accuracy"]["lost"] > card["warn"]["lost"]:
         found.append(f"{percent(metrics['clean_accuracy']['lost'])} points of clean accuracy are lost")
     missing = [name for name, count in card["of_each_class"].items() if not count]
     if missing:
-        found.append(f"no clean image of {', '.join(missing)}")
+        found.append(f"no clean image of the classes {', '.join(missing)}")
     if "attack_success" not in metrics and "injection_success" not in metrics:
         found.append(
             "no trigger is known, so whether the tampering is gone was not measured; "
@@ -82,12 +95,13 @@ def warnings(card: Mapping[str, Any]) -> list[str]:
         )
     for attack in ("attack_success", "injection_success"):
         chance = metrics.get("attack_without_trigger", {"after": 0.0})["after"] if attack == "attack_success" else 0.0
-        if attack in metrics and metrics[attack]["after"] > max(card["warn"]["success"], 2 * chance):
-            share = percent(metrics[attack]["after"])
-            found.append(f"the tampering is still there: {attack.replace('_', ' ')} {share} %")
-    if "held-out" in card["measured_on"]["which"]:
+        # Of the images that get another label without the trigger, so that it can do something to them.
+        if attack in metrics and metrics[attack]["after"] - chance > card["warn"]["success"] * (1 - chance):
+            success = percent(metrics[attack]["after"])
+            found.append(f"the tampering is still there: {attack.replace('_', ' ')} {success} %")
+    if card["measured_on"]["chose"]:
         found.append("there are no test images: the accuracy after repair is that of the images that chose it")
-    if card["suspicion"] and not any(found["tells"] for found in card["suspicion"].values()):
+    if card["suspicion"] and not told(card):
         found.append(
             "no signal tells the first network from one that was trained from scratch: nothing hidden was seen, "
             "and nothing is estimated"

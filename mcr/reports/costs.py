@@ -57,7 +57,7 @@ def of(card: Path) -> list[dict[str, Any]]:
         name = role.removeprefix(begin).rsplit(" ", 1)[0] if begin else PARTS.get(role)
         if name is not None:
             parts.setdefault(name, {})[need["key"]] = _spent(card.parents[1] / need["stage"] / need["key"])
-    parts[CARD] = {record["key"]: record["provenance"]}
+    parts[CARD] = {record["key"]: _known(record["provenance"])}
     every = {key: spent for part in parts.values() for key, spent in part.items()}
     return [_row(name, list(part.values())) for name, part in (*parts.items(), (TOTAL, every))]
 
@@ -67,7 +67,12 @@ def _spent(folder: Path) -> Mapping[str, Any]:
     if not (folder / RECORD).is_file():
         return {}
     found: Mapping[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))["provenance"]
-    return found
+    return _known(found)
+
+
+def _known(spent: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was recorded of all of a stage's making: nothing where it went on after an interruption."""
+    return {} if "resumed" in spent else spent
 
 
 def _row(name: str, stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -94,6 +99,6 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
     text = (
         "As recorded when each was made, in this run or before, on this machine or another. Forward passes: images "
         "through networks, of validation and BatchNorm's statistics too. Memory: of the whole process, or of the GPU. "
-        "Empty: not recorded."
+        "Empty: not recorded, or not of all of it (made in several goes, after an interruption)."
     )
     return f"## What it cost\n\n{table}\n\n{text}\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import nan
+from math import isnan, nan
 
 from mcr.errors import InputError
 
@@ -52,4 +52,5 @@ def s_hat(candidate: Signals, scratch: Signals, suspect: Signals, least_contrast
     scales = contrast(suspect, scratch)
     above = contrast(candidate, scratch)
     shares = [above[name] / scale for name, scale in scales.items() if scale > least_contrast]
-    return sum(min(1.0, max(0.0, share)) for share in shares) / len(shares) if shares else nan
+    # A network whose outputs are no numbers clears nobody.
+    return sum(1.0 if isnan(share) else min(1.0, max(0.0, share)) for share in shares) / len(shares) if shares else nan

@@ -53,5 +53,5 @@ def _origin(candidate: Mapping[str, Any]) -> tuple[str, float | None]:
     return candidate["repair"], candidate.get("rate")
 
 
-def _name(candidate: Mapping[str, float]) -> tuple[float | None, ...]:
-    return tuple(candidate.get(label) for label in cards.LABELS)
+def _name(candidate: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    return tuple(sorted(cards.labels(candidate).items()))

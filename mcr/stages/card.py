@@ -78,6 +78,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         "measured_on": {
             "images": len(scorecard.labels),
             "which": scorecard.source,
+            "chose": scorecard.chose,
             "metrics": {name: len(values) for name, values in answers["after"].values.items()},
             "classes": scorecard.class_counts(spec.classes),
         },

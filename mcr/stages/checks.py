@@ -15,7 +15,7 @@ from mcr.errors import InputError
 from mcr.evaluation.bootstrap import Bootstrap
 from mcr.merges.judge import Judge, Score
 from mcr.numerics.precision import ATTACK_PRECISIONS, PRECISIONS
-from mcr.stages import claimable, model, recipes, suited
+from mcr.stages import claimable, model, recipes, suited, worst
 from mcr.stages.artifacts import DataSpec, check_material, read_spec, spec_of
 from mcr.stages.load import take
 from mcr.store import build
@@ -61,6 +61,10 @@ def _build(stage: Stage) -> None:
     for group in ("edit", "probe"):
         if group in config:
             build.build_tree(config[group])
+    if stage.name == "choose" and not {"margin", "standard_errors"} <= set(config["selection"]):
+        raise InputError(
+            "selection: a rule has a margin and standard_errors, as mcr.selection.choice.Margin: cards say them"
+        )
     if stage.name in ("report", "card"):
         _check_formats(config["report"]["formats"])
     if stage.name == "report":
@@ -73,12 +77,8 @@ def _build(stage: Stage) -> None:
             build.build(config["curve"]), config["at"], "repair.grid" if "repair" in stage.label else "evaluation.grid"
         )
     if stage.name == "measure":
-        if "worst" in config:
-            other = stage.needs["worst"].config
-            known = [metric.of(other["name"]).name for metric in build.build_tree(other["probe"]).metrics]
-            if config["worst"] not in known:
-                allowed = ", ".join(known)
-                raise InputError(f"probes.{config['name']}.at=worst {config['worst']}: the metric is one of {allowed}")
+        if worst.WORST in config:
+            worst.check(stage)
         probe = config["probe"]
         precisions = ATTACK_PRECISIONS if "attack" in probe else PRECISIONS
         if "precision" in probe and probe["precision"] not in precisions:

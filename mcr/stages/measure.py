@@ -17,7 +17,7 @@ from mcr.errors import InputError
 from mcr.evaluation.measured import MEASURE, PER_IMAGE, PLACES
 from mcr.probes.answers import Answers, ask, ask_together
 from mcr.progress import bar
-from mcr.stages import session
+from mcr.stages import session, worst
 from mcr.stages.artifacts import read_split
 from mcr.stages.context import Context
 from mcr.stages.injected import injected_images
@@ -40,14 +40,15 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     config = stage.config
     context.prepare()
     found = json.loads((inputs["place"] / PLACES).read_text(encoding="utf-8"))
-    indices = _asked(config, found, inputs)
+    shares = found["shares"]
+    indices = worst.asked(config, shares, inputs) if config["at"] == worst.WORST else list(range(len(shares)))
     probe = build_tree(config["probe"])
     data = _data(stage, inputs, context)
     with bar(stage.label, len(indices), "places") as progress:
         if hasattr(probe, "ask"):
-            asked, shares = ([found[name][index] for index in indices] for name in ("places", "shares"))
+            asked, between = ([found[name][index] for index in indices] for name in ("places", "shares"))
             _, at = _at(stage, inputs, indices, context)
-            answers = ask_together(probe, at, data, config["seed"], asked, shares)
+            answers = ask_together(probe, at, data, config["seed"], asked, between)
             progress.reach(len(indices))
         else:
             ends = range(len(session.end_roles(inputs)))
@@ -95,20 +96,6 @@ def _answers(
     given = [partial(space.end_as_given, end) for end in ends]
     probe, data = build_tree(stage.config["probe"]), _data(stage, inputs, context)
     return ask(probe, at, given, data, stage.config["seed"], reached)
-
-
-def _asked(config: Mapping[str, Any], found: Mapping[str, Any], inputs: Mapping[str, Path]) -> list[int]:
-    """The numbers of the places that are asked: all, or the ends and the worst one inside by another measure."""
-    shares = found["shares"]
-    if config["at"] != WORST:
-        return list(range(len(shares)))
-    means = jsonfile.read(inputs["worst"] / MEASURE)["means"][config["worst"]]
-    ends = [index for index, row in enumerate(shares) if max(row) == 1]
-    inner = max((index for index in range(len(shares)) if index not in ends), key=lambda index: means[index])
-    return sorted({*ends, inner})
-
-
-WORST = "worst"
 
 
 def _data(stage: Stage, inputs: dict[str, Path], context: Context) -> EvaluationBatches:

@@ -181,7 +181,7 @@ class Precheck(Model):
 class Signals(Declared):
     signals: dict[str, Part]
     images: Whole
-    least_contrast: Size
+    least_contrast: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Choose(Model):

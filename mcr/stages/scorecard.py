@@ -42,11 +42,13 @@ class Scorecard:
 
     Attributes:
         source: What the clean images are.
+        chose: Whether they have chosen the repair, too.
         clean: The clean images in batches.
         probes: Name to probe and its images.
     """
 
     source: str
+    chose: bool
     clean: EvaluationBatches
     probes: Mapping[str, tuple[Probe, EvaluationBatches]]
 
@@ -79,7 +81,7 @@ class Scorecard:
             data = part if kind == "test" else injected_images(inputs, context.device_name, kind)
             if name != "test" and data is not None:
                 asked[name] = (build_tree(chosen["probe"]), batches(data))
-        return cls(source, batches(part), asked)
+        return cls(source, not counts["test"], batches(part), asked)
 
     @property
     def labels(self) -> Tensor:

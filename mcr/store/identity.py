@@ -136,7 +136,7 @@ def provenance(seconds: float, device: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         seconds: That it took.
-        device: What it was computed on: ``device`` and ``threads``.
+        device: What it was computed on: ``device`` and ``threads``, and what it took of that, where it is known.
     """
     return {
         **software(),

@@ -90,8 +90,14 @@ class Store:
     def _make(
         stage: Stage, partial: Path, compute: Callable[[Path], None], device: Callable[[], Mapping[str, Any]]
     ) -> None:
-        """Compute an artifact, and write its record."""
+        """Compute an artifact, and write its record.
+
+        Raises:
+            Exception: Whatever ``compute`` raises; the folder stays, and the next try goes on in it.
+        """
         partial.mkdir(exist_ok=True)
+        # What earlier tries took is not known: the record says that its numbers are of the last one alone.
+        resumed = {"resumed": True} if any(partial.iterdir()) else {}
         begin = time.perf_counter()
         try:
             compute(partial)
@@ -101,7 +107,7 @@ class Store:
                 "key": stage.key,
                 "config": identity.numbers(stage.config),
                 "needs": {role: {"stage": need.name, "key": need.key} for role, need in stage.needs.items()},
-                "provenance": identity.provenance(time.perf_counter() - begin, device()),
+                "provenance": {**identity.provenance(time.perf_counter() - begin, device()), **resumed},
             }
             manifest.write(partial, record)
         except Exception as error:

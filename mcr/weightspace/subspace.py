@@ -119,7 +119,8 @@ class Subspace:
     def theta(self, u: Tensor) -> Tensor:
         """The weights at u, float64 (dim,): (P,). Moves the network's parameters there.
 
-        What is returned is the network's own storage until the next call makes a new one; then it keeps its numbers.
+        What is returned is the network's own storage until the next place or end is asked for; then it keeps its
+        numbers.
         BatchNorm's statistics are those of an end: only ``at`` and ``at_with`` give a network to evaluate.
 
         Raises:
@@ -152,6 +153,7 @@ class Subspace:
 
     def end_as_given(self, index: int) -> nn.Module:
         """One of the ends with its own BatchNorm statistics and without transforms: ``at`` may differ from it there."""
+        self.model = ModelAt(self.network, self.layout)  # what theta() gave keeps its numbers
         load_state(self.network, self.ends[index])
         return self.network
 

@@ -52,7 +52,7 @@ FLOORS = {
         {"given", "published"},
         {"titles"},
         {"composition", "hints", "trust"},
-        {"differences", "synonyms"},
+        {"added", "differences", "synonyms"},
         {"faults", "shorthands", "sweepers"},
     ],
     "foreign": [{"fit"}, {"part"}, {"reading"}, {"child", "shards"}, {"container"}, {"tensors"}, {"pickled"}],
