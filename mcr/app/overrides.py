@@ -187,9 +187,10 @@ class _Checker:
         """The resolved configuration. Raises InputError for a key that nothing reads, or a value of another type."""
         chosen = composed.chosen
         for word in line:
-            key = word.partition("=")[0]
-            group = key.lstrip("+")
-            if key.startswith("+") and ("@" in group or self.composer.loader.repository.group_exists(group)):
+            key, _, option = word.partition("=")
+            group, values = key.lstrip("+"), option.startswith("{")
+            exists = "@" in group or self.composer.loader.repository.group_exists(group)
+            if key.startswith("+") and exists and not values:
                 added.check(group, chosen.choices)
         written, meant = self.composer.base_trees(chosen)
         if chosen.words not in self.compared or any(isinstance(new, dict) for new in composed.values.values()):

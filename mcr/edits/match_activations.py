@@ -43,6 +43,8 @@ class MatchActivations:
         Raises:
             InputError: For units that are not understood.
         """
+        if len(others) != 1:
+            raise InputError(f"edit=match_activations: a network is aligned with one reference, not with {len(others)}")
         (reference,) = others
         parts = data.images[: self.images].split(self.batch_size)
         aligned = by_activations(

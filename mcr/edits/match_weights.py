@@ -20,7 +20,7 @@ class MatchWeights:
     """Weight matching with one other network (Ainsworth et al. 2023); the function stays (see ``by_weights``).
 
     Attributes:
-        tries: Ascents in other random orders of the layers; the best one is kept.
+        tries: Ascents, each through the groups of units in a random order of its own; the best one is kept.
     """
 
     draws: ClassVar[str] = "alignment"
@@ -35,6 +35,8 @@ class MatchWeights:
         self, network: nn.Module, others: Sequence[State], data: LabelledImages, draw: torch.Generator
     ) -> Edited:
         """The weights in a new order, how near they are. Raises InputError for units that are not understood."""
+        if len(others) != 1:
+            raise InputError(f"edit=match_weights: a network is aligned with one reference, not with {len(others)}")
         (reference,) = others
         aligned = by_weights(network, reference, shape_of(data), self.tries, draw)
         return Edited(aligned.state, {"alignment": aligned.report()})

@@ -80,6 +80,8 @@ def ask_together(
     networks = [copy.deepcopy(place()) for place in at]
     values = dict(probe.ask(networks, data, generator(seed, probe.draws)))
     where = [" ".join(f"{value:.2f}" for value in place) for place in places]
+    if len(set(where)) < len(where):  # places nearer to each other than that
+        where = [" ".join(f"{value:g}" for value in place) for place in places]
     places_at_ends = [number for number, row in enumerate(shares) if 1 in row]
     return Answers(values, {}, dict(probe.statistics(values, where, places_at_ends)))
 

@@ -21,7 +21,8 @@ class Stage:
         needs: Role to stage.
         label: What people read ("train start"); not part of the identity.
         places: Where files from outside lie; not part of the identity, their content is (in the recipe, as a digest).
-        beyond: Stages that are read though they are needed by a need only; the identity holds them through that.
+        beyond: Stages whose files this one reads although they are needs of its needs. Their keys are part of the
+            identity by way of those; they are listed so that they are made, and checked, before this stage.
     """
 
     name: str

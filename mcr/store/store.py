@@ -23,7 +23,7 @@ log = logging.getLogger("mcr")
 
 
 class Store:
-    """Folders ``<root>/<stage>/<key>``; the only code that creates or removes one."""
+    """Folders ``<root>/<stage>/<key>``, each complete; what is unfinished or damaged lies beside them."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).absolute()

@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mcr.attacks.frozen import frozen
 from mcr.curves.curve import Curve
+from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 from mcr.penalties.penalty import Penalty, pull
 from mcr.sampling.sampler import Sampler
@@ -37,7 +38,8 @@ class SubspaceModule(EndpointModule):
     a gradient back through the transforms. The optimizer has to move each number independently of all others, as SGD
     and Adam do: see ``refuse_coupled``. All places of a step see the same batch, an attack of each its own draw; they
     cost as many passes and move the control points once, by the mean of their gradients.
-    Where the objective attacks, validation is the robust accuracy of the network in the middle; else there is none.
+    Where the objective attacks, validation is the robust accuracy of the network in the middle of the domain, with
+    BatchNorm's statistics of the latest training batch; else there is none.
     ``network`` is left at the place that was looked at last: what training yields are ``final_points``.
 
     Args:
@@ -59,6 +61,9 @@ class SubspaceModule(EndpointModule):
         free: Indices of the F control points that are fitted.
         control: These points in blocks of their numbers, each (F, W), the last one shorter.
         fixed: The other ones (K - F, P).
+
+    Raises:
+        InputError: For another ``free``, or a curve without a control point to fit.
     """
 
     monitor: str = "validation/robust_accuracy"
@@ -82,8 +87,12 @@ class SubspaceModule(EndpointModule):
         super().__init__(num_classes=num_classes, **training)
         self.robust_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.curve, self.layout, self.theta_decay, self.transforms = curve, layout, weight_decay, transforms
+        if free not in ("inner", "all"):
+            raise InputError(f"free={free} must be inner or all")
         every = range(len(curve.initial()))
         self.free = list(every) if free == "all" else inner_points(curve)
+        if not self.free:
+            raise InputError(f"{type(curve).__name__} has no free control point: there is nothing to fit")
         self.kept = [index for index in every if index not in self.free]
         self.sampler, self.places, self.penalty = sampler, places, penalty
         self.earlier: list[tuple[Tensor, Tensor]] = []  # of this step's places before the latest: see _looked_at
@@ -118,8 +127,13 @@ class SubspaceModule(EndpointModule):
         return self._joined(self.control)
 
     def final_points(self) -> list[Tensor]:
-        """All control points that training yields, each (P,): the latest, or their average."""
-        return self._joined(self.averaged if len(self.averaged) else self.control)
+        """All control points that training yields, each (P,)."""
+        return self._joined(self.yielded)
+
+    @property
+    def yielded(self) -> nn.ParameterList:
+        """The blocks that training yields: the average where one is kept, else the latest."""
+        return self.averaged if len(self.averaged) else self.control
 
     def _joined(self, free: nn.ParameterList) -> list[Tensor]:
         return [torch.cat(pieces) for pieces in zip(*self._blocks(free), strict=True)]
@@ -137,8 +151,7 @@ class SubspaceModule(EndpointModule):
         # Not earlier: Lightning moves the parameters to their device before this hook, which would tear them off
         # their flat vector.
         self.model = ModelAt(self.network, self.layout)
-        # The mean of the domain's corners: t = 1/2 of a path, the centre of a surface or a simplex.
-        self.middle = self.curve.grid(2).mean(0)
+        self.middle = self.curve.grid(2).mean(0)  # of the domain's corners: t = 1/2, the centre of a surface
 
     def _place(self, u: Tensor, free: nn.ParameterList) -> None:
         self.coefficients = self.curve.coefficients(u)
@@ -161,7 +174,7 @@ class SubspaceModule(EndpointModule):
 
     def on_validation_epoch_start(self) -> None:
         # In the middle of the domain, where a collapse of robustness shows first.
-        self._place(self.middle, self.averaged if len(self.averaged) else self.control)
+        self._place(self.middle, self.yielded)
         batchnorm.refresh(self.network, [self.latest])
         self.validation_draw = generator(self.seed, "validation")
 
@@ -200,8 +213,8 @@ class SubspaceModule(EndpointModule):
     def update(self, optimizer: torch.optim.Optimizer) -> None:
         """Move all free control points by the mean gradient over the places of this step.
 
-        On a CPU block by block, so that the gradients of only one are there, in the cache where they are used; where
-        each launch costs time, all blocks at once.
+        On a CPU block by block, so that the objective's gradients of only one are there, in the cache where they are
+        used (a penalty's are made before, of all); where each launch costs time, all blocks at once.
         """
         looked_at, self.earlier = [*self.earlier, self._looked_at()], []
         shares = torch.stack([share for share, _ in looked_at], 1) / len(looked_at)  # (F, M) for M places

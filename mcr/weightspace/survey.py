@@ -14,14 +14,13 @@ from mcr.weightspace.subspace import Subspace, shares_of_ends
 
 @dataclass(frozen=True)
 class Survey:
-    """One estimate of BatchNorm at every place.
-
-    It serves every question, and a repair, so that one theta(u) is one network.
+    """One estimate of BatchNorm at every place, for all probes and repairs of a run: one theta(u) is one network.
 
     Attributes:
         places: float64 (T, dim).
         statistics: BatchNorm's, of each place, by their names in the network's state dict.
-        rows: Of each place its coordinates, norm, distances from the ends and, along a path, the arc length up to it.
+        rows: Of each place its coordinates, norm and distances from the ends (l2, of theta after transforms) and, along
+            a path, the length up to it of the polygon through the places, which is at most the curve's own.
     """
 
     places: Tensor
@@ -56,7 +55,7 @@ class Survey:
                 f"distance_to_{name}": float(torch.dist(theta, end)) for name, end in zip(ends, given, strict=True)
             }
             rows.append(row | {"norm": float(torch.linalg.vector_norm(theta))} | distances)
-            before = theta
+            before = theta  # keeps its numbers: the next place makes a vector of its own
             reached(index + 1)
         return cls(places, statistics, rows)
 
