@@ -120,15 +120,17 @@ def _note(row: Mapping[str, Tensor]) -> str:
 
 def _refuse_infinite(stage: Stage, answers: Answers, found: Mapping[str, Any], indices: list[int]) -> None:
     """Of single networks, at the places or as they were given; what pairs of them have may be unknown, and is told."""
-    hint = "the fit diverged there; lower the learning rate"
     single = {name: value for name, value in answers.values.items() if value.dim() == 2}
     for name, value in single.items():
         for index, mean in zip(indices, value.double().mean(1).tolist(), strict=True):
             if not isfinite(mean):
                 where = dict(zip(found["coordinates"], found["places"][index], strict=True))
                 at = ", ".join(f"{coordinate} = {value:g}" for coordinate, value in where.items())
-                raise InputError(f"{stage.label}: {name} is {mean} at {at}: {hint}")
+                raise InputError(
+                    f"{stage.label}: {name} is {mean} at {at}: the fit diverged there; lower the learning rate"
+                )
     for name, value in answers.given.items():
         for end, mean in enumerate(value.double().mean(-1).tolist()):
             if not isfinite(mean):
-                raise InputError(f"{stage.label}: {name} of network {end} as it was given is {mean}: {hint}")
+                why = "its training diverged, or its file holds such numbers"
+                raise InputError(f"{stage.label}: {name} of network {end} as it was given is {mean}: {why}")
