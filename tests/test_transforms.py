@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import itertools
 import pkgutil
 from fractions import Fraction
 from math import floor
@@ -20,6 +21,7 @@ import mcr.transforms
 from mcr.app.composition import conf_folder
 from mcr.errors import InputError
 from mcr.transforms.magnitude import Magnitude
+from mcr.transforms.quantise import Quantise
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.transform import Transform
 
@@ -37,6 +39,7 @@ def options() -> dict[str, Transform]:
 
 
 TRANSFORMS = options() | {f"magnitude {share}": Magnitude(share) for share in (0.0, 0.2, 0.95)}
+TRANSFORMS |= {f"quantise {levels}": Quantise(levels) for levels in (2, 3)}
 every = pytest.mark.parametrize(
     "transform", [pytest.param(transform, id=name) for name, transform in TRANSFORMS.items()]
 )
@@ -206,3 +209,63 @@ def test_a_network_without_weights_stays() -> None:
 def test_a_share_outside_its_range_is_refused(share: float) -> None:
     with pytest.raises(InputError, match=rf"share={share} must lie in \[0, 1\)"):
         Magnitude(share)
+
+
+# Two and three values
+
+SIX = Layout(("weight",), ((2, 3),), False)
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+@given(found=st.lists(st.floats(-4, 4, width=32), min_size=6, max_size=6))
+def test_no_tensor_of_so_many_values_is_nearer(levels: int, found: list[float]) -> None:
+    theta = torch.tensor(found)
+    nearest = after(Quantise(levels), theta, SIX).double()
+    assert len(set(nearest.abs().tolist()) - {0.0}) <= 1
+    error = float((nearest - theta).square().sum())
+    for pattern in itertools.product((-1.0, 1.0) if levels == 2 else (-1.0, 0.0, 1.0), repeat=6):
+        signs = torch.tensor(pattern, dtype=torch.float64)
+        # The best scale of a pattern is a projection onto its line.
+        scale = float(signs @ theta.double()) / max(float(signs @ signs), 1.0)
+        assert error <= float((scale * signs - theta).square().sum()) + 1e-5
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+def test_weights_times_four_have_values_times_four(levels: int) -> None:
+    layout = Layout.of(network(), "contiguous")
+    theta = weights(layout)
+    assert torch.equal(_weights(4 * theta, levels, layout), 4 * _weights(theta, levels, layout))
+
+
+def _weights(theta: Tensor, levels: int, layout: Layout) -> Tensor:
+    views = layout.views(after(Quantise(levels), theta, layout)).values()
+    return torch.cat([view.flatten() for view in views if view.dim() >= 2])
+
+
+def test_every_tensor_has_a_scale_of_its_own_and_the_rest_stays() -> None:
+    layout = Layout.of(network(), "contiguous")
+    theta = weights(layout)
+    for levels in (2, 3):
+        quantised = layout.views(after(Quantise(levels), theta, layout))
+        scales = set()
+        for name, view in layout.views(theta).items():
+            if view.dim() < 2:
+                assert torch.equal(quantised[name], view)
+                continue
+            values = set(quantised[name].flatten().tolist())
+            assert len(values) == levels
+            assert (0.0 in values) == (levels == 3)
+            assert (quantised[name] * view >= 0).all()
+            scales.add(max(values))
+        assert len(scales) == 2
+
+
+def test_weights_that_are_nothing_stay_nothing() -> None:
+    for levels in (2, 3):
+        assert after(Quantise(levels), torch.zeros(6), SIX).abs().sum() == 0
+
+
+@pytest.mark.parametrize("levels", [0, 1, 4, 2.5])
+def test_other_numbers_of_values_are_refused(levels: float) -> None:
+    with pytest.raises(InputError, match="must be 2 or 3"):
+        Quantise(levels)  # type: ignore[arg-type]

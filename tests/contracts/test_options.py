@@ -77,7 +77,7 @@ SHIPPED = {
     "selection": "estimated_success farthest middle",
     "signal": "noise_gap shared_masks shared_perturbations square_gap",
     "start": "blend coons layerwise",
-    "transform": "magnitude none",
+    "transform": "magnitude none quantise",
 }
 OPTIONS = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
 OVERLAYS = ("ends", "experiment", "hparams_search", "debug")  # they only override others
