@@ -35,8 +35,8 @@ class AttackConvergence:
     """
 
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("loss_spread", "nats", "lower", "spread of the attack's losses"),
-        Metric("least_cosine", "1", "neither", "least cosine of two perturbations"),
+        Metric("loss_spread", "nats", "lower", "spread of the losses"),
+        Metric("least_cosine", "1", "neither", "least cosine"),
         Metric("disagreement", "share", "lower", ""),
         Metric("on_edge", "share", "neither", ""),
     )
