@@ -86,9 +86,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line asks for: its overrides and its jobs; ``swept`` where Hydra's ``launcher`` starts several.
+    """What a command line asks for.
 
-    Where a sweeper searches (``searched``), the jobs are some that it may make. Hydra gets the words ``given``.
+    Attributes:
+        words: Its overrides, as typed.
+        given: The same as Hydra is to get them, see ``mcr.app.given``.
+        jobs: All; where a sweeper searches, some that it may make.
+        swept: Whether Hydra starts several.
+        searched: Whether a sweeper chooses jobs by what earlier ones found.
+        launcher: Hydra's part of that name, unresolved.
     """
 
     words: tuple[str, ...]
@@ -113,9 +119,8 @@ def compose_jobs(conf: Path, args: argparse.Namespace, verb: str) -> Request:
         trust.check(whole.chosen.hydra)
         mode = whole.chosen.hydra.mode
         swept = args.multirun or (mode is not None and "MULTIRUN" in str(mode))
-        if not swept:
-            for word in composer.several(args.overrides):
-                raise InputError(f"{word} names several values: add -m to run them all")
+        if not swept and (word := next(composer.several(args.overrides), None)) is not None:
+            raise InputError(f"{word} names several values: add -m to run them all")
         searched = searches(whole.chosen.hydra)
         if searched and not swept:
             raise InputError("this command chooses a sweeper that searches: add -m")

@@ -19,7 +19,7 @@ class Edited:
     """What an edit gives.
 
     Attributes:
-        tensors: New values of the state dict's changed entries.
+        tensors: Entries of the state dict in their new values; those left out stay.
         report: Facts that people ask for, plain values; empty where there are none.
     """
 

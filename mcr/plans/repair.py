@@ -31,9 +31,12 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages, trainings: S
     Args:
         cfg: The whole configuration.
         title: What the card calls this run.
-        networks: Makes the untampered network.
-        ends: The networks that are repaired.
+        networks: Makes the untampered network; gives the model, the dataset's stages and the names.
+        ends: Name to stage of the given networks; the first is repaired.
         trainings: Of these, by role: the card says which of them ended early.
+
+    Raises:
+        InputError: For a repair, a reference or the name of a signal that cannot be planned.
     """
     methods, dataset, model = members(cfg["repair"]), networks.dataset, networks.model
     for name, method in methods.items():

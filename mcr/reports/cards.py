@@ -45,7 +45,7 @@ def percent(value: float) -> str:
 
 
 def intervals(rows: Sequence[Mapping[str, Any]]) -> list[list[float]]:
-    """First and last t of each run of neighbouring grid points that kept enough held-out accuracy."""
+    """First and last t of each run of rows, in ascending t, that kept enough held-out accuracy; none off a path."""
     found: list[list[float]] = []
     before = False
     for row in rows:

@@ -1,4 +1,4 @@
-"""Choose the repaired network among candidates: of all images from the clean split alone, and without a trigger."""
+"""Choose the repaired network among candidates, by images of the clean split alone and without knowing the trigger."""
 
 from __future__ import annotations
 
@@ -39,11 +39,16 @@ from mcr.types import LabelledImages
 from mcr.weightspace import files
 from mcr.weightspace.layout import Layout
 
-RATE, PLACE = "rate ", "place "  # the roles of what a repair trained on the clean images, and of its places
+RATE, PLACE = "rate ", "place "  # the roles of a training of a repair, and of its places
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
-    """The repaired network, as an endpoint and as the user's file, and all candidates with the reason of the choice."""
+    """The repaired network, as an endpoint and as the user's file, and all candidates with the reason of the choice.
+
+    Raises:
+        InputError: Where the rule needs signals and none are asked, the images are too few, or a value does not fit
+            into the user's file.
+    """
     config = stage.config
     context.prepare()
     benches = make_benches(stage, config, inputs, context)
@@ -97,11 +102,13 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
 def make_benches(
     stage: Stage, config: Mapping[str, Any], inputs: Mapping[str, Path], context: Context
 ) -> dict[str, Bench]:
-    """Name of each repair to the networks and what it trained, of the stages' folders that are among the inputs.
+    """Name of each repair to the given networks, and what the stages among the inputs trained for it.
+
+    A repair whose trainings are not among them gets none.
 
     Args:
         stage: Needs what trained, under the roles of ``inputs``.
-        config: Of a ``choose`` stage.
+        config: Of a ``choose`` stage, which another stage may ask for.
         inputs: Role to folder.
         context: Names the device.
     """
@@ -113,6 +120,7 @@ def make_benches(
         name, rate = role.removeprefix(RATE).rsplit(" ", 1)
         place = f"{PLACE}{name} {rate}"
         if place in inputs:
+            # The places were made with a part of the images; whoever repeats the repair on all has them as material.
             placed = {**stage.needs[place].config, "material": config["material"]}
             space = session.subspace(placed, inputs, folder, context, network)
             trained[name][float(rate)] = Walked(space, *session.read_places(inputs[place]))
@@ -161,6 +169,7 @@ def _origin(stage: Stage, folder: Path) -> str:
 
 
 def _digest(*parts: LabelledImages) -> str:
+    """SHA-256 over the bytes of images, uint8 (N, D, H, W), and labels, int64 (N,), part by part."""
     found = hashlib.sha256()
     for part in parts:
         found.update(part.images.cpu().numpy().tobytes())

@@ -28,14 +28,14 @@ from mcr.store.stage import Stage
 from mcr.weightspace import files
 from mcr.weightspace.subspace import Subspace
 
-Network = Callable[[], nn.Module]
+Network = Callable[[], nn.Module]  # gives the network of a place; the next call may move it elsewhere
 
 
 def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Context) -> None:
     """Per-image values at every place and of the ends as they were given; their means, and what the metrics are.
 
     Raises:
-        InputError: For a mean that is no finite number.
+        InputError: Where the mean of a single network is no finite number; what several have together may be unknown.
     """
     config = stage.config
     context.prepare()

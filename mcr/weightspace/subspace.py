@@ -41,12 +41,12 @@ def control_points(curve: Curve, ends: Sequence[Tensor]) -> Iterator[Tensor]:
 
 
 def blend(shares: Sequence[float], ends: Sequence[Tensor]) -> Tensor:
-    """The sum of ends (P,) times their shares; where it is an end itself, that end."""
+    """The sum of N ends (P,) times their shares, which sum to one; of one share alone that end itself, no copy."""
     parts = [(share, end) for share, end in zip(shares, ends, strict=True) if share]
     if len(parts) == 1:
         return parts[0][1]
     if len(parts) == 2 and sum(share for share, _ in parts) == 1:
-        # Where both have the same number, so has the blend: a sum of two rounded products may not.
+        # a + w (b - a): where both have the same number, so has the blend; a sum of two rounded products may not.
         return torch.lerp(parts[0][1], parts[1][1], parts[1][0])
     total = torch.zeros_like(ends[0])
     for share, end in parts:
@@ -60,7 +60,7 @@ def inner_points(curve: Curve) -> list[int]:
 
 
 def shares_of_ends(curve: Curve, u: Tensor) -> Tensor:
-    """How much of each end there is at u before anything is fitted: float64 (N,), they sum to one.
+    """Share of each of the N ends at u, float64 (dim,), in the initial blend: float64 (N,), they sum to one.
 
     Linear along a path, bilinear on a surface of four networks, barycentric on a simplex.
     """
