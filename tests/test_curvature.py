@@ -677,7 +677,7 @@ ARCHITECTURES = sorted(path.stem for path in (conf_folder() / "architecture").gl
 
 
 @pytest.mark.parametrize("option", [name for name in ARCHITECTURES if name != "imported"])
-def test_every_architecture_but_the_transformer_and_the_implicit_one_is_seen_to_be_piecewise_linear(
+def test_every_architecture_but_smooth_and_implicit_ones_is_seen_to_be_piecewise_linear(
     option: str,
 ) -> None:
     config = yaml.safe_load((conf_folder() / "architecture" / f"{option}.yaml").read_text())
@@ -687,7 +687,9 @@ def test_every_architecture_but_the_transformer_and_the_implicit_one_is_seen_to_
         torch.manual_seed(0)
         network = Normalized(build.network(config, facts), [0.5] * 3, [0.2] * 3)
     with frozen(network):
-        assert piecewise_linear(network, torch.rand(1, 3, side, side)) == (option not in ("vit_tiny", "nemon"))
+        assert piecewise_linear(network, torch.rand(1, 3, side, side)) == (
+            option not in ("vit_tiny", "nemon", "two_layer")
+        )
 
 
 class Attention(nn.Module):

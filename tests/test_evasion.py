@@ -257,7 +257,7 @@ LIBRARIES: dict[type[Evasion], dict[str, Any]] = {
     Square: {"queries": 5, "first_share": 0.8},
     DeepFool: {"steps": 5, "overshoot": 0.02},
     Fmn: {"steps": 5},
-    CarliniWagner: {"steps": 5, "searches": 1, "step_size": 0.1},
+    CarliniWagner: {"steps": 5, "searches": 1, "step_size": 0.1, "confidence": 0.0},
 }
 
 

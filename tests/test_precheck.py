@@ -153,7 +153,7 @@ def test_what_is_wrong_with_networks_and_images_stands_on_the_card_at_a_hit_too(
         "start is right on 50.0 % of the 60 clean images, and would be on 100.0 % with the classes in another order: "
         "try dataset.classes=[yak,cat,bee,dog,-]",
         "end is right on 0.0 % of the 60 clean images, few for a trained network: ",
-        "no clean image of output 4",
+        "no clean image of class output 4",
         "left out: 1 images in yak/more/",
     ]
     for state in ("made", "hit"):

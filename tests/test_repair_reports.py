@@ -110,7 +110,7 @@ WARNED = {
     "near the end": ({"chosen": {"t": 0.9}}, "t = 0.90 lies near an end"),
     "near a corner": ({"chosen": {"u": 0.95, "v": 0.04}}, "u = 0.95, v = 0.04 lies near an end"),
     "accuracy lost": ({"metrics__clean_accuracy__lost": 0.06}, "6.0 points of clean accuracy are lost"),
-    "an empty class": ({"of_each_class": {"cat": 3, "dog": 0, "cow": 0}}, "no clean image of the classes dog, cow"),
+    "an empty class": ({"of_each_class": {"cat": 3, "dog": 0, "cow": 0}}, "no clean image of classes dog, cow"),
     "no trigger": ({"metrics": UNKNOWN}, "no trigger is known"),
     "backdoor left": ({"metrics__attack_success__after": 0.11}, "still there"),
     "all of it left where half would have that label anyway": (

@@ -309,7 +309,7 @@ def test_a_repair_and_repairs_side_by_side_tell_first_what_held(capsys) -> None:
         "descriptions": {"clean_accuracy": vars(ACCURACY)},
         "chosen": {"repair": "path_point", "t": 0.25, "accuracy": 0.9, "estimated_success": 0.25},
         "taken": {"how": "refitted", "estimated_success": 0.125},
-        "suspicion": {"masks": {}},
+        "suspicion": {"masks": {"tells": True}},
         "warnings": ["few images"],
         "claims": [vars(claim) for claim in claims],
     }

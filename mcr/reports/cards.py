@@ -87,7 +87,7 @@ def warnings(card: Mapping[str, Any]) -> list[str]:
         found.append(f"{percent(metrics['clean_accuracy']['lost'])} points of clean accuracy are lost")
     missing = [name for name, count in card["of_each_class"].items() if not count]
     if missing:
-        found.append(f"no clean image of the classes {', '.join(missing)}")
+        found.append(f"no clean image of {'class' if len(missing) == 1 else 'classes'} {', '.join(missing)}")
     if "attack_success" not in metrics and "injection_success" not in metrics:
         found.append(
             "no trigger is known, so whether the tampering is gone was not measured; "
