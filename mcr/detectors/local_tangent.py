@@ -18,7 +18,7 @@ class LocalTangent:
     """Euclidean distance to a plane through the nearest clean images, as an estimate of the manifold that they lie on.
 
     For centre c of the neighbours and their first principal directions Q: |(I - Q Q^T) (x - c)|. After Jha et al.
-    (2018), who detect attacks by the distance to a low-dimensional manifold; their own estimator is not published.
+    (2018), who detect attacks by the distance to a low-dimensional manifold; their own estimator may differ.
 
     Attributes:
         neighbours: How many clean images.
