@@ -167,7 +167,7 @@ def test_a_mistake_gives_one_line_status_2_and_writes_nothing(words, expected, t
         (["+detector=local_tangent"], r"nothing reads \+detector"),
         (["+probe@probes.test.more=risk"], r"nothing reads \+probe@probes.test.more"),
         (["+merge@merges.a.b=average", "curve=simplex"], r"nothing reads \+merge@merges.a.b"),
-        (["+endpoint@endpoints.after=standard", "curve=simplex"], "endpoints.after: a report calls something else so"),
+        (["+endpoint@endpoints.after=standard", "curve=simplex"], "endpoints.after: a card calls something else so"),
         (["probes.stronger.at='worst transfer_loss'"], "asks several networks at once"),
         (
             ["+probe@probes.b=calibration", "probes.b.at='worst stronger_longer_accuracy'"],

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from mcr.errors import InputError
+from mcr.plans import pipeline
 from mcr.reports.cards import intervals
 from mcr.selection.farthest import Farthest
 from mcr.selection.middle import Middle
+from mcr.stages import checks
 
 RULES = {"middle": Middle, "farthest": Farthest}
 NEAR = {"from_start": 0.1, "from_end": 0.1}
@@ -216,3 +218,14 @@ def test_intervals_are_the_longest_runs_of_allowed_points(seed: int) -> None:
 
 def test_candidates_on_no_path_have_no_intervals() -> None:
     assert intervals([{"draw": 0, "allowed": True}, {"draw": 1, "allowed": True}]) == []
+
+
+def test_a_rule_without_a_margin_is_refused_before_the_work(config) -> None:
+    """Cards say the margin: a rule of one's own has to have one."""
+    cfg = config("repair=finetune", "ends=regular_regular", "backdoor=none") | {"verb": "repair"}
+    (choose,) = (stage for stage in pipeline.ordered(pipeline.plan(cfg)["repair"]) if stage.name == "choose")
+    checks.check(choose)
+    # Any class that takes no argument stands for such a rule.
+    bare = {"_target_": "mcr.repairs.trained.Trained"}
+    with pytest.raises(InputError, match="a rule has a margin and standard_errors"):
+        checks.check(replace(choose, config={**choose.config, "selection": bare}))

@@ -193,9 +193,9 @@ class _Checker:
         chosen = composed.chosen
         for word in line:
             key, _, option = word.partition("=")
-            group, values = key.lstrip("+"), option.startswith("{")
+            group, is_mapping = key.lstrip("+"), option.startswith("{")
             exists = "@" in group or self.composer.loader.repository.group_exists(group)
-            if key.startswith("+") and exists and not values:
+            if key.startswith("+") and exists and not is_mapping:
                 added.check(group, chosen.choices)
         written, meant = self.composer.base_trees(chosen)
         if chosen.words not in self.compared or any(isinstance(new, dict) for new in composed.values.values()):

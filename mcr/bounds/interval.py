@@ -206,9 +206,10 @@ class Intervals(fx.Interpreter):
 
 def _boxes(values: Any) -> int:
     """How many boxes there are among values, and in lists and the like among them."""
-    found = []
-    fx.node.map_aggregate(values, lambda value: found.append(value) if isinstance(value, Box) else None)
-    return len(found)
+    if isinstance(values, Box):
+        return 1
+    parts = values.values() if isinstance(values, dict) else values if isinstance(values, list | tuple) else ()
+    return sum(map(_boxes, parts))
 
 
 def _unknown(what: str) -> InputError:

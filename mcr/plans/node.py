@@ -8,7 +8,16 @@ from typing import Any
 from mcr.store.stage import Stage
 
 # A moved number demands a new version of its stage.
-VERSIONS: dict[str, int] = {"card": 2, "load": 2, "pick": 2, "place": 2, "report": 4}
+VERSIONS: dict[str, int] = {
+    "card": 2,
+    "choose": 2,
+    "load": 2,
+    "measure": 2,
+    "pick": 2,
+    "place": 2,
+    "refit": 2,
+    "report": 4,
+}
 Config = Mapping[str, Any]
 Stages = Mapping[str, Stage]
 

@@ -26,7 +26,7 @@ def check_names(cfg: Config) -> None:
     named |= {f"probes.{name}.attacks": probe.get("attacks", {}) for name, probe in cfg["probes"].items()}
     for group, names in named.items():
         if group == "endpoints" and (taken := [name for name in names if name in ROWS]):
-            raise InputError(f"endpoints.{taken[0]}: a report calls something else so; another name")
+            raise InputError(f"endpoints.{taken[0]}: a card calls something else so; another name")
         for name in names:
             if not NAME.fullmatch(str(name)):
                 said = printable(repr(name), MOST)

@@ -40,7 +40,7 @@ def card(cfg: Config, title: str, networks: Networks, ends: Stages, trainings: S
     """
     methods, dataset, model = members(cfg["repair"]), networks.dataset, networks.model
     for name, method in methods.items():
-        _check(cfg, f"repair {name}", f"repair {name}: rates", method)
+        _check(cfg, f"repair {name}", f"rates of repair {name} (repair.budget.rates)", method)
     seed = identity.key({"replicate": cfg["replicate"], "use": "repair"})
     material = recipes.material(cfg)
     trained: dict[str, Stage] = {}
@@ -187,11 +187,10 @@ def _check(cfg: Config, name: str, key: str, method: Config) -> None:
         recipes.one_of(f"{name}: shown", method["shown"], ("images", "networks"))
     if method["trains"] != "nothing":
         rates = method["rates"]
-        key = "repair.budget.rates" if rates == cfg["repair"]["budget"]["rates"] else key
         if not rates or not all(isinstance(rate, int | float) and rate > 0 for rate in rates):
-            raise InputError(f"{key}={rates} must be a list of learning rates, each above 0")
+            raise InputError(f"{key}: {rates} must be a list of learning rates, each above 0")
         if len({f"{rate:g}" for rate in rates}) < len(rates):
-            raise InputError(f"{key}={rates} names one twice: results are named by its first six digits")
+            raise InputError(f"{key}: {rates} names one twice: results are named by its first six digits")
     if not cfg["repair"]["budget"]["held_out"]:
         raise InputError("repair.budget.held_out=0 leaves no image to choose the repair with: 0.2 holds out a fifth")
     refuse_unwatched(cfg["repair"]["budget"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from typing import ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
 from mcr.metric import Metric
 from mcr.numerics.losses import cross_entropy
+from mcr.probes.input_gradient import cosine
 
 EDGE = 1e-3  # of the radius: as near to the edge of the ball as the rounding of images lets a point be
 
@@ -90,10 +92,9 @@ def _loss(network: nn.Module, labels: Tensor, point: Tensor) -> Tensor:
 
 
 def least_cosine(moves: Tensor) -> Tensor:
-    """The least cosine (B,) of any two of several vectors (R, B, P); two that are both nothing are alike."""
-    still = moves.norm(dim=2) == 0
-    units = nn.functional.normalize(moves, dim=2, eps=0)
-    units = torch.where(still[..., None], torch.zeros_like(moves), units)
-    cosines = torch.einsum("rbp,sbp->brs", units, units)
-    both = (still[:, None] & still[None]).permute(2, 0, 1)
-    return torch.where(both, torch.ones_like(cosines), cosines).amin((1, 2))
+    """The least cosine (B,) of any two of several vectors (R, B, P); to one that is nothing 0, of two such 1."""
+    found = []
+    for one, other in combinations(moves, 2):
+        between = cosine(one, other)  # NaN where one has no direction
+        found.append(torch.where(between.isnan(), (one == other).all(1).to(between), between))
+    return torch.stack(found).amin(0)

@@ -47,7 +47,7 @@ class Quantise:
                 view.copy_(self._nearest(view.flatten()).view(view.shape))
 
     def _nearest(self, weights: Tensor) -> Tensor:
-        # In float64 sums and means of equal numbers are exact, so that rounding what is rounded changes nothing.
+        # In float64 sums and means of equal float32 numbers are exact: what is rounded, rounded again, stays.
         sizes = weights.abs().double()
         signs = torch.where(weights < 0, -1.0, 1.0).to(weights)
         if self.levels == 2:
