@@ -249,3 +249,28 @@ def test_a_job_that_failed_after_its_report_is_a_failed_job(job: Job) -> None:
     assert status == 2
     assert [one["name"] for one in summary["jobs"]] == ["lr=0.02"]
     assert [(one["name"], one["reason"]) for one in summary["failed"]] == [("lr=0.03", "W&B: no account")]
+
+
+def test_a_job_that_was_killed_while_it_wrote_that_it_began_is_one_that_was_killed(job: Job) -> None:
+    job("sweep/0", "optimizer.lr=0.02")
+    (job("sweep/1", "optimizer.lr=0.03", killed=True) / "failure.txt").touch()
+    status, _, summary = reported("sweep")
+    assert status == 1
+    (failed,) = summary["failed"]
+    assert failed["job"] == "1"
+    assert "its process was killed" in failed["reason"]
+
+
+def test_a_job_that_ends_while_it_is_looked_at_did_not_fail(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = job("sweep/0", "optimizer.lr=0.02")
+    (folder / "failure.txt").write_text("Unfinished\nits process was killed\n\n\n")
+    there = Path.is_file
+
+    def ends_then(path: Path) -> bool:
+        found = there(path)
+        if found and path.name == "failure.txt":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "is_file", ends_then)
+    assert jobs.found(folder)[0].failure == (0, "")

@@ -146,6 +146,7 @@ def test_a_worker_that_is_killed_costs_its_own_job_alone(tmp_path: Path) -> None
     done = fresh("-m", *words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", folder=tmp_path)
     assert done.returncode == 1, done.stderr[-2000:]
     (sweep,) = (tmp_path / "tmp" / "sweeps").iterdir()
+    assert (sweep / "summary.json").is_file(), done.stderr[-4000:]
     joint = json.loads((sweep / "summary.json").read_text())
     assert [job["name"] for job in joint["jobs"]] == ["width=1", "width=3", "width=4"]
     (failed,) = joint["failed"]

@@ -39,8 +39,8 @@ def _payloads(data: bytes) -> Iterator[bytes]:
             position += left
             continue
         _, length, kind = struct.unpack("<IHB", data[position : position + RECORD_HEADER])
-        if kind == 0:
-            return
+        if kind == 0 or position + RECORD_HEADER + length > len(data):
+            return  # still being written
         piece = data[position + RECORD_HEADER : position + RECORD_HEADER + length]
         position += RECORD_HEADER + length
         pending = piece if kind in (FULL, FIRST) else pending + piece
@@ -49,9 +49,10 @@ def _payloads(data: bytes) -> Iterator[bytes]:
 
 
 def text(path: Path) -> str:
-    """All that a ``.wandb`` file holds, record by record."""
+    """All that a ``.wandb`` file holds, record by record, when its run has ended."""
     from wandb.proto.wandb_internal_pb2 import Record
 
+    read(path)
     return "\n".join(str(Record.FromString(payload)) for payload in _payloads(path.read_bytes()))
 
 

@@ -175,9 +175,13 @@ def finish(folder: Path) -> int:
 
 def failure(folder: Path) -> tuple[int, str]:
     """The exit status of a job and the reason of its failure in one line: 0, 1 (failed) or 2 (bad input)."""
-    if not (folder / FAILURE).is_file():
+    try:
+        kind, *said = (folder / FAILURE).read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:  # a job that still runs may take it away at any time
         return 0, ""
-    kind, reason, *_ = (folder / FAILURE).read_text(encoding="utf-8").split("\n")
+    if not kind:  # killed, or still at work, between the file's making and its first line
+        return UNFINISHED
+    reason = said[0]
     return (STATUS_INPUT if kind == InputError.__name__ else STATUS_FAILED), reason
 
 
