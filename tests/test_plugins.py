@@ -32,6 +32,7 @@ from mcr.curves.bezier import Bezier
 from mcr.metric import Metric
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.types import LabelledImages, RawDataset
+from mcr.weightspace.transform import Transform
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Sure:
             return {"mean": torch.cat([(network(images) / self.temperature).softmax(1).amax(1) for images, _ in data])}
 
 
-class Halved:
+class Halved(Transform):
     def apply_(self, theta, layout):
         theta.mul_(0.5)
 

@@ -25,6 +25,11 @@ from mcr.transforms.quantise import Quantise
 from mcr.weightspace.layout import Layout
 from mcr.weightspace.transform import Transform
 
+
+def quantise(levels: int, relaxed: float = 0.0, weakest: float = 1.0, strongest: float = 350.0) -> Quantise:
+    return Quantise(levels, relaxed, weakest, strongest)
+
+
 FILES = sorted((Path(conf_folder()) / "transform").glob("*.yaml"))
 
 
@@ -38,8 +43,22 @@ def options() -> dict[str, Transform]:
     return found
 
 
+def after(transform: Transform, theta: Tensor, layout: Layout) -> Tensor:
+    changed = theta.clone()
+    joined(transform, layout).apply_(changed, layout)
+    return changed
+
+
+def joined(transform: Transform, layout: Layout) -> Transform:
+    """The transform of a subspace through two networks, half of whose weights are zero."""
+    plain = Layout(layout.names, layout.shapes, False)
+    ends = [layout.pack(plain.views(weights(plain, seed).clamp(min=0))) for seed in (7, 8)]
+    return transform.joining(ends, layout)
+
+
 TRANSFORMS = options() | {f"magnitude {share}": Magnitude(share) for share in (0.0, 0.2, 0.95)}
-TRANSFORMS |= {f"quantise {levels}": Quantise(levels) for levels in (2, 3)}
+LEVELS = (2, 3, 5, 15)
+TRANSFORMS |= {f"quantise {levels}": quantise(levels) for levels in LEVELS}
 every = pytest.mark.parametrize(
     "transform", [pytest.param(transform, id=name) for name, transform in TRANSFORMS.items()]
 )
@@ -56,12 +75,6 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def weights(layout: Layout, seed: int = 0) -> Tensor:
     return torch.randn(layout.size, generator=generator(seed))
-
-
-def after(transform: Transform, theta: Tensor, layout: Layout) -> Tensor:
-    changed = theta.clone()
-    transform.apply_(changed, layout)
-    return changed
 
 
 # ------------------------------------------------------------------------------------------- every transform
@@ -104,7 +117,8 @@ def test_the_result_does_not_depend_on_the_memory_format(transform: Transform) -
 def test_both_methods_work_in_place_and_keep_shape_and_type(transform: Transform, memory_format: str) -> None:
     layout = Layout.of(network(), memory_format)
     for dtype in (torch.float32, torch.float64):
-        for method in (transform.apply_, transform.pull_):
+        made = joined(transform, layout)
+        for method in (made.apply_, made.pull_):
             vector = weights(layout).to(dtype)
             place = vector.data_ptr()
             assert method(vector, layout) is None
@@ -119,7 +133,7 @@ def test_pulling_back_is_linear(transform: Transform) -> None:
     first, second = weights(layout, 1).double(), weights(layout, 2).double()
     both = 2 * first - second
     for vector in (first, second, both):
-        transform.pull_(vector, layout)
+        joined(transform, layout).pull_(vector, layout)
     torch.testing.assert_close(both, 2 * first - second, rtol=0, atol=1e-12)
 
 
@@ -211,26 +225,40 @@ def test_a_share_outside_its_range_is_refused(share: float) -> None:
         Magnitude(share)
 
 
-# Two and three values
+# ------------------------------------------------------------------------------------------- quantise
 
 SIX = Layout(("weight",), ((2, 3),), False)
+# One of each pair of patterns that differ in sign alone is enough, and the scale has either sign.
+PATTERNS = {
+    levels: torch.tensor(list(itertools.product(values, repeat=6)), dtype=torch.float64)
+    for levels, values in {2: (-1, 1), 3: (-1, 0, 1), 5: (-2, -1, 0, 1, 2)}.items()
+}
 
 
-@pytest.mark.parametrize("levels", [2, 3])
+@pytest.mark.parametrize("levels", PATTERNS)
 @given(found=st.lists(st.floats(-4, 4, width=32), min_size=6, max_size=6))
 def test_no_tensor_of_so_many_values_is_nearer(levels: int, found: list[float]) -> None:
     theta = torch.tensor(found)
-    nearest = after(Quantise(levels), theta, SIX).double()
-    assert len(set(nearest.abs().tolist()) - {0.0}) <= 1
+    nearest = after(quantise(levels), theta, SIX).double()
     error = float((nearest - theta).square().sum())
-    for pattern in itertools.product((-1.0, 1.0) if levels == 2 else (-1.0, 0.0, 1.0), repeat=6):
-        signs = torch.tensor(pattern, dtype=torch.float64)
-        # The best scale of a pattern is a projection onto its line.
-        scale = float(signs @ theta.double()) / max(float(signs @ signs), 1.0)
-        assert error <= float((scale * signs - theta).square().sum()) + 1e-5
+    patterns, aim = PATTERNS[levels], theta.double()
+    # The best scale of a pattern is a projection onto its line.
+    left = aim.square().sum() - (patterns @ aim).square() / patterns.square().sum(1).clamp(min=1)
+    assert error <= float(left.min()) + 1e-5
+    assert error >= float(left.min()) - 1e-5  # it is one of them
 
 
-@pytest.mark.parametrize("levels", [2, 3])
+@pytest.mark.parametrize("levels", [7, 15])
+def test_no_scale_on_a_fine_grid_is_nearer(levels: int) -> None:
+    theta = torch.randn(6, generator=generator(levels))
+    error = float((after(quantise(levels), theta, SIX) - theta).double().square().sum())
+    most = levels // 2
+    for scale in torch.linspace(1e-3, float(theta.abs().max()) * 2, 20_000, dtype=torch.float64):
+        rounded = (theta / scale).round().clamp(-most, most) * scale
+        assert error <= float((rounded - theta).square().sum()) + 1e-9
+
+
+@pytest.mark.parametrize("levels", LEVELS)
 def test_weights_times_four_have_values_times_four(levels: int) -> None:
     layout = Layout.of(network(), "contiguous")
     theta = weights(layout)
@@ -238,34 +266,72 @@ def test_weights_times_four_have_values_times_four(levels: int) -> None:
 
 
 def _weights(theta: Tensor, levels: int, layout: Layout) -> Tensor:
-    views = layout.views(after(Quantise(levels), theta, layout)).values()
+    views = layout.views(after(quantise(levels), theta, layout)).values()
     return torch.cat([view.flatten() for view in views if view.dim() >= 2])
 
 
-def test_every_tensor_has_a_scale_of_its_own_and_the_rest_stays() -> None:
+@pytest.mark.parametrize("levels", LEVELS)
+def test_every_tensor_has_a_scale_of_its_own_and_the_rest_stays(levels: int) -> None:
     layout = Layout.of(network(), "contiguous")
     theta = weights(layout)
-    for levels in (2, 3):
-        quantised = layout.views(after(Quantise(levels), theta, layout))
-        scales = set()
-        for name, view in layout.views(theta).items():
-            if view.dim() < 2:
-                assert torch.equal(quantised[name], view)
-                continue
-            values = set(quantised[name].flatten().tolist())
-            assert len(values) == levels
-            assert (0.0 in values) == (levels == 3)
-            assert (quantised[name] * view >= 0).all()
-            scales.add(max(values))
-        assert len(scales) == 2
+    quantised = layout.views(after(quantise(levels), theta, layout))
+    scales = set()
+    for name, view in layout.views(theta).items():
+        if view.dim() < 2:
+            assert torch.equal(quantised[name], view)
+            continue
+        sizes = sorted(set(quantised[name].abs().flatten().tolist()) - {0.0})
+        assert len(set(quantised[name].flatten().tolist())) <= levels
+        assert (0.0 in quantised[name]) == (levels > 2)
+        assert [size / sizes[0] for size in sizes] == [round(size / sizes[0]) for size in sizes]
+        assert len(sizes) == levels // 2
+        assert (quantised[name] * view >= 0).all()
+        scales.add(sizes[0])
+    assert len(scales) == 2
 
 
-def test_weights_that_are_nothing_stay_nothing() -> None:
-    for levels in (2, 3):
-        assert after(Quantise(levels), torch.zeros(6), SIX).abs().sum() == 0
+@pytest.mark.parametrize("levels", LEVELS)
+def test_weights_that_are_nothing_stay_nothing(levels: int) -> None:
+    assert after(quantise(levels), torch.zeros(6), SIX).abs().sum() == 0
 
 
-@pytest.mark.parametrize("levels", [0, 1, 4, 2.5])
+def test_more_values_come_nearer_and_the_rule_of_published_code_does_not() -> None:
+    """A threshold at 0.7 of the mean size, and the scale averaged over all weights, zeros included."""
+    theta = torch.randn(6, generator=generator())
+    errors = [float((after(quantise(levels), theta, SIX) - theta).square().sum()) for levels in (3, 5, 7, 15)]
+    assert errors == sorted(errors, reverse=True)
+    kept = theta.abs() > 0.7 * theta.abs().mean()
+    published = theta.sign() * kept * (theta.abs() * kept).mean()
+    assert float((published - theta).square().sum()) > 1.2 * errors[0]
+
+
+@pytest.mark.parametrize("levels", [2, 3, 7])
+@pytest.mark.parametrize("eta", [0.1, 1.0, 40.0])
+def test_weights_that_are_drawn_minimise_both_distances(levels: int, eta: float) -> None:
+    """argmin |x - w|^2 + eta |x - Q(w)|^2, Yin et al. (2018): its gradient is nothing there."""
+    theta = torch.randn(6, generator=generator(3)).double()
+    found, quantised = after(quantise(levels, 0.5, eta, eta).at(0.2), theta, SIX), after(quantise(levels), theta, SIX)
+    torch.testing.assert_close((found - theta) + eta * (found - quantised), torch.zeros_like(theta))
+
+
+def test_the_draw_grows_geometrically_to_its_end_and_then_weights_are_quantised() -> None:
+    whole = quantise(3, 0.6, 2.0, 50.0)
+    etas = [vars(whole.at(progress))["eta"] for progress in (0.0, 0.3, 0.6 - 1e-12)]
+    assert etas == pytest.approx([2.0, 10.0, 50.0])
+    assert whole.at(0.6) is whole
+    assert whole.at(1.0) is whole
+    assert quantise(3).at(0.0).at(0.0) == quantise(3)
+
+
+@pytest.mark.parametrize("levels", [0, 1, 4, 17, 2.5])
 def test_other_numbers_of_values_are_refused(levels: float) -> None:
-    with pytest.raises(InputError, match="must be 2 or 3"):
-        Quantise(levels)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"levels={levels} must be 2, or an odd number from 3 to 15"):
+        quantise(levels)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "numbers", [(-0.1, 1, 2), (1.1, 1, 2), (0.5, 0, 2), (0.5, 3, 2), (0.5, 1, float("inf")), (float("nan"), 1, 2)]
+)
+def test_a_draw_that_cannot_grow_is_refused(numbers: tuple[float, float, float]) -> None:
+    with pytest.raises(InputError, match="needed"):
+        quantise(3, *numbers)

@@ -70,7 +70,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         layout=layout,
         points=points,
         free=config["free"],
-        transforms=session.transforms(config),
+        transforms=[transform.joining(ends, layout) for transform in session.transforms(config)],
         weight_decay=recipe["weight_decay"],
         ema_decay=recipe["ema_decay"],
         network=network,

@@ -153,15 +153,15 @@ class SubspaceModule(EndpointModule):
         self.model = ModelAt(self.network, self.layout)
         self.middle = self.curve.grid(2).mean(0)  # of the domain's corners: t = 1/2, the centre of a surface
 
-    def _place(self, u: Tensor, free: nn.ParameterList) -> None:
+    def _place(self, u: Tensor, free: nn.ParameterList, progress: float) -> None:
         self.coefficients = self.curve.coefficients(u)
         self.model.place(self.coefficients, self._blocks(free))
         for transform in self.transforms:
-            transform.apply_(self.model.theta, self.layout)
+            transform.at(progress).apply_(self.model.theta, self.layout)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         # The same place in every process: the draw does not depend on the rank.
-        self._place(self.walk((self.global_step + 0.5) / self.total_steps), self.control)
+        self._place(self.walk(done := (self.global_step + 0.5) / self.total_steps), self.control, done)
         if self.objective.attacks:
             # The running statistics are a mixture over places; the attack needs those of theta(u).
             batchnorm.refresh(self.network, [batch[0]])
@@ -174,7 +174,7 @@ class SubspaceModule(EndpointModule):
 
     def on_validation_epoch_start(self) -> None:
         # In the middle of the domain, where a collapse of robustness shows first.
-        self._place(self.middle, self.yielded)
+        self._place(self.middle, self.yielded, 1.0)
         batchnorm.refresh(self.network, [self.latest])
         self.validation_draw = generator(self.seed, "validation")
 

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from mcr.errors import InputError
 from mcr.weightspace.layout import Layout
+from mcr.weightspace.transform import Transform
 
 
 @dataclass(frozen=True)
-class Magnitude:
+class Magnitude(Transform):
     """The smallest share of all weights becomes zero (Han et al. 2015), one threshold for the whole network.
 
     Weights are the parameters with at least two dimensions: biases and the parameters of normalisations stay.

@@ -105,10 +105,12 @@ class Subspace:
         transforms: Sequence[Transform],
     ) -> None:
         self.network, self.curve, self.ends, self.calibration = network, curve, ends, calibration
-        self.precision, self.transforms = precision, transforms
+        self.precision = precision
         self.layout = Layout.of(network, memory_format)
         device = next(network.parameters()).device
-        self.points = [point.to(device) for point in control_points(curve, [self.layout.pack(state) for state in ends])]
+        packed = [self.layout.pack(state) for state in ends]
+        self.transforms = [transform.joining(packed, self.layout) for transform in transforms]
+        self.points = [point.to(device) for point in control_points(curve, packed)]
         self.model: ModelAt | None = None
 
     def set_inner_points(self, points: Sequence[Tensor]) -> None:

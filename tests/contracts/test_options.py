@@ -43,8 +43,8 @@ SHIPPED = {
     "debug": "default",
     "detector": "local_tangent nearest_neighbours",
     "edit": "inject match_activations match_jointly match_weights path_aware permute poison_tune prune together tune",
-    "endpoint": "adversarial certified checkpoint copy fgsm_rs fresh permuted_copy poisoned snapshot standard swa "
-    "trades tuned_copy",
+    "endpoint": "adversarial certified checkpoint copy dnr fgsm_rs fresh permuted_copy poisoned quantised snapshot "
+    "standard swa trades tuned_copy",
     "ends": "aligned backdoored four_aligned four_backdoored four_regular four_robust injected path_aware "
     "regular_regular regular_robust robust_robust three_regular three_together",
     "evaluation": "path quick record",
@@ -65,7 +65,7 @@ SHIPPED = {
     "optimizer": "adamw sgd",
     "probe": "accuracy alignment answer answer_attacked attack_convergence attack_success calibration certified_risk "
     "detection ensemble gradient_similarity input_curvature recovered risk risk_fitted robust_risk "
-    "stronger_attacks success transfer triggered_similarity",
+    "stronger_attacks success transfer triggered_similarity weights",
     "reference": "bilinear regular simplex straight",
     "repair": "anp augmented average clp finetune fst ft_sam i_bau nad noise path_augmented path_point portfolio prune "
     "rebn scratch shared_perturbation swap",
@@ -77,7 +77,7 @@ SHIPPED = {
     "selection": "estimated_success farthest middle",
     "signal": "noise_gap shared_masks shared_perturbations square_gap",
     "start": "blend coons layerwise",
-    "transform": "magnitude none quantise",
+    "transform": "magnitude mask none quantise",
 }
 OPTIONS = {folder.name: sorted(p.stem for p in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()}
 OVERLAYS = ("ends", "experiment", "hparams_search", "debug")  # they only override others
