@@ -54,6 +54,11 @@ reproduce-small: install
 	$(BIN)/mcr experiment=wortsman2021_simplex_digits
 	$(BIN)/mcr experiment=benton2021_simplex_digits
 	$(BIN)/mcr experiment=jafarpour2022_certified_digits
+	$(BIN)/mcr experiment=jha2018_detection_digits
+	$(BIN)/mcr experiment=jha2018_confidence_digits
+	$(BIN)/mcr experiment=deng2020_first_order_digits
+	$(BIN)/mcr experiment=yin2018_quantised_digits
+	$(BIN)/mcr experiment=kundu2021_dnr_digits
 
 bench: install
 	$(BIN)/python -m benchmarks
