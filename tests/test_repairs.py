@@ -531,7 +531,7 @@ def subspace_module(free: str, points: int, dtype=torch.float32, **changes: Any)
 def test_a_path_begins_as_the_straight_line(points: int) -> None:
     module, (start, end) = subspace_module("all", points)
     found = module.points()
-    assert len(found) == len(module.free) == points
+    assert len(found) == len(module.fitted) == points
     assert torch.equal(found[0], start)
     assert torch.equal(found[-1], end)
     for index, point in enumerate(found):

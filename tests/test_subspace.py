@@ -445,10 +445,10 @@ def test_the_gradient_of_the_free_points_is_that_of_autograd(
     answers = torch.func.functional_call(oracle, layout.views(theta), (pixels,))
     (nn.functional.cross_entropy(answers, labels) + 0.5 * decay * theta.square().sum()).backward()
     fitted = range(len(leaves)) if free == "all" else inner_points(curve)
-    assert module.free == list(fitted)
+    assert module.fitted == list(fitted)
     given_gradients = gradients(module)
-    assert given_gradients.shape == (len(module.free), layout.size)
-    for found, index in zip(given_gradients, module.free, strict=True):
+    assert given_gradients.shape == (len(module.fitted), layout.size)
+    for found, index in zip(given_gradients, module.fitted, strict=True):
         expected = leaves[index].grad
         assert (found - expected).norm() <= 1e-10 * expected.norm()
         assert expected.norm() > 0
@@ -460,7 +460,7 @@ def test_with_free_ends_a_surface_begins_through_its_ends() -> None:
     ends = [layout.pack(net(seed).state_dict()) for seed in range(4)]
     common = {"curve": BezierSurface(3), "layout": layout, "ends": ends, "network": net(9), "num_classes": CLASSES}
     modules = [subspace_module(**common, free=free) for free in ("all", "inner")]
-    assert [len(module.free) for module in modules] == [9, 5]
+    assert [len(module.fitted) for module in modules] == [9, 5]
     for one, other in zip(*(module.points() for module in modules), strict=True):
         assert torch.equal(one, other)
     for index, number in enumerate((0, 2, 6, 8)):

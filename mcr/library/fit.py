@@ -139,7 +139,7 @@ def fit(
     if isinstance(module, SubspaceModule):
         points = module.final_points()
         assert space is not None
-        space.set_inner_points([points[index] for index in module.free])
+        space.set_inner_points([points[index] for index in module.fitted])
     else:
         network.load_state_dict(module.scored.state_dict())  # which may be an average over steps
         network.eval()

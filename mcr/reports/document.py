@@ -167,9 +167,8 @@ def _mean(value: float) -> str:
 def path_section(title: str, table: Table, counts: images.Counts) -> str:
     """The table of a subspace, and the length of a path."""
     columns, rows = path_rows(table)
-    length = (
-        f"Length in weight space: {table.rows[-1]['arc_length']:.2f}.\n\n" if "arc_length" in table.rows[-1] else ""
-    )
+    last = table.rows[-1].get("arc_length")
+    length = "" if last is None else f"Length in weight space, from place to place: {last:.2f}.\n\n"
     said = images.spoken(counts, [metric.name for metric in table.metrics])
     return f"## {markdown_cell(title)}\n\n{length}" + _with_notes(markdown(columns, rows), [images.line([("", said)])])
 

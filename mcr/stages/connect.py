@@ -82,7 +82,7 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     with training_loggers(stage, context.place) as loggers:
         watched = _watched(config, inputs, context) if module.objective.attacks else None
         fitted = fit(module, training, watched, folder, label=stage.label, loggers=loggers, **fitting(recipe, context))
-    session.write_control(module.final_points(), module.free, layout, folder)
+    session.write_control(module.final_points(), module.fitted, layout, folder)
     if config["free"] == "all":
         _write_ends(module, network, training, folder)
     write_csv(folder / HISTORY, fitted.rows)

@@ -58,7 +58,7 @@ class SubspaceModule(EndpointModule):
         **training: See EndpointModule.
 
     Attributes:
-        free: Indices of the F control points that are fitted.
+        fitted: Indices of the F control points that are fitted.
         control: These points in blocks of their numbers, each (F, W), the last one shorter.
         fixed: The other ones (K - F, P).
 
@@ -90,16 +90,16 @@ class SubspaceModule(EndpointModule):
         if free not in ("inner", "all"):
             raise InputError(f"free={free} must be inner or all")
         every = range(len(curve.initial()))
-        self.free = list(every) if free == "all" else inner_points(curve)
-        if not self.free:
+        self.fitted = list(every) if free == "all" else inner_points(curve)
+        if not self.fitted:
             raise InputError(f"{type(curve).__name__} has no free control point: there is nothing to fit")
-        self.kept = [index for index in every if index not in self.free]
+        self.kept = [index for index in every if index not in self.fitted]
         self.sampler, self.places, self.penalty = sampler, places, penalty
         self.earlier: list[tuple[Tensor, Tensor]] = []  # of this step's places before the latest: see _looked_at
-        width = BLOCK // len(self.free)
+        width = BLOCK // len(self.fitted)
         coming = iter(points)  # one in memory at a time
         first = next(coming)
-        blocks = [first.new_empty(len(self.free), len(piece)) for piece in first.split(width)]
+        blocks = [first.new_empty(len(self.fitted), len(piece)) for piece in first.split(width)]
         self.control = nn.ParameterList(map(nn.Parameter, blocks))
         self.register_buffer("fixed", first.new_empty(len(self.kept), layout.size), persistent=False)
         blank = list(self._blocks(self.control))  # filled through views
@@ -140,7 +140,7 @@ class SubspaceModule(EndpointModule):
 
     def _blocks(self, free: nn.ParameterList) -> Iterator[list[Tensor]]:
         """Of each block the pieces (W,) of all K control points in the curve's order: views, without gradients."""
-        every = [*self.kept, *self.free]
+        every = [*self.kept, *self.fitted]
         order = [every.index(index) for index in range(len(every))]
         fixed = self.fixed.split([block.shape[1] for block in free], 1)
         for rows in zip(fixed, free, strict=True):
@@ -208,7 +208,7 @@ class SubspaceModule(EndpointModule):
     def _looked_at(self) -> tuple[Tensor, Tensor]:
         """Of the latest backward pass the coefficients of the free points (F,) at its place, and the gradient (P,)."""
         gradient = self.model.gradient(self.theta_decay, self.transforms)
-        return gradient.new_tensor([float(self.coefficients[index]) for index in self.free]), gradient
+        return gradient.new_tensor([float(self.coefficients[index]) for index in self.fitted]), gradient
 
     def update(self, optimizer: torch.optim.Optimizer) -> None:
         """Move all free control points by the mean gradient over the places of this step.
@@ -246,5 +246,5 @@ class SubspaceModule(EndpointModule):
         assert self.penalty is not None
         points = [torch.stack(pieces) for pieces in self._blocks(self.control)]
         gram = torch.stack([(piece @ piece.T).double() for piece in points]).sum(0)
-        rows = pull(self.penalty, gram)[self.free]
+        rows = pull(self.penalty, gram)[self.fitted]
         return {block: rows.to(piece) @ piece for block, piece in zip(self.control, points, strict=True)}
