@@ -68,4 +68,5 @@ class TransformedModule(EndpointModule):
         optimizer.optimizer.step()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        self._place(self.transform)  # as it is validated, and as it will be used
+        if batch_idx + 1 == self.trainer.num_training_batches:
+            self._place(self.transform)  # as it is validated, and as it will be used
