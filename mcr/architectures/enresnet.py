@@ -65,8 +65,9 @@ class EnResNet(nn.Module):
         """(B, D, H, W) to logits (B, C)."""
         draws = 1 if self.training else self.draws
         repeated = images.repeat_interleave(draws, 0) if draws > 1 else images
-        logits: Tensor = torch.stack([copy(repeated) for copy in self.copies]).mean(0)
-        return logits.unflatten(0, (-1, draws)).mean(1)
+        votes = torch.stack([copy(repeated) for copy in self.copies])
+        logits: Tensor = votes.unflatten(1, (-1, draws)).mean((0, 2))
+        return logits
 
 
 class NoisyResNet(nn.Module):
@@ -131,4 +132,5 @@ class NoisyBlock(WideBlock):
         if self.training:
             return output + scale * torch.randn_like(output)
         drawn = (-1, len(self.bank))
-        return (output.unflatten(0, drawn) + scale.unflatten(0, drawn) * self.bank).flatten(0, 1)
+        noisy: Tensor = output.unflatten(0, drawn) + scale.unflatten(0, drawn) * self.bank
+        return noisy.flatten(0, 1)

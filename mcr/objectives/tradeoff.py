@@ -14,10 +14,10 @@ from mcr.objectives.adversarial import Adversarial
 
 @dataclass(frozen=True)
 class Tradeoff(Adversarial):
-    """alpha times the cross-entropy on attacked images, plus beta times that on clean ones (Li, Wang & Xin 2020, eq. 9).
+    """alpha times the cross-entropy on attacked images plus beta times that on clean ones (Li, Wang & Xin 2020, eq. 9).
 
-    Both passes are in training mode, clean images first. The gradient grows with alpha + beta: the learning rate has to
-    fall as it does.
+    Both passes are in training mode, attacked images first. The gradient grows with alpha + beta: the learning rate has
+    to fall as it does.
 
     Attributes:
         alpha: Weight of the attacked images; 8 in the published code.
@@ -40,6 +40,6 @@ class Tradeoff(Adversarial):
         self, network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Losses (B,), and logits (B, C) on the clean images."""
-        logits = network(images)
         attacked, _ = super().__call__(network, images, labels, generator)
+        logits = network(images)
         return self.alpha * attacked + self.beta * cross_entropy(logits, labels), logits
