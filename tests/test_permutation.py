@@ -27,6 +27,7 @@ SMALLER = {
     "preresnet164": {"depth": 56},
     "wrn28_10": {"depth": 10, "widen": 2},
     "vit_tiny": {"depth": 2, "width": 48},
+    "enresnet20": {"noise": 0.0},  # noise that is the same for all images keeps the channels between blocks in place
 }
 FOLDER = Path(composition.conf_folder()) / "architecture"
 # Those whose hidden units are understood: of an implicit layer's equation nothing is seen.

@@ -25,6 +25,7 @@ from mcr.objectives.adversarial import Adversarial, GrowingRadius
 from mcr.objectives.cross_entropy import CrossEntropy
 from mcr.objectives.fgsm_rs import FgsmRs
 from mcr.objectives.objective import Objective
+from mcr.objectives.tradeoff import Tradeoff
 from mcr.objectives.trades import Trades
 from mcr.probes.robust_risk import robust_accuracy
 from mcr.sampling.uniform import Uniform
@@ -83,6 +84,7 @@ OBJECTIVES: dict[str, tuple[Objective, int]] = {  # and the passes in training m
     "growing radius": (GrowingRadius(pgd(), 0.3).at(0.1), 1),
     "fgsm_rs": (FgsmRs(pgd(), 1.25), 1),
     "trades": (Trades(pgd(), 6.0), 2),
+    "tradeoff": (Tradeoff(pgd(), 8.0, 1.0), 2),
 }
 every_objective = pytest.mark.parametrize(("objective", "passes"), OBJECTIVES.values(), ids=OBJECTIVES)
 
@@ -132,6 +134,28 @@ def test_trades_without_its_second_term_is_clean_cross_entropy(norm) -> None:
     expected, clean = CrossEntropy()(make().train(), IMAGES, LABELS, generator(0))
     assert torch.equal(losses, expected)
     assert torch.equal(logits, clean)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_trade_off_is_its_formula_between_the_attacked_and_the_clean_loss(norm) -> None:
+    network = Recorder(make()).train()
+    losses, logits = Tradeoff(pgd(norm=norm, eps=0.3), 2.5, 0.5)(network, IMAGES, LABELS, generator(0))
+    attacked, clean = network.seen
+    assert torch.equal(clean, IMAGES)
+    assert (attacked - IMAGES).abs().max() > 0.01
+    twin = make().train()
+    of_attacked, of_clean = (torch.nn.functional.cross_entropy(twin(x), LABELS, reduction="none") for x in network.seen)
+    torch.testing.assert_close(losses, 2.5 * of_attacked + 0.5 * of_clean)
+    assert torch.equal(logits, make().train()(clean))
+    for weights, alone in (((1.0, 0.0), Adversarial(pgd())), ((0.0, 1.0), CrossEntropy())):
+        found, _ = Tradeoff(pgd(), *weights)(make().train(), IMAGES, LABELS, generator(0))
+        assert torch.equal(found, alone(make().train(), IMAGES, LABELS, generator(0))[0])
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(-1.0, 1.0), (1.0, -0.1), (0.0, 0.0), (float("nan"), 1.0)])
+def test_weights_of_a_trade_off_that_say_nothing_are_refused(alpha, beta) -> None:
+    with pytest.raises(InputError, match="objective=tradeoff"):
+        Tradeoff(pgd(), alpha, beta)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

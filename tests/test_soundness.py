@@ -183,7 +183,7 @@ def test_no_claim_about_a_path_with_a_dead_end_holds(make, capsys) -> None:
 COLLAPSED = ((0.9, 0.0, 0.0, 0.0), (0.5, 0.6, 0.7, 0.8))
 
 
-@pytest.mark.parametrize("trained", ["adversarial", "trades", "fgsm_rs", "a robust path"])
+@pytest.mark.parametrize("trained", ["adversarial", "tradeoff", "trades", "fgsm_rs", "a robust path"])
 def test_every_training_under_attack_is_watched_and_its_early_end_is_told(trained, make, monkeypatch) -> None:
     """Accuracies are scripted, all else is as it is."""
     module = SubspaceModule if trained == "a robust path" else AdversarialModule

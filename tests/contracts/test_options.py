@@ -34,8 +34,8 @@ CONF = conf_folder()
 FILES = sorted(CONF.glob("*/*.yaml"))
 # Options that must be there: deleting a file must be noticed. A new one need not be named here.
 SHIPPED = {
-    "architecture": "imported mlp nemon preresnet110 preresnet164 preresnet26 resnet18 small_cnn small_vgg two_layer "
-    "vgg16 vgg16_bn vgg19 vit_tiny wrn28_10",
+    "architecture": "enresnet20 imported mlp nemon preresnet110 preresnet164 preresnet26 resnet18 small_cnn small_vgg "
+    "two_layer vgg16 vgg16_bn vgg19 vit_tiny wrn28_10",
     "attack": "apgd_ce apgd_t autoattack carlini_wagner deepfool fgsm fmn none pgd square",
     "backdoor": "adaptive_patch badnets badnets_all_to_all blended bpp ftrojan none sinusoidal wanet",
     "curve": "bezier bezier_surface bezier_surface_4x4 bezier_triangle bilinear free_simplex linear polychain simplex",
@@ -44,7 +44,7 @@ SHIPPED = {
     "detector": "local_tangent nearest_neighbours",
     "edit": "inject match_activations match_jointly match_weights path_aware permute poison_tune prune together tune",
     "endpoint": "adversarial certified checkpoint copy dnr fgsm_rs fresh permuted_copy poisoned quantised snapshot "
-    "standard swa trades tuned_copy",
+    "standard swa tradeoff trades tuned_copy",
     "ends": "aligned backdoored four_aligned four_backdoored four_regular four_robust injected path_aware "
     "regular_regular regular_robust robust_robust three_regular three_together",
     "evaluation": "path quick record",
@@ -61,7 +61,7 @@ SHIPPED = {
     "logger": "csv none wandb",
     "merge": "average best_corner best_point corners greedy_soup points",
     "normalization": "dataset fixed",
-    "objective": "adversarial adversarial_warmup certified cross_entropy disturbed fgsm_rs trades",
+    "objective": "adversarial adversarial_warmup certified cross_entropy disturbed fgsm_rs tradeoff trades",
     "optimizer": "adamw sgd",
     "probe": "accuracy alignment answer answer_attacked attack_convergence attack_success calibration certified_risk "
     "detection ensemble gradient_similarity input_curvature recovered risk risk_fitted robust_risk "
