@@ -100,13 +100,18 @@ class Functions:
         return self._layer(value, input, -1, weight, bias) if mixed is None else mixed
 
     def matmul(self, value: Tensor, /, input: Tensor, other: Tensor) -> Tensor | None:
-        if not self.own(other) or other.dim() != 2 or self.own(input):
+        """With a weight on one side: a matrix, or a stack of them through which units go the same way."""
+        left = self.own(input)
+        weight, given = (input, other) if left else (other, input)
+        if not self.own(weight) or weight.dim() not in (2, 3) or self.own(given):
             return None
-        mixed = self._mixed(value, input, other)
-        if mixed is None:
-            self._bind(other, 0, self.units.row(self.of(input), -1))
-            mixed = spread(self._bind(other, 1, self.units.new(other.shape[1])), value.shape, -1)
-        return mixed
+        mixed = self._mixed(value, given, weight) if weight.dim() == 2 and not left else None
+        if mixed is not None:
+            return mixed
+        out, summed = (-2, -1) if left else (-1, -2)
+        self._bind(weight, weight.dim() + summed, self.units.row(self.of(given), out))
+        units = self._bind(weight, weight.dim() + out, self.units.new(weight.shape[out]))
+        return spread(units, value.shape, out)
 
     def _mixed(self, value: Tensor, input: Tensor, *weights: Tensor | None) -> Tensor | None:
         """Where a layer acts along pixels or tokens, each unit is mixed with itself; None where it acts along units."""
