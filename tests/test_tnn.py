@@ -51,8 +51,7 @@ def leapfrog(step: float, units: int = 3, depth: int = 4) -> Leapfrog:
 
 def flow(network: Leapfrog, state: Tensor) -> Tensor:
     """Both halves (2, units, n) after all steps, from one image's."""
-    y, z = network.run(state[:1], state[1:])
-    return torch.cat([y, torch.as_tensor(z)])
+    return torch.cat(network.run(state[:1], state[1:]))
 
 
 def jacobian(network: Leapfrog, state: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import pi
+from math import pi, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -123,6 +124,8 @@ class Leapfrog(nn.Module):
         matrix: M (n, n), orthonormal.
     """
 
+    steps: Any  # a ModuleList of Coupling, of which torch's types know modules only
+
     def __init__(self, units: int, depth: int, step: float, matrix: Tensor) -> None:
         super().__init__()
         self.step = step
@@ -130,9 +133,9 @@ class Leapfrog(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """y (B, l, n) to y (B, l, n)."""
-        return self.run(values, 0.0)[0]
+        return self.run(values, values.new_zeros(()))[0]
 
-    def run(self, y: Tensor, z: Tensor | float) -> tuple[Tensor, Tensor | float]:
+    def run(self, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Both halves of the state after all steps."""
         for coupling in self.steps:
             z = z - self.step * torch.tanh(coupling.back(y))
@@ -160,8 +163,8 @@ def cosines(size: int) -> Tensor:
     True
     """
     rows, columns = torch.arange(size, dtype=torch.float64)[:, None], torch.arange(size, dtype=torch.float64)
-    found = (2 / size) ** 0.5 * torch.cos(pi * rows * (2 * columns + 1) / (2 * size))
-    found[0] /= 2**0.5
+    found = sqrt(2 / size) * torch.cos(pi * rows * (2 * columns + 1) / (2 * size))
+    found[0] /= sqrt(2)
     return found.to(torch.get_default_dtype())
 
 

@@ -101,17 +101,14 @@ class Functions:
 
     def matmul(self, value: Tensor, /, input: Tensor, other: Tensor) -> Tensor | None:
         """With a weight on one side: a matrix, or a stack of them through which units go the same way."""
-        left = self.own(input)
-        weight, given = (input, other) if left else (other, input)
+        weight, given, out, summed = (input, other, -2, -1) if self.own(input) else (other, input, -1, -2)
         if not self.own(weight) or weight.dim() not in (2, 3) or self.own(given):
             return None
-        mixed = self._mixed(value, given, weight) if weight.dim() == 2 and not left else None
-        if mixed is not None:
-            return mixed
-        out, summed = (-2, -1) if left else (-1, -2)
-        self._bind(weight, weight.dim() + summed, self.units.row(self.of(given), out))
-        units = self._bind(weight, weight.dim() + out, self.units.new(weight.shape[out]))
-        return spread(units, value.shape, out)
+        mixed = self._mixed(value, given, weight) if weight is other and weight.dim() == 2 else None
+        if mixed is None:
+            self._bind(weight, weight.dim() + summed, self.units.row(self.of(given), out))
+            mixed = spread(self._bind(weight, weight.dim() + out, self.units.new(weight.shape[out])), value.shape, out)
+        return mixed
 
     def _mixed(self, value: Tensor, input: Tensor, *weights: Tensor | None) -> Tensor | None:
         """Where a layer acts along pixels or tokens, each unit is mixed with itself; None where it acts along units."""
@@ -119,9 +116,8 @@ class Functions:
         along = varying(units)
         if not along or input.dim() - 1 in along:
             return None
-        for weight in weights:
-            if weight is not None:
-                self.hold(weight)
+        for weight in [one for one in weights if one is not None]:
+            self.hold(weight)
         return units.narrow(-1, 0, 1).expand(value.shape)
 
     def convolution(
