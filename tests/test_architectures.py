@@ -13,6 +13,7 @@ from mcr.architectures.mlp import Mlp
 from mcr.architectures.normalization import Normalized, fixed, from_dataset
 from mcr.architectures.preresnet import PreResNet
 from mcr.architectures.resnet import ResNet18
+from mcr.architectures.tnn import Tnn
 from mcr.architectures.vgg import Vgg
 from mcr.architectures.vit import VitTiny
 from mcr.architectures.wrn import WideResNet
@@ -61,6 +62,7 @@ def test_size_close_to_an_independent_implementation(network, peer) -> None:
         lambda d, s: ResNet18(5, d),
         lambda d, s: WideResNet(10, 1, 0.0, 5, d),
         lambda d, s: VitTiny(4, 1, 12, 3, 0.0, 5, d, s),
+        lambda d, s: Tnn("leapfrog", 4, 2, 0.1, 5, d, s),
     ],
 )
 @pytest.mark.parametrize("channels", [1, 3])

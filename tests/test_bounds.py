@@ -17,6 +17,7 @@ from mcr.architectures.normalization import Normalized
 from mcr.architectures.preresnet import PreResNet
 from mcr.architectures.small_cnn import SmallCnn
 from mcr.architectures.small_vgg import SmallVgg
+from mcr.architectures.tnn import Tnn
 from mcr.architectures.vit import VitTiny
 from mcr.attacks.frozen import frozen
 from mcr.bounds.box import Box, around
@@ -74,6 +75,8 @@ def convolutional() -> nn.Module:
 NETWORKS = {
     "nemon": nemon,
     "mlp": lambda: Mlp([6, 5], CLASSES, 1, (SIDE, SIDE)),
+    "tnn": lambda: Tnn("plain", 4, 1, 0.25, CLASSES, 1, (SIDE, SIDE)),
+    "tnn_leapfrog": lambda: Tnn("leapfrog", 4, 3, 0.25, CLASSES, 1, (SIDE, SIDE)),
     "small_cnn": convolutional,
     "small_vgg": lambda: SmallVgg(4, CLASSES, 1),
     "preresnet": lambda: PreResNet(8, CLASSES, 1),

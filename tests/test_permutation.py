@@ -21,13 +21,15 @@ from mcr.weightspace.permutation import permuted
 from mcr.weightspace.symmetry import Symmetry
 
 SHAPE = (3, 32, 32)
-# The same blocks, fewer of them.
-SMALLER = {
+# The same blocks, fewer of them, and more units where they are few.
+RESIZED = {
     "preresnet110": {"depth": 47},
     "preresnet164": {"depth": 56},
     "wrn28_10": {"depth": 10, "widen": 2},
     "vit_tiny": {"depth": 2, "width": 48},
     "enresnet20": {"noise": 0.0},  # noise that is the same for all images keeps the channels between blocks in place
+    "tnn": {"units": 64},
+    "tnn_leapfrog": {"units": 64},
 }
 FOLDER = Path(composition.conf_folder()) / "architecture"
 # Those whose hidden units are understood: of an implicit layer's equation nothing is seen.
@@ -55,7 +57,7 @@ def with_weights(network: nn.Module, state: dict[str, Tensor]) -> nn.Module:
 @functools.cache
 def zoo(name: str) -> nn.Module:
     torch.manual_seed(0)
-    config = yaml.safe_load((FOLDER / f"{name}.yaml").read_text()) | SMALLER.get(name, {})
+    config = yaml.safe_load((FOLDER / f"{name}.yaml").read_text()) | RESIZED.get(name, {})
     facts = {"num_classes": 10, "in_channels": 3, "image_size": SHAPE[1:]}
     return lively(Normalized(build.network(config, facts), [0.5, 0.4, 0.3], [0.2, 0.3, 0.25]))
 
@@ -104,7 +106,9 @@ def test_the_copy_holds_the_same_values_at_other_places(name: str) -> None:
     # All but the biases of the logits move, and inside of attention the rows of its projection.
     stays = {key for key in before if before[key].dim() > 0 and torch.equal(before[key], after[key])}
     assert all(key.endswith((".bias", "in_proj_bias")) for key in stays)
-    assert len([key for key in stays if not key.endswith("in_proj_bias")]) == (name != "two_layer")  # without biases
+    # None has biases in two_layer; a leapfrog step has one that all its units share.
+    still = {"two_layer": 0, "tnn_leapfrog": 5}.get(name, 1)
+    assert len([key for key in stays if not key.endswith("in_proj_bias")]) == still
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -251,6 +255,7 @@ KNOWN = {
         16,
     ),
     "product with a weight": (lambda net, x: (x.movedim(1, -1) @ net.mix.weight).movedim(-1, 1), 8),
+    "product from the left": (lambda net, x: (net.mix.weight @ x.flatten(2)).view(x.shape), 8),
     "softmax over channels": (lambda net, x: x.softmax(1) * x + functional.log_softmax(x, dim=1), 8),
     "channels of length one": (lambda net, x: functional.normalize(x), 8),
     "hard gates": (lambda net, x: functional.hardswish(x) * functional.hardsigmoid(x.mean((2, 3), keepdim=True)), 8),

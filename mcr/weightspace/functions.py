@@ -100,12 +100,14 @@ class Functions:
         return self._layer(value, input, -1, weight, bias) if mixed is None else mixed
 
     def matmul(self, value: Tensor, /, input: Tensor, other: Tensor) -> Tensor | None:
-        if not self.own(other) or other.dim() != 2 or self.own(input):
+        """With a weight on one side: a matrix, or a stack of them through which units go the same way."""
+        weight, given, out, summed = (input, other, -2, -1) if self.own(input) else (other, input, -1, -2)
+        if not self.own(weight) or weight.dim() not in (2, 3) or self.own(given):
             return None
-        mixed = self._mixed(value, input, other)
+        mixed = self._mixed(value, given, weight) if weight is other and weight.dim() == 2 else None
         if mixed is None:
-            self._bind(other, 0, self.units.row(self.of(input), -1))
-            mixed = spread(self._bind(other, 1, self.units.new(other.shape[1])), value.shape, -1)
+            self._bind(weight, weight.dim() + summed, self.units.row(self.of(given), out))
+            mixed = spread(self._bind(weight, weight.dim() + out, self.units.new(weight.shape[out])), value.shape, out)
         return mixed
 
     def _mixed(self, value: Tensor, input: Tensor, *weights: Tensor | None) -> Tensor | None:
@@ -114,9 +116,8 @@ class Functions:
         along = varying(units)
         if not along or input.dim() - 1 in along:
             return None
-        for weight in weights:
-            if weight is not None:
-                self.hold(weight)
+        for weight in [one for one in weights if one is not None]:
+            self.hold(weight)
         return units.narrow(-1, 0, 1).expand(value.shape)
 
     def convolution(

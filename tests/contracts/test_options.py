@@ -35,7 +35,7 @@ FILES = sorted(CONF.glob("*/*.yaml"))
 # Options that must be there: deleting a file must be noticed. A new one need not be named here.
 SHIPPED = {
     "architecture": "enresnet20 imported mlp nemon preresnet110 preresnet164 preresnet26 resnet18 small_cnn small_vgg "
-    "two_layer vgg16 vgg16_bn vgg19 vit_tiny wrn28_10",
+    "tnn tnn_leapfrog two_layer vgg16 vgg16_bn vgg19 vit_tiny wrn28_10",
     "attack": "apgd_ce apgd_t autoattack carlini_wagner deepfool fgsm fmn none pgd square",
     "backdoor": "adaptive_patch badnets badnets_all_to_all blended bpp ftrojan none sinusoidal wanet",
     "curve": "bezier bezier_surface bezier_surface_4x4 bezier_triangle bilinear free_simplex linear polychain simplex",
