@@ -58,7 +58,10 @@ reproduce-small: install
 	$(BIN)/mcr experiment=jha2018_confidence_digits
 	$(BIN)/mcr experiment=deng2020_first_order_digits
 	$(BIN)/mcr experiment=yin2018_quantised_digits
+	$(BIN)/mcr experiment=li2020_ternary_digits
 	$(BIN)/mcr experiment=kundu2021_dnr_digits
+	$(BIN)/mcr experiment=wang2019_enresnet_digits
+	$(BIN)/mcr experiment=newman2018_tnn_digits
 
 bench: install
 	$(BIN)/python -m benchmarks
