@@ -69,7 +69,8 @@ class Tnn(nn.Module):
 class TLinear(nn.Module):
     """W * x + b. What is trained are the faces of W behind the transform, each drawn as torch draws a linear layer.
 
-    They are W in other orthonormal coordinates: gradients, weight decay and straight lines are the same in both.
+    They are W in other orthonormal coordinates: gradient descent, weight decay and straight lines are the same in both,
+    the steps of Adam are not.
 
     Args:
         inputs: p, rows of x.
