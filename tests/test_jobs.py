@@ -237,6 +237,42 @@ def test_a_sweep_that_is_interrupted_is_reported_as_far_as_it_came(tmp_path: Pat
     ]
 
 
+STOPPER = """
+import os
+import signal
+from pathlib import Path
+
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self, num_classes):
+        super().__init__(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, num_classes))
+
+    def forward(self, images):
+        # In the first training, not where the command looks at the network first.
+        if len(images) > 2 and Path("armed").exists():
+            Path("armed").unlink()
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().forward(images)
+"""
+
+
+def test_a_sweep_that_is_told_to_stop_stops(tmp_path: Path) -> None:
+    """As a terminal's Ctrl-C, wherever it is: schedulers and ``kill`` send this."""
+    (tmp_path / "my_stopper.py").write_text(STOPPER)
+    (tmp_path / "armed").touch()
+    words = [word for word in TINY if not word.startswith("architecture")]
+    words += ["architecture._target_=my_stopper.Net", "optimizer.lr=0.02,0.03", "logger=none", "paths.root=tmp"]
+    done = mcr("-m", *words, "hydra.sweep.dir=sweep", folder=tmp_path)
+    assert done.returncode == 130, done.stderr
+    assert "interrupted; the same command goes on where this one stopped" in done.stderr
+    summary = json.loads((tmp_path / "sweep" / "summary.json").read_text())
+    assert [one["reason"] for one in summary["failed"]] == [run.UNFINISHED[1], "was not begun"]
+    again = mcr("-m", *words, "hydra.sweep.dir=sweep", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+
+
 def test_hydra_s_own_way_to_run_something_again_is_refused() -> None:
     with pytest.raises(InputError, match="repeat the command"):
         cli.dispatch(["--experimental-rerun", "some.pickle"])

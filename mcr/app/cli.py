@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -47,6 +48,8 @@ def main() -> None:
     _print_anything()
     # Without this Hydra prints errors itself and exits with 1; they are to arrive below.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # Lightning would end the training that runs, and a sweep go on with its next job. It calls this as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status = dispatch(sys.argv[1:])
     except KeyboardInterrupt:

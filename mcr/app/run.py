@@ -158,7 +158,12 @@ def _encodable(text: str) -> str:
 
 
 def _ended(error: SystemExit) -> str:
-    """What is said of code of the user's, such as a network's forward pass, that would end the program."""
+    """What is said of code of the user's, such as a network's forward pass, that would end the program.
+
+    Or of a scheduler that ends a worker, which Lightning notices.
+    """
+    if type(error).__name__ == "SIGTERMException":  # by its name: Lightning takes seconds to load
+        return "was told to stop (SIGTERM); the same command goes on where it stopped"
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{last.filename}, line {last.lineno} ends the program with SystemExit({error.code!r}): raise an error there"
 
