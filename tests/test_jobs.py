@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcr.app import cli, jobs, run
+from mcr.app import cli, failure, jobs, run
 from mcr.errors import InputError
 from tests.conftest import TINY, carried_out
 from tests.processes import environment, mcr
@@ -268,7 +268,7 @@ def test_a_sweep_that_is_told_to_stop_stops(tmp_path: Path) -> None:
     assert done.returncode == 130, done.stderr
     assert "interrupted; the same command goes on where this one stopped" in done.stderr
     summary = json.loads((tmp_path / "sweep" / "summary.json").read_text())
-    assert [one["reason"] for one in summary["failed"]] == [run.UNFINISHED[1], "was not begun"]
+    assert [one["reason"] for one in summary["failed"]] == [failure.UNFINISHED[1], "was not begun"]
     again = mcr("-m", *words, "hydra.sweep.dir=sweep", folder=tmp_path)
     assert again.returncode == 0, again.stderr
 

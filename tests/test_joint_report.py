@@ -13,7 +13,7 @@ import yaml
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from mcr.app import overrides, run, sweep
+from mcr.app import failure, overrides, run, sweep
 from mcr.errors import InputError
 from mcr.reports import joint, repairs, soundness
 from mcr.reports.claims import Verdict
@@ -157,7 +157,7 @@ def test_a_failed_job_is_named_by_the_first_line_of_what_was_said(error, status,
     logged: list[str] = []
     monkeypatch.setattr(run.logged, "log", lambda cfg, words, folder, group, stages, reason="": logged.append(reason))
     run.job(OmegaConf.create({}))
-    assert run.failure(tmp_path / "0") == (status, reason)
+    assert failure.read(tmp_path / "0") == (status, reason)
     assert logged == [reason]
     told = (tmp_path / "0" / "failure.txt").read_text()
     assert ("second line" in told) == ("second line" in str(error))

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from mcr.app import run
+from mcr.app import failure, run
 from mcr.errors import STATUS_FAILED, InputError
 from mcr.store import jsonfile
 
@@ -59,9 +59,9 @@ class JobFolder:
     @cached_property
     def failure(self) -> tuple[int, str]:
         """Its exit status and the reason of its failure: 0 and nothing where there is none."""
-        if not (self.folder / run.FAILURE).is_file() and not self.finished and self._reports:
+        if not (self.folder / failure.FILE).is_file() and not self.finished and self._reports:
             return NOT_BEGUN
-        return run.failure(self.folder)
+        return failure.read(self.folder)
 
     @property
     def _reports(self) -> bool:

@@ -7,7 +7,6 @@ import math
 import os
 import shutil
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -17,9 +16,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from mcr.app import launching, logged, overrides
+from mcr.app import failure, launching, logged, overrides
 from mcr.app.titles import title
-from mcr.errors import STATUS_FAILED, STATUS_INPUT, InputError
+from mcr.errors import InputError
 from mcr.loggers.job import metrics
 from mcr.plans import pipeline, plugins
 from mcr.reports import bom, costs, provenance
@@ -32,8 +31,6 @@ from mcr.store.store import Store
 from mcr.text import CELL, printable
 
 log = logging.getLogger("mcr")
-FAILURE = "failure.txt"
-UNFINISHED = (STATUS_FAILED, "did not finish: its process was killed or interrupted")
 CLEANED, MERGED = "cleaned.safetensors", "merged.safetensors"
 ONE_AFTER_ANOTHER = "BasicLauncher"  # Hydra's own; others run jobs at the same time
 REPORTED = ("report", "repair", "merge")  # verbs that end with files to open and send on
@@ -101,7 +98,7 @@ def job(cfg: DictConfig) -> float | None:
     group, words = Path(hydra.sweep.dir).name if swept else folder.name, hydra.overrides.task
     chosen: dict[str, Any] = {}
     try:
-        _record(folder, "Unfinished", UNFINISHED[1], "")
+        failure.begin(folder)
         chosen = overrides.with_choices(overrides.plain(cfg), hydra.runtime.choices)
         if swept:
             chosen["runtime"] = launching.device(chosen["runtime"], hydra.job.num)
@@ -114,34 +111,19 @@ def job(cfg: DictConfig) -> float | None:
         if cfg["verb"] == "repair":
             bom.write(folder)
         logged.log(chosen, words, folder, group, stages)
-        (folder / FAILURE).unlink()
+        failure.end(folder)
         return optimized(folder, chosen["optimized_metric"])
     except (Exception, SystemExit) as error:
         foreseen = isinstance(error, InputError | OSError | SystemExit)
         if not (swept or foreseen):
             raise
-        kind = type(error).__name__
-        said = _ended(error) if isinstance(error, SystemExit) else str(error)
-        # A name may hold half a character, which no file takes.
-        said, text = (_encodable(part) for part in (said, said if foreseen else traceback.format_exc()))
-        # A message may have several lines, of which the first says most; one that is foreseen speaks for itself.
-        first = next(iter(said.splitlines()), "")
-        reason = first if foreseen and first else ": ".join(filter(None, (kind, first)))
-        try:
-            _record(folder, kind, reason, text)
-        except OSError:  # a full disk has no room for this either
-            raise error from None
+        reason, text = failure.write(folder, error, foreseen)
         if swept:
             log.error("job failed: %s", printable(text, CELL) if foreseen else text)
         with suppress(InputError):  # the logger may be what failed
             if chosen:
                 logged.log(chosen, words, folder, group, {}, reason)
         return None
-
-
-def _record(folder: Path, kind: str, reason: str, text: str) -> None:
-    """Write down what ends a job: its kind and its reason, a line each, and the whole text."""
-    (folder / FAILURE).write_text(f"{kind}\n{reason}\n\n{text}\n", encoding="utf-8")
 
 
 def optimized(folder: Path, quantity: str | None) -> float | None:
@@ -153,41 +135,14 @@ def optimized(folder: Path, quantity: str | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _ended(error: SystemExit) -> str:
-    """What is said of code of the user's, such as a network's forward pass, that would end the program.
-
-    Or of a scheduler that ends a worker, which Lightning notices.
-    """
-    if type(error).__name__ == "SIGTERMException":  # by its name: Lightning takes seconds to load
-        return "was told to stop (SIGTERM); the same command goes on where it stopped"
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{last.filename}, line {last.lineno} ends the program with SystemExit({error.code!r}): raise an error there"
-
-
 def finish(folder: Path) -> int:
     """Print the results of a single run and where they lie; returns the exit status."""
-    status, message = failure(folder)
+    status, message = failure.read(folder)
     if status:
         print(f"mcr: {printable(message, CELL)}", file=sys.stderr)
     elif (folder / "summary.json").is_file():
         _print(folder)
     return status
-
-
-def failure(folder: Path) -> tuple[int, str]:
-    """The exit status of a job and the reason of its failure in one line: 0, 1 (failed) or 2 (bad input)."""
-    try:
-        kind, *said = (folder / FAILURE).read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:  # a job that still runs may take it away at any time
-        return 0, ""
-    if not kind:  # killed, or still at work, between the file's making and its first line
-        return UNFINISHED
-    reason = said[0]
-    return (STATUS_INPUT if kind == InputError.__name__ else STATUS_FAILED), reason
 
 
 def carry_out(cfg: dict[str, Any], folder: Path, group: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from mcr.app import jobs, published, run
+from mcr.app import failure, jobs, published, run
 from mcr.app.jobs import JobFolder
 from mcr.app.overrides import Request
 from mcr.app.terminal import (
@@ -64,8 +64,8 @@ def holds_jobs(folder: Path) -> bool:
 def unfinished(folder: Path, request: Request) -> tuple[set[int], set[int]]:
     """The numbers of the jobs of a sweep that began without an end, and of those that never began."""
     found = [job.failure for job in jobs.of_sweep(folder, [job.overrides for job in request.jobs])]
-    waiting = {number for number, failure in enumerate(found) if failure == jobs.NOT_BEGUN}
-    return {number for number, failure in enumerate(found) if failure == run.UNFINISHED}, waiting
+    waiting = {number for number, how in enumerate(found) if how == jobs.NOT_BEGUN}
+    return {number for number, how in enumerate(found) if how == failure.UNFINISHED}, waiting
 
 
 def join(folders: Sequence[Path], place: Callable[[], Path]) -> int:

@@ -48,7 +48,7 @@ FLOORS = {
         {"made", "options"},
         {"experiments"},
         {"run"},
-        {"launching", "logged", "overrides", "terminal"},
+        {"failure", "launching", "logged", "overrides", "terminal"},
         {"given", "published"},
         {"titles"},
         {"composition", "hints", "trust"},
