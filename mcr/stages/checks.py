@@ -221,10 +221,8 @@ def _check_recipe(stage: Stage, recipe: dict) -> None:
     module = recipe.get("module", {})
     given = stage.config.get("trusted", {}).get("shown") == "apart"
     if module and given != ("trusted" in build.parameters(module["_target_"])):
-        raise InputError(
-            f"{stage.label}: trusted images shown apart go with module._target_=mcr.training.reweighted.ReweightedModule"
-            " and no other; shown=added puts them among the training images"
-        )
+        why = f"and {module['_target_']} {'does not' if given else 'needs them'}"
+        raise InputError(f"{stage.label}: trusted images shown apart (trusted.shown) are for what takes them, {why}")
     if not 0 < module.get("share", 0.5) < 1:
         raise InputError(f"repair.module.share={module['share']} must lie between 0 and 1")
     if module.get("validation_images", 1) < 1:

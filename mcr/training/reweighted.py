@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import jvp
 from torch.nn import functional
 
 from mcr.attacks.frozen import frozen
@@ -148,11 +148,10 @@ class ReweightedModule(EndpointModule):
         with frozen(self.network) as network:
             after = Replaced(network, dict(zip(names, there, strict=True)))
             uphill = gradients(cross_entropy(after(self.trusted), self.labels), self.draw, there)
-        copies = {name: buffer.clone() for name, buffer in self.network.named_buffers()}  # BatchNorm has seen the batch
 
         def each(*tensors: Tensor) -> Tensor:
-            tensors_by_name = {**copies, **dict(zip(names, tensors, strict=True))}
-            return cross_entropy(functional_call(self.network, tensors_by_name, (batch[0],)), batch[1])
+            # As ``Replaced``: BatchNorm has counted the batch already.
+            return cross_entropy(Replaced(self.network, dict(zip(names, tensors, strict=True)))(batch[0]), batch[1])
 
         found: Tensor = jvp(each, tuple(one.detach() for one in here), tuple(uphill))[1]
         return found
@@ -168,5 +167,7 @@ def _own_rates(
     make: Callable[..., torch.optim.Optimizer], rates: tuple[float, float], parameters: list[nn.Parameter]
 ) -> torch.optim.Optimizer:
     """The last two parameters at rates of their own."""
-    last = [{"params": [one], "lr": rate, "weight_decay": 0.0} for one, rate in zip(parameters[-2:], rates, strict=True)]
+    last = [
+        {"params": [one], "lr": rate, "weight_decay": 0.0} for one, rate in zip(parameters[-2:], rates, strict=True)
+    ]
     return make([{"params": parameters[:-2]}, *last])
