@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from mcr.backdoors.wrong_labels import WrongLabels
 from mcr.datasets.augment import Augmentation
@@ -82,13 +82,26 @@ def unrolled(made: ReweightedModule) -> tuple[Tensor, dict[str, Tensor]]:
     return loss, there
 
 
+class Looking(nn.Module):
+    """Attention over the rows of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.head = nn.Linear(4, 12), nn.Linear(16, 3)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        query, key, value = self.rows(pixels.flatten(0, 1)).chunk(3, -1)
+        return self.head(scaled_dot_product_attention(query, key, value).flatten(1))
+
+
 def hypergradient(made: ReweightedModule, batch: tuple[Tensor, Tensor] = BATCH) -> list[Tensor]:
     losses, _ = made.losses(CrossEntropy(), batch)
     return list(torch.autograd.grad(losses.mean(), [made.r, made.similarity], retain_graph=True))
 
 
-def test_forward_mode_gives_the_inner_products_of_a_loop_over_the_gradients_of_single_images() -> None:
-    made = module()
+@pytest.mark.parametrize("make", [smooth, Looking], ids=["batchnorm", "attention"])
+def test_forward_mode_gives_the_inner_products_of_a_loop_over_the_gradients_of_single_images(make) -> None:
+    made = module(make())
     loss, there = unrolled(made)
     uphill = torch.autograd.grad(loss, list(there.values()))
     here = dict(made.network.named_parameters())
@@ -124,6 +137,16 @@ def test_the_hypergradient_is_of_a_mean_over_the_batch() -> None:
         hypergradient(module(net(0, Tied))), hypergradient(module(net(0, Tied)), twice), strict=True
     ):
         torch.testing.assert_close(once, doubled)
+
+
+def test_autocast_rounds_the_step_and_leaves_forward_mode_alone() -> None:
+    made = module().float()
+    batch = (BATCH[0].float(), BATCH[1])
+    exact = hypergradient(made, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = hypergradient(made, batch)
+    for one, other in zip(exact, rounded, strict=True):
+        torch.testing.assert_close(other, one, rtol=0.1, atol=0.05 * float(one.abs().max()))
 
 
 def test_the_networks_follow_their_own_losses_alone() -> None:
@@ -336,6 +359,11 @@ def test_wrong_labels_are_drawn_among_the_others_and_change_no_pixel() -> None:
     assert stamped.data_ptr() != pixels.data_ptr()
     with pytest.raises(InputError, match="next or other"):
         WrongLabels("others", 0)
+
+
+@pytest.mark.parametrize("target", ["other", "next", "2"])
+def test_each_target_of_wrong_labels_is_taken_from_the_command_line(target: str, config) -> None:
+    assert str(config("backdoor=wrong_labels", f"backdoor.target={target}")["backdoor"]["target"]) == target
 
 
 def test_the_wrong_labels_of_a_training_set_are_recorded_and_new_with_each_replicate(make) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mcr.attacks.frozen import frozen
 from mcr.datasets.augment import to_unit
@@ -153,7 +154,9 @@ class ReweightedModule(EndpointModule):
             # As ``Replaced``: BatchNorm has counted the batch already.
             return cross_entropy(Replaced(self.network, dict(zip(names, tensors, strict=True)))(batch[0]), batch[1])
 
-        found: Tensor = jvp(each, tuple(one.detach() for one in here), tuple(uphill))[1]
+        # Forward mode knows neither autocast nor the fast kernels of attention.
+        with torch.autocast(self.device.type, enabled=False), sdpa_kernel(SDPBackend.MATH):
+            found: Tensor = jvp(each, tuple(one.detach() for one in here), tuple(uphill))[1]
         return found
 
     @torch.no_grad()
