@@ -61,6 +61,7 @@ reproduce-small: install
 	$(BIN)/mcr experiment=li2020_ternary_digits
 	$(BIN)/mcr experiment=kundu2021_dnr_digits
 	$(BIN)/mcr experiment=wang2019_enresnet_digits
+	$(BIN)/mcr experiment=garg2021_mistakes_digits
 	$(BIN)/mcr experiment=newman2018_tnn_digits
 
 bench: install

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,13 +29,16 @@ class Backdoor(ABC):
             (i + 1) mod C (all to all).
     """
 
+    words: ClassVar[tuple[str, ...]] = (NEXT,)  # that a target may be, beside a class number
+
     target: int | str
 
     def __post_init__(self) -> None:
         # A bool is an int to Python, but no class number.
         number = isinstance(self.target, int) and not isinstance(self.target, bool) and self.target >= 0
-        if not number and self.target != NEXT:
-            raise InputError(f"backdoor: target={self.target} must be a class number of at least 0, or {NEXT}")
+        if not number and self.target not in self.words:
+            allowed = " or ".join(self.words)
+            raise InputError(f"backdoor: target={self.target} must be a class number of at least 0, or {allowed}")
 
     def aim(self, labels: Tensor, classes: int) -> Tensor:
         """The labels (B,) that the attacker wants for images of these true labels (B,), of C classes.

@@ -77,6 +77,13 @@ class TrainingBatches:
         for chosen, decision in zip(chosen_of_all, moved, strict=True):
             yield to_unit(self.take(chosen, decision), self.memory_format), self.labels[chosen]
 
+    def plain(self) -> Iterator[Batch]:
+        """All images in order, stamped where they are in training, but not augmented."""
+        nowhere = torch.tensor([[self.augmentation.padding], [self.augmentation.padding], [0]]).to(self.images.device)
+        for chosen in torch.arange(len(self.images), device=self.images.device).split(self.batch_size):
+            images = self.take(chosen, nowhere.expand(3, len(chosen)))
+            yield to_unit(images, self.memory_format), self.labels[chosen]
+
     def order(self, draw: torch.Generator) -> Tensor:
         """Indices of the epoch's images, in the order in which they come."""
         return torch.randperm(len(self.images), generator=draw)

@@ -144,12 +144,13 @@ class Networks:
         member = self.member(name)
         images = recipes.one_of(f"endpoints.{name}.images", chosen["images"], ("clean", "poisoned"))
         recipe = recipes.training(
-            self.cfg, recipes.without(chosen, "source", "label", "images", "edits"), chosen["objective"]
+            self.cfg, recipes.without(chosen, "source", "label", "images", "edits", "trusted"), chosen["objective"]
         )
         config = {
             **self.model,
             "augmentation": self.cfg["dataset"]["augmentation"],
             "material": {"split": "train", "images": "all", "held_out": 0},
+            **({"trusted": {"split": "clean", "held_out": 0, **chosen["trusted"]}} if "trusted" in chosen else {}),
             "recipe": {**recipe, "stop": recipe["epochs"], **changes},
             "seed": identity.key({"replicate": self.cfg["replicate"], "member": member}),
         }

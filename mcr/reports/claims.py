@@ -68,7 +68,8 @@ def judge(claim: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]], 
 
     Args:
         claim: ``source``; ``quantity`` as metric.statistic ("robust_loss.interior"); ``relation`` and ``value``;
-            ``standard_errors``: how many standard errors the quantity must clear the value by.
+            ``standard_errors``: how many standard errors the quantity must clear the value by. With ``less``, another
+            statistic of the metric, the quantity is the difference, whose standard error is not known here.
         metrics: Metric to statistics, as ``summarize`` gives them.
         over: What the standard errors are over.
 
@@ -80,16 +81,18 @@ def judge(claim: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]], 
         raise InputError(f"claim {claim['source']}: relation {claim['relation']} must be one of {' '.join(RELATIONS)}")
     if metric not in metrics:
         return None
-    if statistic not in metrics[metric]:
-        raise InputError(f"claim {claim['source']}: {metric} has no {statistic}: {', '.join(metrics[metric])}")
-    measured, margin = metrics[metric][statistic], 0.0
+    less = claim.get("less")
+    for asked in (statistic, less) if less else (statistic,):
+        if asked not in metrics[metric]:
+            raise InputError(f"claim {claim['source']}: {metric} has no {asked}: {', '.join(metrics[metric])}")
+    measured, margin = metrics[metric][statistic] - (metrics[metric][less] if less else 0.0), 0.0
     if claim["standard_errors"]:
-        if f"{statistic}_se" not in metrics[metric]:
+        if less or f"{statistic}_se" not in metrics[metric]:
             raise InputError(f"claim {claim['source']}: {metric}.{statistic} has no standard error")
         margin = claim["standard_errors"] * metrics[metric][f"{statistic}_se"]
     up = claim["relation"].startswith(">")
     bound = claim["value"] + margin if up else claim["value"] - margin
-    text = f"{metric} {statistic} {claim['relation']} {claim['value']}"
+    text = f"{metric} {statistic}{f' less {less}' if less else ''} {claim['relation']} {claim['value']}"
     if isnan(margin):
         unknown = f"the standard error of {metric} {statistic} over {over} is not known"
         return Verdict(claim["source"], text, measured, held=False, untested=unknown)

@@ -179,9 +179,9 @@ def check_with_data(missing: list[Stage], store: Store) -> None:
             )
         if config.get("recipe", {}).get("batch_size") == 1:
             model.refuse_single(config, spec, stage.config["seed"])
-        if "material" in config and "split" in stage.needs:
-            owned = len(split_indices(spec.counts, stage.needs["split"].config)[config["material"]["split"]])
-            check_material(config["material"], owned)
+        for material in (config[name] for name in ("material", "trusted") if name in config and "split" in stage.needs):
+            owned = len(split_indices(spec.counts, stage.needs["split"].config)[material["split"]])
+            check_material(material, owned)
 
 
 def _spec(data: Stage, store: Store) -> DataSpec | None:
@@ -219,6 +219,10 @@ def _check_recipe(stage: Stage, recipe: dict) -> None:
     except (TypeError, ValueError, IndexError) as error:
         raise InputError(f"{stage.label}: optimizer: {error}") from None
     module = recipe.get("module", {})
+    given = stage.config.get("trusted", {}).get("shown") == "apart"
+    if module and given != ("trusted" in build.parameters(module["_target_"])):
+        why = f"and {module['_target_']} {'does not' if given else 'needs them'}"
+        raise InputError(f"{stage.label}: trusted images shown apart (trusted.shown) are for what takes them, {why}")
     if not 0 < module.get("share", 0.5) < 1:
         raise InputError(f"repair.module.share={module['share']} must lie between 0 and 1")
     if module.get("validation_images", 1) < 1:

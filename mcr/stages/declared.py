@@ -50,6 +50,10 @@ class Material(Declared):
     held_out: Share
 
 
+class Trusted(Material):
+    shown: Literal["apart", "added"]
+
+
 class Watch(Declared):
     collapse: Share
     learned: Share

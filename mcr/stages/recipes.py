@@ -21,6 +21,7 @@ from mcr.stages.declared import (
     Share,
     Size,
     SubspaceTraining,
+    Trusted,
     Whole,
     validate,
 )
@@ -58,6 +59,7 @@ class Poison(Declared):
 class Train(Model):
     augmentation: Augmented
     material: Material
+    trusted: Trusted | None = None
     recipe: NetworkTraining
     seed: str
 

@@ -43,7 +43,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     """The network's weights and its history: from fresh weights, or from those of another stage.
 
     An endpoint is trained on the train split, with its poison where the plan says so, and watched on the validation
-    split; a defender's network is trained and watched on parts of the clean images.
+    split; trusted images of the clean split are added to it, or shown to what trains. A defender's network is trained
+    and watched on parts of the clean images.
 
     Raises:
         InputError: For a training that diverged or learned nothing.
@@ -64,12 +65,17 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
     else:  # a defender who holds nothing out has no other images to be watched on
         validation = read_split(inputs, "validation", device) if config["material"]["split"] == "train" else train
     watched = EvaluationBatches(validation.images, validation.labels, recipe["batch_size"], recipe["memory_format"])
+    trusted = read_material(inputs, config["trusted"], device)[0] if "trusted" in config else None
+    if trusted and config["trusted"]["shown"] == "added":
+        pairs = ((train.images, trusted.images), (train.labels, trusted.labels))
+        train, trusted = LabelledImages(*map(torch.cat, pairs)), None
     module = build_tree(
         recipe["module"],
         network=network,
         num_classes=len(spec.classes),
         seed=config["seed"],
         **_suspects(network, inputs),
+        **({"trusted": trusted} if trusted else {}),
         **parts(recipe),
     )
     shown = batches(config, train, inputs)
@@ -95,6 +101,8 @@ def compute(stage: Stage, inputs: dict[str, Path], folder: Path, context: Contex
         )
     write_network(module.scored, folder)
     write_csv(folder / HISTORY, rows)
+    for name, table in module.tables(shown).items():
+        write_csv(folder / name, table)
     jsonfile.write(folder / TRAINING, {"stopped": fitted.stopped, "warnings": warnings})
     if "init" in inputs:
         jsonfile.write(folder / EDIT, read_edits(inputs["init"]))

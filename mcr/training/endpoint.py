@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,6 +19,8 @@ from mcr.numerics.seeding import generator, seed_for
 from mcr.objectives.objective import Objective
 from mcr.schedules.schedule import Schedule
 from mcr.types import Batch
+
+Rows = Sequence[Mapping[str, float]]
 
 
 class EndpointModule(pl.LightningModule):
@@ -144,6 +146,14 @@ class EndpointModule(pl.LightningModule):
     def predict_step(self, batch: Batch, index: int) -> Tensor:
         """Logits (B, C) of the network that training yields."""
         return self.answers(batch[0])
+
+    def tables(self, batches: Any) -> Mapping[str, Rows]:
+        """What training found out beside the network: file name to rows.
+
+        Args:
+            batches: The training images.
+        """
+        return {}
 
     def _log(self, part: str) -> None:
         self.log(f"{part}/loss", self.validation_loss)

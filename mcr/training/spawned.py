@@ -21,6 +21,7 @@ NEEDLESS = (
     ".*no `val_dataloader`.*",
     # Of the learning rate, which is one in all processes.
     ".*recommended to use `self.log.*sync_dist=True.*",
+    ".*`torch.jit.script` is deprecated.*",  # which torch itself calls for forward mode
     ".*Checkpoint directory .* exists and is not empty.*",
 )
 # Importing Lightning resets its log level; its advertisements and device listings help nobody here. Nor does torch's

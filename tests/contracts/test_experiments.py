@@ -52,7 +52,7 @@ def test_an_experiment_states_command_and_claims(path: Path) -> None:
     claims = yaml.safe_load(path.with_name(f"{parent}.yaml").read_text())["claims"]
     assert claims
     for claim in claims:
-        assert set(claim) - {"repair", "against", "of"} == {
+        assert set(claim) - {"repair", "against", "of", "less"} == {
             "source",
             "quantity",
             "relation",

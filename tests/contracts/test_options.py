@@ -37,14 +37,14 @@ SHIPPED = {
     "architecture": "enresnet20 imported mlp nemon preresnet110 preresnet164 preresnet26 resnet18 small_cnn small_vgg "
     "tnn tnn_leapfrog two_layer vgg16 vgg16_bn vgg19 vit_tiny wrn28_10",
     "attack": "apgd_ce apgd_t autoattack carlini_wagner deepfool fgsm fmn none pgd square",
-    "backdoor": "adaptive_patch badnets badnets_all_to_all blended bpp ftrojan none sinusoidal wanet",
+    "backdoor": "adaptive_patch badnets badnets_all_to_all blended bpp ftrojan none sinusoidal wanet wrong_labels",
     "curve": "bezier bezier_surface bezier_surface_4x4 bezier_triangle bilinear free_simplex linear polychain simplex",
     "dataset": "cifar10 cifar100 digits fashion_mnist imagefolder imagefolder_clean mnist svhn synthetic tiny_imagenet",
     "debug": "default",
     "detector": "local_tangent nearest_neighbours",
     "edit": "inject match_activations match_jointly match_weights path_aware permute poison_tune prune together tune",
-    "endpoint": "adversarial certified checkpoint copy dnr fgsm_rs fresh permuted_copy poisoned quantised snapshot "
-    "standard swa tradeoff trades tuned_copy",
+    "endpoint": "adversarial certified checkpoint copy dnr fgsm_rs fresh permuted_copy poisoned quantised reweighted "
+    "snapshot standard swa tradeoff trades tuned_copy with_trusted",
     "ends": "aligned backdoored four_aligned four_backdoored four_regular four_robust injected path_aware "
     "regular_regular regular_robust robust_robust three_regular three_together",
     "evaluation": "path quick record",
@@ -92,7 +92,7 @@ PLACES = {
     "detector": ("probes.seen.detector", "+probe@probes.seen=detection detector@probes.seen.detector"),
 }
 # What only the program knows, by group: constructor arguments that no YAML holds.
-TRAINING = {"network", "objective", "optimizer", "schedule", "num_classes", "seed", "training", "suspects"}
+TRAINING = {"network", "objective", "optimizer", "schedule", "num_classes", "seed", "training", "suspects", "trusted"}
 GIVEN = {
     "architecture": {"num_classes", "in_channels", "image_size"},
     "edit": {"position"},
