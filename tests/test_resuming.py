@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from torch import nn
+from torch import Tensor, nn
 
 from mcr.datasets.augment import Augmentation
 from mcr.datasets.batches import EvaluationBatches, TrainingBatches
@@ -25,6 +25,12 @@ from mcr.schedules.cosine import Cosine
 from mcr.training.checkpoints import WholeFiles, usable
 from mcr.training.endpoint import EndpointModule
 from mcr.training.fit import Fitted, _plugins, fit
+from mcr.training.reweighted import ReweightedModule
+from mcr.training.rewired import RewiredModule
+from mcr.training.swa import SwaModule
+from mcr.training.transformed import TransformedModule
+from mcr.transforms.quantise import Quantise
+from mcr.types import LabelledImages
 from tests.conftest import TINY
 from tests.processes import fresh
 
@@ -349,3 +355,67 @@ def test_spawned_processes_are_this_command_s_own(tmp_path: Path, monkeypatch) -
 def test_only_processes_of_our_own_are_kept_from_the_cluster(devices, strategy, own) -> None:
     kinds = {type(plugin) for plugin in _plugins({"devices": devices, "strategy": strategy})}
     assert (LightningEnvironment in kinds) == own
+
+
+def _network() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+class Unattacked(CrossEntropy):
+    """Its attack, of which some trainings are watched, changes nothing."""
+
+    def attack(self, network: nn.Module, images: Tensor, labels: Tensor, draw: torch.Generator) -> Tensor:
+        return images
+
+
+# What some trainings know beside a network: free weights, which weights are there, weights of images, an average.
+OWN_STATE: dict[str, tuple[type[EndpointModule], dict[str, Any]]] = {
+    "quantised": (TransformedModule, {"transform": Quantise(3, 0.5, 1.0, 100.0)}),
+    "dnr": (
+        RewiredModule,
+        {"density": 0.4, "rewired": 0.5, "unit": "weight", "least": 1, "draw": 0, "validation_images": 4},
+    ),
+    "reweighted": (
+        ReweightedModule,
+        {"features": 4, "sharpness": 2.0, "r": 1.0, "rate": 50.0, "similarity_rate": 50.0},
+    ),
+    "swa": (SwaModule, {"begin": 0.3, "every": 1}),
+}
+
+
+@pytest.mark.parametrize("name", OWN_STATE)
+def test_what_a_training_knows_beside_its_network_goes_on_too(name, tmp_path: Path) -> None:
+    kind, options = OWN_STATE[name]
+    trusted = {"trusted": LabelledImages(IMAGES[:6], LABELS[:6])} if name == "reweighted" else {}
+
+    def made(at: int) -> EndpointModule:
+        class Broken(kind):  # type: ignore[misc,valid-type]
+            def on_train_epoch_start(self) -> None:
+                if self.current_epoch == at:
+                    raise RuntimeError("interrupted")
+                super().on_train_epoch_start()
+
+        optimizer = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+        return Broken(
+            **options,
+            **trusted,
+            network=_network(),
+            objective=Unattacked(),
+            optimizer=optimizer,
+            schedule=FLAT,
+            num_classes=3,
+            seed="seed",
+        )
+
+    watch = {"collapse": 0.5, "learned": 1.0, "epochs": 2, "clean_tolerance": 0.05}  # no collapse of random labels
+    usual: dict[str, Any] = {"epochs": EPOCHS + 1, "watch": watch}
+    expected = fitted(tmp_path / "whole", whole := made(EPOCHS + 1), **usual)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fitted(tmp_path / "broken", made(2), **usual)
+    module = made(EPOCHS + 1)
+    assert fitted(tmp_path / "broken", module, **usual) == expected
+    for one, other in zip(module.state_dict().items(), whole.state_dict().items(), strict=True):
+        assert one[0] == other[0]
+        assert torch.equal(torch.as_tensor(one[1]), torch.as_tensor(other[1])), one[0]
