@@ -375,7 +375,15 @@ OWN_STATE: dict[str, tuple[type[EndpointModule], dict[str, Any]]] = {
     "quantised": (TransformedModule, {"transform": Quantise(3, 0.5, 1.0, 100.0)}),
     "dnr": (
         RewiredModule,
-        {"density": 0.4, "rewired": 0.5, "unit": "weight", "least": 1, "draw": 0, "validation_images": 4},
+        {
+            "density": 0.4,
+            "rewired": 0.5,
+            "unit": "weight",
+            "least": 1,
+            "draw": "first",
+            "replicate": 0,
+            "validation_images": 4,
+        },
     ),
     "reweighted": (
         ReweightedModule,

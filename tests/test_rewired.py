@@ -22,8 +22,8 @@ from tests.test_repairs import assert_same, copy, net, recipe, train
 WATCHED = {"validation_images": 0}
 
 
-def made(density: float = 0.5, rewired: float = 0.5, unit: str = "weight", least: int = 1, draw: int = 0, **changes):
-    return RewiredModule(density, rewired, unit, least, draw, network=net(1), **WATCHED, **recipe(**changes))
+def made(density=0.5, rewired=0.5, unit="weight", least=1, draw="first", replicate=0, **changes) -> RewiredModule:
+    return RewiredModule(density, rewired, unit, least, draw, replicate, network=net(1), **WATCHED, **recipe(**changes))
 
 
 def counts(module: RewiredModule) -> list[int]:
@@ -61,13 +61,14 @@ def test_the_number_of_units_is_exact_after_every_epoch(unit: str, tmp_path: Pat
         assert not weight.masked_select(~where.expand_as(weight)).any()
 
 
-def test_units_that_are_not_exchanged_stay_and_one_number_is_one_draw(tmp_path: Path) -> None:
-    still = made(0.3, 0.0, draw=5)
+def test_units_that_are_not_exchanged_stay_and_one_name_is_one_draw_of_a_replicate(tmp_path: Path) -> None:
+    still = made(0.3, 0.0)
     first = [active.clone() for active in still.active]
     train(still, tmp_path, epochs=3)
     assert all(torch.equal(*pair) for pair in zip(still.active, first, strict=True))
-    assert all(torch.equal(*pair) for pair in zip(made(0.3, draw=5, seed="other").active, first, strict=True))
-    assert not all(torch.equal(*pair) for pair in zip(made(0.3, draw=6).active, first, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(made(0.3, seed="other").active, first, strict=True))
+    for other in (made(0.3, draw="second"), made(0.3, replicate=1)):
+        assert not all(torch.equal(*pair) for pair in zip(other.active, first, strict=True))
 
 
 def test_active_weights_keep_the_size_of_activations() -> None:
@@ -161,7 +162,7 @@ def test_first_units_are_shared_by_size(density: float) -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(changes, said: str) -> None:
-    usual = {"density": 0.5, "rewired": 0.5, "unit": "weight", "least": 1, "draw": 0}
+    usual = {"density": 0.5, "rewired": 0.5, "unit": "weight", "least": 1, "draw": "first", "replicate": 0}
     with pytest.raises(InputError, match=said):
         RewiredModule(network=net(1), **(WATCHED | recipe() | usual | changes))
 

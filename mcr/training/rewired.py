@@ -37,7 +37,8 @@ class RewiredModule(AdversarialModule):
         rewired: Share of a layer's active units that is exchanged at first, in [0, 1); 0 keeps the first units.
         unit: "weight" or "channel".
         least: See above; at least 1.
-        draw: Names the draw of the first units: networks with the same number begin with the same.
+        draw: Names the draw of the first units: networks of a replicate with the same name begin with the same.
+        replicate: Its number.
         validation_images: See AdversarialModule.
         network: See EndpointModule.
         **training: See EndpointModule; the objective has an ``attack``, the optimizer a momentum.
@@ -52,7 +53,8 @@ class RewiredModule(AdversarialModule):
         rewired: float,
         unit: Literal["weight", "channel"],
         least: int,
-        draw: int,
+        draw: str,
+        replicate: int,
         validation_images: int,
         network: nn.Module,
         **training: Any,
@@ -66,7 +68,7 @@ class RewiredModule(AdversarialModule):
             )
         self.rewired, self.unit, self.least = rewired, unit, least
         self.names = [name for name, weight in network.named_parameters() if weight.dim() >= 2]
-        numbers = generator("dnr", draw)
+        numbers = generator("dnr", replicate, draw)
         scores = [torch.rand(self._units(weight).shape, generator=numbers) for weight in self._weights()]
         for index, active in enumerate(first_units(scores, density, self.least)):
             self.register_buffer(f"active_{index}", active)
