@@ -10,6 +10,7 @@ from pathlib import Path
 import cloudpickle
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.singleton import Singleton
 from hydra.plugins.sweeper import Sweeper
@@ -18,6 +19,7 @@ from omegaconf import OmegaConf
 from mcr.app import launching
 from mcr.app.composition import Composer
 from mcr.app.overrides import parse_arguments, register_resolvers
+from mcr.errors import InputError
 from tests.conftest import TINY
 from tests.processes import fresh
 
@@ -87,6 +89,20 @@ def test_words_that_fit_only_beside_a_swept_value_are_swept_as_well(words, varie
     assert request.swept
     assert list(request.given) == [varied.get(word, word) for word in words]
     assert request.words == words
+
+
+@pytest.mark.parametrize("value", ["${replicate},3", "${replicate}"])
+def test_a_sweep_of_an_experiment_over_another_setting_is_refused(value: str, tmp_path: Path, request_for) -> None:
+    """Hydra would read it once: replicate=0 in every job, and no word of it."""
+    (tmp_path / "experiment").mkdir()
+    swept = {"params": {"fit.epochs": value, "replicate": "0,1"}}
+    text = yaml.safe_dump({"hydra": {"mode": "MULTIRUN", "sweeper": swept}})
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
+    with pytest.raises(InputError, match=r"hydra\.sweeper\.params\.fit\.epochs refers to another setting"):
+        request_for("experiment=mine", "--config-dir", str(tmp_path))
+    # On a command line it is read in each job.
+    request = request_for("-m", "fit.epochs='${replicate}'", "replicate=2,3")
+    assert [job.config["fit"]["epochs"] for job in request.jobs] == [2, 3]
 
 
 def test_an_interpolation_in_a_defaults_list_is_composed_as_hydra_does(tmp_path: Path) -> None:

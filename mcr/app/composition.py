@@ -238,8 +238,7 @@ class Composer:
             whole: The configuration at the first values.
             words: Of the command.
         """
-        params = [f"{key}={value}" for key, value in (whole.hydra.sweeper.get("params") or {}).items()]
-        overrides = self.parser.parse_overrides([*params, *words])
+        overrides = self.parser.parse_overrides([*sweepers.params(whole.hydra), *words])
         return sweepers.samples(overrides) if sweepers.searches(whole.hydra) else sweepers.lines(overrides)
 
     def several(self, words: Sequence[str]) -> Iterator[str]:

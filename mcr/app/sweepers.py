@@ -6,12 +6,30 @@ from collections.abc import Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+from mcr.errors import InputError
 
 
 def searches(hydra: DictConfig) -> bool:
     """Whether the sweeper of Hydra's part is one that chooses its next jobs by what the last ones found."""
     return not str(hydra.sweeper["_target_"]).endswith(f".{BasicSweeper.__name__}")
+
+
+def params(hydra: DictConfig) -> list[str]:
+    """The overrides that an experiment sweeps over.
+
+    Raises:
+        InputError: For one that refers to another setting: Hydra reads that once, before there are jobs.
+    """
+    found = hydra.sweeper.get("params") or {}
+    for key in found:
+        if OmegaConf.is_interpolation(found, key):
+            raise InputError(
+                f"hydra.sweeper.params.{key} refers to another setting, and would have that one's value before the "
+                f"sweep in every job: name its values, or refer to the other where {key} is set"
+            )
+    return [f"{key}={value}" for key, value in found.items()]
 
 
 def lines(overrides: Sequence[Override]) -> list[list[str]]:
