@@ -79,7 +79,7 @@ def test_a_step_moves_free_points_by_the_loss_and_the_penalty(penalty: Penalty, 
             for block in module.control:
                 block.data += points(*block.shape, seed=3)
         module.on_train_start()
-        module._place(torch.full((curve.dim,), 0.2, dtype=torch.float64), module.control)
+        module._place(torch.full((curve.dim,), 0.2, dtype=torch.float64), module.control, 1.0)
         network(torch.ones(2, 3, dtype=torch.float64)).sum().backward()
         return gradients(module), torch.stack(module.points())
 
