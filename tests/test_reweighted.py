@@ -354,11 +354,23 @@ def test_wrong_labels_are_drawn_among_the_others_and_change_no_pixel() -> None:
     assert torch.equal(WrongLabels("next", 0).aim(labels, 5), (labels + 1) % 5)
     assert (WrongLabels(2, 0).aim(labels, 5) == 2).all()
     pixels = torch.randint(0, 256, (2, 1, 4, 4), dtype=torch.uint8, generator=generator(0))
-    stamped = WrongLabels("other", 3).stamp(pixels)
-    assert torch.equal(stamped, pixels)
-    assert stamped.data_ptr() != pixels.data_ptr()
+    planted = WrongLabels("other", 3).plant(pixels, torch.arange(2))
+    assert torch.equal(planted, pixels)
+    assert planted.data_ptr() != pixels.data_ptr()
     with pytest.raises(InputError, match="next or other"):
         WrongLabels("others", 0)
+
+
+def test_nothing_is_asked_about_a_trigger_that_is_not_there(config) -> None:
+    about = {"attack", "recovered", "triggered"}
+    words = ["evaluation.group_images=4", "probes.attack.images=4", "probes.recovered.images=4"]
+    words += ["endpoint@endpoints.end=poisoned"]
+    for backdoor, asked in (("badnets", about), ("wrong_labels", set())):
+        plan = pipeline.plan(config(*words, f"backdoor={backdoor}"))["report"]
+        found = {one.config["name"] for one in pipeline.ordered(plan) if one.name == "measure"}
+        assert found & about == asked
+    with pytest.raises(InputError, match="no trigger to stamp"):
+        WrongLabels("next", 0).stamp(torch.zeros(1, 1, 4, 4, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("target", ["other", "next", "2"])

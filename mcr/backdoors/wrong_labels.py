@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mcr.backdoors.backdoor import NEXT, Backdoor
+from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 
 OTHER = "other"
@@ -38,5 +39,9 @@ class WrongLabels(Backdoor):
         return (labels + moved.to(labels.device)) % classes
 
     def stamp(self, images: Tensor) -> Tensor:
+        """Refused: whoever asks about a trigger has not seen that there is none."""
+        raise InputError("backdoor=wrong_labels has no trigger to stamp on images that are not trained on")
+
+    def plant(self, images: Tensor, numbers: Tensor) -> Tensor:
         """Copies of the images (B, D, H, W) as they are."""
         return images.clone()

@@ -14,14 +14,15 @@ from mcr.store.stage import Stage
 
 ASKED = ("data", "images", "at", "along")  # of a probe's configuration: where and on what it is asked
 WORST = "worst "  # at the ends and at the worst place inside by a metric
+TRIGGERLESS = "mcr.backdoors.wrong_labels.WrongLabels"
 DATA = ("test", "fitted", "validation", "clean", "train", "injected", "restored")
 
 
 def asked(cfg: Config, ends: Stages) -> dict[str, dict[str, Any]]:
     """The probes that are asked, by name.
 
-    A probe of which a part is nothing (attack=none, backdoor=none), which looks at no image, or at images of an
-    injection where nothing was injected, is not asked.
+    A probe of which a part is nothing (attack=none, backdoor=none, or one without a trigger), which looks at no image,
+    or at images of an injection where nothing was injected, is not asked.
     """
     found = {}
     for name, chosen in cfg["probes"].items():
@@ -37,7 +38,8 @@ def asked(cfg: Config, ends: Stages) -> dict[str, dict[str, Any]]:
                 where,
                 ("all", FITTED, *(whole for whole, _ in WHOLE.values()), *cfg.get("references", {})),
             )
-        empty = any(isinstance(value, Mapping) and not value for value in probe.values())
+        parts = [value for value in probe.values() if isinstance(value, Mapping)]
+        empty = not all(parts) or any(part.get("_target_") == TRIGGERLESS for part in parts)
         # Noise aims at no image.
         injected = any(stage.config.get("edit", {}).get("injection", {}).get("attacked", 0) for stage in _history(ends))
         if empty or probe["images"] == 0 or (probe["data"] in ("injected", "restored") and not injected):

@@ -166,7 +166,8 @@ def check_with_data(missing: list[Stage], store: Store) -> None:
         for chosen, sources in backdoors:
             backdoor = build.build(chosen)
             backdoor.aim(torch.arange(len(spec.classes)), len(spec.classes))
-            backdoor.stamp(torch.zeros(1, spec.channels, *spec.image_size, dtype=torch.uint8))
+            black = torch.zeros(1, spec.channels, *spec.image_size, dtype=torch.uint8)
+            backdoor.plant(black, torch.tensor([0])) if "poisoning" in config else backdoor.stamp(black)
             labels = torch.tensor([label for label in range(len(spec.classes)) if label not in spec.empty])
             attackable(labels, labels + 1, sources)
             for source in [] if isinstance(sources, str) else sources:
