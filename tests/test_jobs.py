@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mcr.app import cli, failure, jobs, run
 from mcr.errors import InputError
@@ -310,3 +311,12 @@ def test_a_job_that_ends_while_it_is_looked_at_did_not_fail(job: Job, monkeypatc
 
     monkeypatch.setattr(Path, "is_file", ends_then)
     assert jobs.found(folder)[0].failure == (0, "")
+
+
+def test_a_worker_that_is_told_to_stop_says_that_and_no_line_of_lightning(tmp_path: Path) -> None:
+    """A scheduler's worker has no command line whose handler would be asked; Lightning notices after the step."""
+    try:
+        raise SIGTERMException
+    except SIGTERMException as error:
+        failure.write(tmp_path, error, foreseen=True)
+    assert failure.read(tmp_path) == (1, "was told to stop (SIGTERM); the same command goes on where it stopped")
