@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mcr.architectures.initial import he_normal_convolutions
+from mcr.architectures.preactivation import PreActivation
 from mcr.architectures.wrn import WideBlock
 from mcr.errors import InputError
 from mcr.numerics.seeding import generator
 
-STAGES, BLOCKS = 3, 3  # of each stage: ResNet20, which does not count the two convolutions of shortcuts
+BLOCKS = 3  # of each stage: ResNet20, which does not count the two convolutions of shortcuts
 
 
 class EnResNet(nn.Module):
@@ -70,7 +70,7 @@ class EnResNet(nn.Module):
         return logits
 
 
-class NoisyResNet(nn.Module):
+class NoisyResNet(PreActivation):
     """One of the copies; without noise a ``WideResNet`` of three blocks a stage.
 
     Args:
@@ -84,26 +84,13 @@ class NoisyResNet(nn.Module):
     def __init__(
         self, width: int, noise: float, draw: torch.Generator, num_classes: int, shape: tuple[int, ...]
     ) -> None:
-        super().__init__()
-        draws, inputs, height, rows = shape
-        layers: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1, bias=False)]
-        channels = width
-        for stage in range(STAGES):
-            for index in range(BLOCKS):
-                stride = 2 if stage > 0 and index == 0 else 1
-                height, rows = -(-height // stride), -(-rows // stride)
-                outputs = width * 2**stage
-                bank = torch.randn(draws, outputs, height, rows, generator=draw)
-                layers.append(NoisyBlock(channels, outputs, stride, noise, bank))
-                channels = outputs
-        self.features = nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
-        self.classifier = nn.Linear(channels, num_classes)
-        he_normal_convolutions(self)
+        draws, inputs, *sides = shape
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, D, H, W) to logits (B, C)."""
-        logits: Tensor = self.classifier(self.features(images).flatten(1))
-        return logits
+        def make(inputs: int, outputs: int, stride: int) -> NoisyBlock:
+            sides[:] = [-(-side // stride) for side in sides]
+            return NoisyBlock(inputs, outputs, stride, noise, torch.randn(draws, outputs, *sides, generator=draw))
+
+        super().__init__(inputs, width, width, BLOCKS, make, num_classes)
 
 
 class NoisyBlock(WideBlock):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mcr.architectures.initial import he_normal_convolutions
+from mcr.architectures.preactivation import PreActivation
 from mcr.errors import InputError
 
 BOTTLENECK_FROM = 44  # depth from which Garipov et al. (2018) use bottleneck blocks
@@ -33,31 +33,19 @@ class Block(nn.Module):
         return output
 
 
-class PreResNet(nn.Module):
+class PreResNet(PreActivation):
     """Three stages of widths 16, 32, 64; basic blocks below depth 44, bottlenecks (x4) from there."""
 
     def __init__(self, depth: int, num_classes: int, in_channels: int) -> None:
-        super().__init__()
         bottleneck = depth >= BOTTLENECK_FROM
         per_block = 9 if bottleneck else 6
         if depth < 8 or (depth - 2) % per_block:
             raise InputError(f"preresnet: depth={depth} must be {per_block}n + 2")
-        blocks = (depth - 2) // per_block
-        layers: list[nn.Module] = [nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)]
-        channels = 16
-        for stage, width in enumerate((16, 32, 64)):
-            for index in range(blocks):
-                stride = 2 if stage > 0 and index == 0 else 1
-                if bottleneck:
-                    layers.append(Block((channels, width, width, 4 * width), (1, 3, 1), stride, strided=1))
-                else:
-                    layers.append(Block((channels, width, width), (3, 3), stride, strided=0))
-                channels = 4 * width if bottleneck else width
-        self.features = nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
-        self.classifier = nn.Linear(channels, num_classes)
-        he_normal_convolutions(self)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, D, H, W) to logits (B, C)."""
-        logits: Tensor = self.classifier(self.features(images).flatten(1))
-        return logits
+        def make(inputs: int, outputs: int, stride: int) -> Block:
+            if bottleneck:
+                return Block((inputs, outputs // 4, outputs // 4, outputs), (1, 3, 1), stride, strided=1)
+            return Block((inputs, outputs, outputs), (3, 3), stride, strided=0)
+
+        width = 64 if bottleneck else 16
+        super().__init__(in_channels, 16, width, (depth - 2) // per_block, make, num_classes)

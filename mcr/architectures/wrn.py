@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mcr.architectures.initial import he_normal_convolutions
+from mcr.architectures.preactivation import PreActivation
 from mcr.errors import InputError
 
 
@@ -32,25 +32,14 @@ class WideBlock(nn.Module):
         return output
 
 
-class WideResNet(nn.Module):
+class WideResNet(PreActivation):
     """Three stages of widths 16k, 32k, 64k with (depth - 4) / 6 blocks each."""
 
     def __init__(self, depth: int, widen: int, dropout: float, num_classes: int, in_channels: int) -> None:
-        super().__init__()
         if depth < 10 or (depth - 4) % 6:
             raise InputError(f"wrn: depth={depth} must be 6n + 4")
-        layers: list[nn.Module] = [nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)]
-        channels = 16
-        for stage, base in enumerate((16, 32, 64)):
-            for index in range((depth - 4) // 6):
-                stride = 2 if stage > 0 and index == 0 else 1
-                layers.append(WideBlock(channels, base * widen, stride, dropout))
-                channels = base * widen
-        self.features = nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
-        self.classifier = nn.Linear(channels, num_classes)
-        he_normal_convolutions(self)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, D, H, W) to logits (B, C)."""
-        logits: Tensor = self.classifier(self.features(images).flatten(1))
-        return logits
+        def make(inputs: int, outputs: int, stride: int) -> WideBlock:
+            return WideBlock(inputs, outputs, stride, dropout)
+
+        super().__init__(in_channels, 16, 16 * widen, (depth - 4) // 6, make, num_classes)

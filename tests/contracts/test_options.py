@@ -135,7 +135,7 @@ HOMES = {
 }
 # Modules of a room that its options share, beside one of the group's own name: what each of them is.
 SHARED = {
-    "architecture": {"initial", "normalization"},
+    "architecture": {"initial", "normalization", "preactivation"},
     "attack": {"autoattack_adapter", "ball", "evasion", "foolbox_adapter", "frozen"},
     "backdoor": {"planting", "poisoning"},
     "curve": {"barycentric", "bernstein", "box"},
