@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mcr.datasets.batches import EvaluationBatches
 from mcr.errors import InputError
 from mcr.probes.weights import Weights
+from mcr.stages.artifacts import read_network
 from mcr.training.endpoint import EndpointModule
 from mcr.training.transformed import TransformedModule
 from mcr.transforms.magnitude import Magnitude
@@ -86,6 +87,15 @@ def test_weights_that_do_not_learn_stay_where_they_are(tmp_path: Path) -> None:
     train(module, tmp_path)
     assert torch.equal(module.scored.first.weight, net(1).first.weight)
     assert not torch.equal(module.scored.second.weight, net(1).second.weight)
+
+
+def test_an_end_has_the_transform_that_it_is_given(make) -> None:
+    words = ["endpoint@endpoints.end=quantised", "transform@endpoints.end.module.transform=magnitude"]
+    made = make(*words, "endpoints.end.module.transform.share=0.5", goal="train")
+    weights = [one for one in read_network(made["train end"][0]).values() if one.dim() >= 2]
+    count = sum(one.numel() for one in weights)
+    assert sum(int((one == 0).sum()) for one in weights) == count // 2
+    assert all(one.all() for one in read_network(made["train start"][0]).values() if one.dim() >= 2)
 
 
 def test_a_sparse_network_is_trained_on_within_its_mask(tmp_path: Path) -> None:
